@@ -1,0 +1,64 @@
+# DATA=DIR: a folder with MovieLens' ratings.csv, movies.csv and links.csv, for `make demo`.
+PYTHON_BIN := .venv/bin/python
+MARQUEE := .venv/bin/marquee
+PYTEST := $(PYTHON_BIN) -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test test-unit test-integration test-faults bench lint format types docs protos lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Make .venv, or bring it up to date
+	@scripts/bootstrap.sh
+
+demo: install ## Start the mesh, load real ratings through HTTP, check the chart
+	$(MARQUEE) demo $(if $(DATA),--data $(DATA))
+
+up: install ## Start the mesh
+	$(MARQUEE) up
+
+down: install ## Stop the mesh; the data stay
+	$(MARQUEE) down
+
+test: install test-unit test-integration ## Run all tests but the slow ones and those that break things
+
+test-unit: install ## Run the unit tests
+	$(PYTEST) tests/unit
+
+test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and Envoy
+	$(PYTEST) tests/integration -m "not faults and not slow"
+
+test-faults: install ## Run the tests that kill parts of a running mesh
+	$(PYTEST) tests -m faults
+
+bench: install ## Measure the running mesh: latencies, and CPU per request
+	$(MARQUEE) up
+	$(MARQUEE) load
+
+lint: install ## Check style, formatting and the protos
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PYTHON_BIN) protos/check.py
+
+format: install ## Format the code
+	.venv/bin/ruff format .
+
+types: install ## Check types
+	.venv/bin/mypy
+
+docs: install ## Renew docs/configuration.md from the code
+	$(PYTHON_BIN) scripts/configuration.py
+
+protos: install ## Rebuild the stubs from the protos
+	$(PYTHON_BIN) -m pip install -q --no-deps --no-build-isolation --force-reinstall ./protos
+
+lock: install ## Renew requirements.lock and Kafka's list of jars
+	.venv/bin/uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-header --no-emit-package marquee-protos --no-emit-package marquee-mesh \
+	    -o requirements.lock
+	$(PYTHON_BIN) -m mesh.local.kafka_jars --lock
+
+clean: ## Stop the mesh, and remove its data and .venv
+	-[ ! -x $(MARQUEE) ] || $(MARQUEE) down
+	rm -rf .marquee .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

