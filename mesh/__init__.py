@@ -1,0 +1,1 @@
+"""The chassis: what every Marquee service stands on."""
