@@ -1,0 +1,1 @@
+"""Movie metadata: what OMDb knows, kept close and served fast."""

@@ -1,0 +1,130 @@
+"""`python -m movie_svc serve`, `… import FILE.jsonl`, `… import-catalogue --movies M.csv --links L.csv`"""
+
+import argparse
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from marquee.movies.v1 import movies_pb2
+
+from mesh import kafka, migrations, pages, postgres, redisdb, server
+from mesh.config import load
+from mesh.errors import MarqueeError
+from movie_svc import relay
+from movie_svc.cache import L1, RedisCache
+from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
+from movie_svc.finder import Finder
+from movie_svc.hedge import HedgedReads
+from movie_svc.importer import Importer
+from movie_svc.intake import Intake
+from movie_svc.lease import Leases
+from movie_svc.listings import Listings
+from movie_svc.omdb.client import Omdb
+from movie_svc.omdb.quota import Quota
+from movie_svc.plots import Plots
+from movie_svc.reads import Reads
+from movie_svc.refresh import Refresher
+from movie_svc.service import MovieService
+from movie_svc.store import Store
+from movie_svc.tracking import Tracker
+from movie_svc.wishes import Wishes
+
+NAME: Final = "movie_svc"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def serve() -> None:
+    omdb_config, freshness, cache_config = load(OmdbConfig), load(FreshnessConfig), load(CacheConfig)
+    pg_config, kafka_config = load(postgres.PostgresConfig), load(kafka.KafkaConfig)
+    service_server = server.Server(NAME, load(server.ServerConfig))
+    tokens = pages.PageTokens(load(PagesConfig).key)
+    await migrations.migrate(pg_config.primary, MIGRATIONS)
+    async with AsyncExitStack() as stack:
+        pg = await postgres.connect(pg_config)
+        stack.push_async_callback(pg.close)
+        redis = redisdb.connect(load(redisdb.RedisConfig))
+        stack.push_async_callback(redis.aclose)
+        producer = kafka.KafkaProducer(kafka_config)
+        stack.push_async_callback(producer.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+
+        hedged = HedgedReads(pg)
+        store, listings, l1 = Store(pg, hedged), Listings(pg, hedged), L1(cache_config)
+        omdb = Omdb(omdb_config, Quota(redis, omdb_config), session)
+        wishes = Wishes(redis, enabled=omdb_config.enabled)
+        redis_cache = RedisCache(redis, cache_config)
+        leases = Leases(redis, redis_cache, omdb_config.deadline_s)
+        intake = Intake(l1, redis_cache, store, omdb, leases, freshness)
+        reads = Reads(l1, redis_cache, store, intake, wishes)
+        finder = Finder(store, listings, reads, intake, omdb, wishes, freshness)
+        service = MovieService(
+            reads,
+            finder,
+            listings,
+            Plots(store, omdb, freshness),
+            tokens,
+            grace_s=freshness.grace_s,
+        )
+        outbox = relay.Relay(store, producer)
+
+        async def send_events() -> None:
+            await kafka.ensure_topics(kafka_config, [relay.CHANGED])
+            await outbox.run()
+
+        service_server.add(
+            movies_pb2.DESCRIPTOR.services_by_name["MovieService"],
+            service,
+            callers=("edge", "rating_svc", "ranking_svc"),
+        )
+        service_server.health.depends_on("postgres", pg.ping_any)
+        service_server.health.depends_on("redis", redis.ping, optional=True)
+        service_server.health.depends_on("omdb", omdb.ping, optional=True)
+        service_server.background("replica lag", pg.watch)
+        service_server.background("invalidation", Tracker(redis, l1).run)
+        service_server.background("wishes", wishes.run)
+        service_server.background("relay", send_events)
+        service_server.background("refresh", Refresher(omdb_config, store, intake, omdb, wishes).run)
+        await service_server.run()
+        await reads.settled()
+
+
+async def run_import(options: argparse.Namespace) -> None:
+    pg_config = load(postgres.PostgresConfig)
+    await migrations.migrate(pg_config.primary, MIGRATIONS)
+    pg = await postgres.connect(pg_config)
+    redis = redisdb.connect(load(redisdb.RedisConfig))
+    try:
+        importer = Importer(
+            Store(pg, HedgedReads(pg)), RedisCache(redis, load(CacheConfig)), load(FreshnessConfig)
+        )
+        if options.command == "import":
+            tally = await importer.answers(options.file, from_start=options.from_start)
+        else:
+            tally = await importer.catalogue(options.movies, options.links)
+    except (OSError, ValueError, MarqueeError) as error:
+        raise SystemExit(f"{options.command}: {error}") from None
+    finally:
+        await pg.close()
+        await redis.aclose()
+    if tally.titles == 0 and tally.lines == 0:
+        print(f"{options.command}: nothing to do; --from-start imports it again", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m movie_svc", description="Movie metadata.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve MovieService until SIGTERM")
+    answers = commands.add_parser("import", help="store OMDb's answers, one JSON a line")
+    answers.add_argument("file", type=Path)
+    answers.add_argument("--from-start", action="store_true", help="also what was imported before")
+    listed = commands.add_parser("import-catalogue", help="store titles, years and genres of MovieLens")
+    listed.add_argument("--movies", type=Path, required=True, help="MovieLens' movies.csv")
+    listed.add_argument("--links", type=Path, required=True, help="MovieLens' links.csv")
+    options = parser.parse_args()
+    server.main(NAME, serve if options.command == "serve" else lambda: run_import(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Finding titles by name: here first, then at OMDb, whose answers are kept for the next one who asks."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from marquee.movies.v1 import movies_pb2
+
+from mesh import errors
+from mesh.errors import MarqueeError
+from movie_svc import records, titles
+from movie_svc.cache import Entry, of_record
+from movie_svc.config import FreshnessConfig
+from movie_svc.flights import Flights
+from movie_svc.intake import Answer, Intake, overdue, refused
+from movie_svc.listings import Filters, Listings, SearchedPage
+from movie_svc.omdb import parse
+from movie_svc.omdb.client import MAX_PAGE, PAGE_SIZE, Omdb
+from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
+from movie_svc.reads import Reads
+from movie_svc.store import Store
+from movie_svc.wishes import Wishes
+
+log = logging.getLogger(__name__)
+
+Cursor = dict[str, Any]
+# Longer than a replica that gets reads may be behind.
+_SETTLE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One page of a search, and where the next one starts; None after the last."""
+
+    entries: Sequence[Entry]
+    cursor: Cursor | None
+    asked_omdb: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Hits:
+    """A page of OMDb's results."""
+
+    page: SearchedPage
+    entries: Mapping[int, Entry]
+    """Those that were just stored: a replica may not have them yet."""
+
+
+class Finder:
+    """Looks titles up by name and searches for them."""
+
+    def __init__(
+        self,
+        store: Store,
+        listings: Listings,
+        reads: Reads,
+        intake: Intake,
+        omdb: Omdb,
+        wishes: Wishes,
+        freshness: FreshnessConfig,
+    ) -> None:
+        self._store = store
+        self._listings = listings
+        self._reads = reads
+        self._intake = intake
+        self._omdb = omdb
+        self._wishes = wishes
+        self._freshness = freshness
+        self._lookups: Flights[Entry | None] = Flights()
+        self._pages: Flights[_Hits | Failed] = Flights()
+
+    async def lookup(self, title: str, year: int | None, kind: int, timeout_s: float) -> Answer:
+        """The best-known title of that name.
+
+        Raises:
+            MarqueeError: NOT_FOUND if there is none, UNAVAILABLE if nobody can say.
+        """
+        key = titles.key(title)
+        what = f"a title {title!r}" + (f" of {year}" if year else "")
+        # A replica may not have it yet: before OMDb is asked, so is the primary.
+        for fresh in (False, True):
+            stored = await self._store.by_title(key, year, kind, fresh=fresh)
+            if stored is not None:
+                if stored.entry.fresh_until < time.time():
+                    self._wishes.wish(stored.number)
+                if year is None and not stored.asked:
+                    # OMDb may know a better-known one: whoever asks next gets that.
+                    self._lookups.start(
+                        (key, year, kind), lambda: self._ask_by_title(title, key, year, kind, what)
+                    )
+                return Answer(stored.entry, "postgres")
+            known = await self._store.looked_up(key, year, kind, fresh=fresh)
+            if known is None:
+                continue
+            if known.number is None:
+                raise _no_such(what)
+            return await self._reads.get(known.number, timeout_s)
+        try:
+            answered = await self._lookups.join(
+                (key, year, kind), lambda: self._ask_by_title(title, key, year, kind, what), timeout_s
+            )
+        except TimeoutError:
+            raise overdue(what) from None
+        if answered is None:
+            raise _no_such(what)
+        return Answer(answered, "omdb")
+
+    async def search(
+        self, text: str, year: int | None, kind: int, size: int, cursor: Cursor | None, timeout_s: float
+    ) -> Results:
+        """A page of titles that hold the words: those known here, then OMDb's others.
+
+        What OMDb finds is stored meanwhile; so that nothing comes twice or is
+        left out, a search sees what had been stored some seconds before it began
+        (all replicas have that), and takes the rest from OMDb's pages.
+
+        Raises:
+            MarqueeError: UNAVAILABLE if nothing is known and OMDb can't be asked.
+        """
+        deadline = time.monotonic() + timeout_s
+        began = cursor["t"] if cursor else time.time() - _SETTLE_S
+        before = datetime.fromtimestamp(began, UTC)
+        filters = Filters(first_year=year, last_year=year, type=kind)
+        entries: list[Entry] = []
+        place: list[int] | None = cursor.get("o") if cursor else None
+        if place is None:
+            page = await self._listings.search(text, filters, before, size, cursor["l"] if cursor else None)
+            if page.cursor is not None:
+                return Results(page.entries, {"t": began, "l": page.cursor}, False)
+            entries += page.entries
+            place = [1, 0]
+        asked = False
+        while len(entries) < size:
+            asked = True
+            hits = await self._hits(text, year, kind, place[0], deadline - time.monotonic())
+            if isinstance(hits, Failed):
+                if not entries and hits.failure is not Failure.OFF:
+                    raise refused(hits, f"a title with {text!r}")
+                return Results(entries, None, asked)
+            found, used = await self._others(text, filters, before, hits, place[1], size - len(entries))
+            entries += found
+            if used < len(hits.page.numbers):
+                place = [place[0], used]
+            elif place[0] < min(MAX_PAGE, -(-hits.page.total // PAGE_SIZE)):
+                place = [place[0] + 1, 0]
+            else:
+                return Results(entries, None, asked)
+        return Results(entries, {"t": began, "o": place}, asked)
+
+    async def _ask_by_title(
+        self, title: str, key: str, year: int | None, kind: int, what: str
+    ) -> Entry | None:
+        """OMDb's answer to a look-up, None if it has none; what it answers instead is stored all the same."""
+        outcome = await self._omdb.by_title(title, year, kind)
+        if isinstance(outcome, Failed):
+            raise refused(outcome, what)
+        now = records.utc_now()
+        entry = None
+        number = None
+        if isinstance(outcome, Found):
+            try:
+                record = records.from_answer(outcome.body, outcome.raw, now, self._freshness)
+            except parse.ParseError as error:
+                raise refused(Failed(Failure.MALFORMED, str(error), 60), what) from error
+            if _is_the_one(record, key, year, kind):
+                entry, number = of_record(record), record.number
+            else:
+                log.info("asked for %s, OMDb answered %r (%s)", what, record.title, record.year)
+            await self._keep(lambda: self._intake.take(record.number, outcome))
+        fresh_until = now + timedelta(seconds=records.spread(self._freshness.absent_s))
+        await self._keep(lambda: self._store.remember_lookup(key, year, kind, number, fresh_until))
+        return entry
+
+    async def _hits(
+        self, text: str, year: int | None, kind: int, page: int, timeout_s: float
+    ) -> _Hits | Failed:
+        query = " ".join(text.casefold().split())
+        for fresh in (False, True):
+            known = await self._listings.searched(query, year, kind, page, fresh=fresh)
+            if known is not None:
+                return _Hits(known, {})
+        try:
+            return await self._pages.join(
+                (query, year, kind, page),
+                lambda: self._ask_for_page(query, year, kind, page),
+                max(0.0, timeout_s),
+            )
+        except TimeoutError:
+            return Failed(Failure.TIMEOUT, "OMDb did not answer in time", 2)
+
+    async def _ask_for_page(self, query: str, year: int | None, kind: int, page: int) -> _Hits | Failed:
+        outcome = await self._omdb.search(query, year, kind, page)
+        if isinstance(outcome, Failed):
+            return outcome
+        now = records.utc_now()
+        found = [] if isinstance(outcome, Absent) else _lines(outcome.body, now)
+        total = 0 if isinstance(outcome, Absent) else _total(outcome.body)
+        result = SearchedPage(total, [record.number for record in found])
+        fresh_until = now + timedelta(seconds=records.spread(self._freshness.search_s))
+        if found:
+            await self._keep(lambda: self._intake.add(found))
+        await self._keep(lambda: self._listings.remember_search(query, year, kind, page, result, fresh_until))
+        return _Hits(result, {record.number: of_record(record) for record in found})
+
+    async def _others(
+        self, text: str, filters: Filters, before: datetime, hits: _Hits, start: int, wanted: int
+    ) -> tuple[list[Entry], int]:
+        """Up to `wanted` of OMDb's hits from `start` on that the search here lacks; where it ended."""
+        numbers = list(hits.page.numbers)
+        given = await self._listings.already_found(text, filters, before, numbers)
+        wanted_numbers = [n for n in numbers[start:] if n not in given]
+        stored = {**hits.entries, **await self._store.get_many(wanted_numbers)}
+        if missing := [n for n in wanted_numbers if n not in stored]:
+            # A replica may not have yet what the last page has stored.
+            stored.update(await self._store.get_many(missing, fresh=True))
+        found: list[Entry] = []
+        position = start
+        while position < len(numbers) and len(found) < wanted:
+            number = numbers[position]
+            position += 1
+            entry = stored.get(number)
+            if number not in given and entry is not None and not entry.absent:
+                found.append(entry)
+        return found, position
+
+    async def _keep(self, write: Any) -> None:
+        """Stores what is answered in any case: without the primary it is asked for again next time."""
+        try:
+            await write()
+        except MarqueeError as error:
+            log.warning("not stored: %s", error)
+
+
+def _is_the_one(record: records.Record, key: str, year: int | None, kind: int) -> bool:
+    return (
+        record.title_key == key
+        and (year is None or record.year == year)
+        and (kind == movies_pb2.MOVIE_TYPE_UNSPECIFIED or record.type == kind)
+    )
+
+
+def _lines(body: Mapping[str, Any], now: datetime) -> list[records.Record]:
+    found: dict[int, records.Record] = {}
+    for line in body.get("Search") or ():
+        try:
+            record = records.from_search(line, now)
+        except parse.ParseError as error:
+            log.info("a search result is no title: %s", error)
+            continue
+        found.setdefault(record.number, record)
+    return list(found.values())
+
+
+def _total(body: Mapping[str, Any]) -> int:
+    text = str(body.get("totalResults", "0"))
+    return int(text) if text.isdigit() else 0
+
+
+def _no_such(what: str) -> MarqueeError:
+    return errors.not_found("MOVIE_NOT_FOUND", f"there is no such title: {what}")

@@ -1,0 +1,212 @@
+"""Filling the store from files: OMDb answers, and catalogues such as MovieLens.
+
+In batches, thousands of titles a second; an import that was broken off goes on
+where it stopped. Titles come with their events, as if OMDb had been asked.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+from movie_svc import catalogue, records
+from movie_svc.cache import RedisCache, When, of_record
+from movie_svc.config import FreshnessConfig
+from movie_svc.omdb import body, parse
+from movie_svc.records import Record
+from movie_svc.store import Store
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 1000
+_HEAD_BYTES: Final = 1 << 16
+_SHOW_S: Final = 0.2
+_SHOW_PLAIN_S: Final = 5.0
+
+
+@dataclass
+class Tally:
+    """What an import came to."""
+
+    lines: int = 0
+    titles: int = 0
+    changed: int = 0
+    refusals: int = 0
+    """Lines in which OMDb says that it has no answer."""
+    unreadable: int = 0
+    unparsed: dict[str, int] = field(default_factory=dict)
+    """Values that could not be understood, by OMDb's field."""
+    began: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self.began
+        parts = [
+            f"{self.titles:,} titles ({self.titles / max(seconds, 0.001):,.0f}/s)",
+            f"{self.changed:,} changed",
+        ]
+        if self.refusals:
+            parts.append(f"{self.refusals:,} refusals of OMDb passed over")
+        if self.unreadable:
+            parts.append(f"{self.unreadable:,} lines can't be read")
+        if self.unparsed:
+            parts.append("not understood: " + ", ".join(f"{n} {f}" for f, n in sorted(self.unparsed.items())))
+        return "; ".join(parts)
+
+
+class Progress:
+    """How far a file is, on a terminal as a bar, elsewhere as a line now and then."""
+
+    def __init__(self, total_bytes: int, out: TextIO = sys.stderr) -> None:
+        self._total = max(1, total_bytes)
+        self._out = out
+        self._bar = out.isatty()
+        self._next = 0.0
+
+    def show(self, done_bytes: int, tally: Tally, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if now < self._next and not last:
+            return
+        self._next = now + (_SHOW_S if self._bar else _SHOW_PLAIN_S)
+        share = min(1.0, done_bytes / self._total)
+        if self._bar:
+            bar = "█" * int(share * 30)
+            self._out.write(f"\r{bar:░<30} {share:4.0%}  {tally}\x1b[K" + ("\n" if last else ""))
+        else:
+            self._out.write(f"{share:4.0%}  {tally}\n")
+        self._out.flush()
+
+
+class Importer:
+    """Imports files into the store."""
+
+    def __init__(self, store: Store, redis: RedisCache, freshness: FreshnessConfig) -> None:
+        self._store = store
+        self._redis = redis
+        self._freshness = freshness
+
+    async def answers(self, path: Path, *, from_start: bool = False) -> Tally:
+        """Imports OMDb's answers, one JSON a line: the answer itself, or `{"body": answer}`.
+
+        They count as fetched when the file was written last.
+
+        Raises:
+            OSError: the file can't be read.
+            MarqueeError: the database is away; what was imported stays, and a second run goes on there.
+        """
+        source, tally = _source(path), Tally()
+        progress = Progress(source.size)
+        done = 0 if from_start else await self._store.imported_lines(source.name)
+        saving: asyncio.Task[int] | None = None
+        with path.open("rb") as file:
+            for batch in _batches(file, done):
+                found = [
+                    r for r in (self._read(line, source.written, tally) for line in batch) if r is not None
+                ]
+                tally.lines += len(batch)
+                # The database stores one batch while the next is read.
+                if saving is not None:
+                    tally.changed += await saving
+                saving = asyncio.create_task(self._save(source.name, found, done + tally.lines))
+                progress.show(file.tell(), tally)
+                await asyncio.sleep(0)
+            if saving is not None:
+                tally.changed += await saving
+            progress.show(file.tell(), tally, last=True)
+        return tally
+
+    async def catalogue(self, movies: Path, links: Path) -> Tally:
+        """Imports MovieLens' `movies.csv` and `links.csv`; what OMDb said of a title stays as it is.
+
+        Raises:
+            OSError: a file can't be read.
+            ValueError: a file lacks a column.
+            MarqueeError: the database is away.
+        """
+        tally = Tally()
+        now = records.utc_now()
+        found = []
+        numbers = catalogue.numbers(links)
+        for row in catalogue.rows(movies):
+            tally.lines += 1
+            number = numbers.get(row["movieId"])
+            if number is None:
+                tally.unreadable += 1
+                log.warning("%s: %s has no IMDb id in %s", movies.name, row["title"], links.name)
+                continue
+            found.append(catalogue.record(number, row["title"], row["genres"], now))
+        progress = Progress(len(found))
+        for start in range(0, len(found), _BATCH):
+            batch = found[start : start + _BATCH]
+            tally.changed += await self._store_all(batch)
+            tally.titles += len(batch)
+            progress.show(start + len(batch), tally, last=start + len(batch) == len(found))
+        return tally
+
+    async def _save(self, name: str, found: list[Record], lines: int) -> int:
+        changed = await self._store_all(found)
+        await self._store.note_import(name, lines)
+        return changed
+
+    async def _store_all(self, found: list[Record]) -> int:
+        changed = await self._store.save(found)
+        await self._redis.put({r.number: of_record(r) for r in changed}, When.SOMETHING_THERE)
+        return len(changed)
+
+    def _read(self, line: bytes, fetched: datetime, tally: Tally) -> Record | None:
+        if not line.strip():
+            return None
+        try:
+            answer = body.read(line)
+            if isinstance(answer.get("body"), dict):
+                answer = answer["body"]
+            if str(answer.get("Response", "True")).lower() != "true":
+                tally.refusals += 1
+                return None
+            raw = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+            found = records.from_answer(answer, raw, fetched, self._freshness)
+        except (body.BodyError, parse.ParseError) as error:
+            tally.unreadable += 1
+            log.warning("line %d can't be read: %s", tally.lines + 1, error)
+            return None
+        tally.titles += 1
+        for name in found.unparsed:
+            tally.unparsed[name] = tally.unparsed.get(name, 0) + 1
+        return found
+
+
+def _batches(file: Iterator[bytes], skipped: int) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    for number, line in enumerate(file):
+        if number < skipped:
+            continue
+        batch.append(line)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file to import."""
+
+    name: str
+    """What it is known by, so that another one of that name is not taken for it."""
+    size: int
+    written: datetime
+
+
+def _source(path: Path) -> _Source:
+    stat = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()[:16]
+    written = datetime.fromtimestamp(min(stat.st_mtime, time.time()), UTC)
+    return _Source(f"{path.name} {stat.st_size} {digest}", stat.st_size, written)

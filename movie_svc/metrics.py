@@ -1,0 +1,69 @@
+"""Every metric of movie_svc, each with what to do when it moves."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CACHE: Final = Counter(
+    "marquee_movie_cache_total",
+    "Look-ups by layer (l1, redis, postgres, omdb) and outcome (hit, stale, absent, miss, coalesced, error). "
+    "l1 hits fall: more titles in use than the memory holds, or Redis lost its connection. "
+    "omdb misses rise: unknown ids are being tried out.",
+    ("layer", "outcome"),
+)
+CACHE_BYTES: Final = Gauge("marquee_movie_l1_bytes", "Bytes that the in-process cache holds.")
+CACHE_ENTRIES: Final = Gauge("marquee_movie_l1_entries", "Titles that the in-process cache holds.")
+CACHE_EVICTIONS: Final = Counter(
+    "marquee_movie_l1_evictions_total",
+    "Titles put out of the in-process cache for lack of room. Steady growth: raise MARQUEE_MOVIE_L1_BYTES.",
+)
+INVALIDATIONS: Final = Counter(
+    "marquee_movie_l1_invalidations_total", "Titles dropped because Redis said that they had changed."
+)
+TRACKING: Final = Gauge(
+    "marquee_movie_l1_tracking",
+    "1 while Redis tells this process what has changed; 0: the in-process cache is kept for seconds only.",
+)
+OMDB_CALLS: Final = Counter(
+    "marquee_omdb_calls_total",
+    "Calls to OMDb by kind (i, t, s, refresh, plot) and outcome. limited: the daily quota is used up; "
+    "bad_key: fix OMDB_API_KEY; captcha: this address is blocked.",
+    ("kind", "outcome"),
+)
+OMDB_SECONDS: Final = Histogram(
+    "marquee_omdb_call_seconds",
+    "How long one attempt at OMDb took, in seconds.",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8),
+)
+BREAKER: Final = Gauge(
+    "marquee_omdb_breaker_state",
+    "0 closed, 1 half open (probing), 2 open: OMDb is not asked. Known titles are served all the same.",
+)
+QUOTA_USED: Final = Gauge(
+    "marquee_omdb_quota_used", "Calls to OMDb today, of all replicas, as far as this one knows."
+)
+QUOTA_LOCAL: Final = Gauge(
+    "marquee_omdb_quota_local", "1 while Redis is away and this replica counts its calls alone."
+)
+UNPARSED: Final = Counter(
+    "marquee_omdb_unparsed_total",
+    "OMDb values that could not be understood, by field. A jump: OMDb has a new form; see Movie.unparsed.",
+    ("field",),
+)
+UNSAVED: Final = Counter(
+    "marquee_movie_unsaved_total",
+    "OMDb answers that were served but could not be stored: the primary was away.",
+)
+REFRESHED: Final = Counter(
+    "marquee_movie_refreshed_total",
+    "Titles asked of OMDb again, by outcome (changed, same, absent, failed).",
+    ("outcome",),
+)
+HEDGED: Final = Counter(
+    "marquee_movie_hedged_reads_total",
+    "Reads for which the primary was asked too because a replica took too long. Growth: a replica hangs.",
+)
+OUTBOX: Final = Gauge(
+    "marquee_movie_outbox_events",
+    "Events that wait to be sent to Kafka. Grows for minutes: Kafka or the relay is away.",
+)

@@ -1,0 +1,1 @@
+"""OMDb (https://www.omdbapi.com): asking it, understanding it, and not breaking when it breaks."""

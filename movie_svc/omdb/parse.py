@@ -1,0 +1,219 @@
+"""An OMDb answer into a Movie: all that OMDb knows, typed, and nothing dropped.
+
+"N/A" is how OMDb says that it does not know. What stands in a field and can't
+be understood goes into `Movie.unparsed` as sent, is logged and counted.
+"""
+
+import html
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from marquee.movies.v1 import movies_pb2
+
+from mesh.names import movie_name
+from movie_svc.metrics import UNPARSED
+from movie_svc.omdb import fields
+
+log = logging.getLogger(__name__)
+
+_ID_RE: Final = re.compile(r"tt(\d{7}|[1-9]\d{7,8})", re.ASCII)
+_SYNOPSIS_RE: Final = re.compile(r"\s*See full (?:synopsis|summary)\s*»$")
+_ABSENT: Final = {"", "N/A"}
+_TYPES: Final = {
+    "movie": movies_pb2.MOVIE_TYPE_MOVIE,
+    "series": movies_pb2.MOVIE_TYPE_SERIES,
+    "episode": movies_pb2.MOVIE_TYPE_EPISODE,
+    "game": movies_pb2.MOVIE_TYPE_GAME,
+}
+_NOT_OF_THE_MOVIE: Final = {"Response", "imdbID"}
+
+
+class ParseError(ValueError):
+    """An answer lacks what makes it a title: an IMDb id and a title."""
+
+
+def number_of(body: Mapping[str, Any]) -> int:
+    """The movie's number, from `imdbID`.
+
+    Raises:
+        ParseError: there is none.
+    """
+    found = _ID_RE.fullmatch(_clean(body.get("imdbID")))
+    if found is None:
+        raise ParseError(f"imdbID is {body.get('imdbID')!r}, not an IMDb id")
+    return int(found[1])
+
+
+def movie(body: Mapping[str, Any]) -> movies_pb2.Movie:
+    """The Movie of an answer to `i=` or `t=`, or of one line of one to `s=`; no source, times and etag.
+
+    Raises:
+        ParseError: it has no IMDb id or no title.
+    """
+    parser = _Parser(body)
+    parser.run()
+    return parser.movie
+
+
+class _Parser:
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+        self.movie = movies_pb2.Movie(name=movie_name(number_of(body)))
+
+    def run(self) -> None:
+        self.movie.title = _clean(self._body.get("Title"))
+        if not self.movie.title:
+            raise ParseError(f"{self.movie.name} has no title")
+        for field, value in self._body.items():
+            if field in _NOT_OF_THE_MOVIE or field == "Title":
+                continue
+            if field == "Ratings":
+                self._ratings(value)
+                continue
+            text = _clean(value)
+            if text in _ABSENT:
+                continue
+            read = _READERS.get(field)
+            try:
+                if read is None:
+                    raise ValueError("no such field is known")
+                read(self.movie, text)
+            except ValueError as error:
+                self._unparsed(field, str(value), error)
+
+    def _ratings(self, ratings: object) -> None:
+        if not isinstance(ratings, list):
+            if _clean(ratings) in _ABSENT:
+                return
+            self._unparsed("Ratings", str(ratings), ValueError("not a list"))
+            return
+        for rating in ratings:
+            source = _clean(rating.get("Source")) if isinstance(rating, dict) else ""
+            value = _clean(rating.get("Value")) if isinstance(rating, dict) else ""
+            if not source:
+                self._unparsed("Ratings", str(rating), ValueError("no source"))
+                continue
+            if value in _ABSENT:
+                continue
+            made = self.movie.external_ratings.add(source=source, value=value)
+            try:
+                made.fraction = fields.fraction(value)
+            except ValueError as error:
+                self._unparsed(f"Ratings.{source}", value, error)
+
+    def _unparsed(self, field: str, value: str, error: ValueError) -> None:
+        self.movie.unparsed[field] = _printable(value)
+        UNPARSED.labels(field if field in _READERS else "other").inc()
+        log.info("%s: OMDb's %s can't be understood: %s", self.movie.name, field, error)
+
+
+def _clean(value: object) -> str:
+    """A value's text: entities read (also doubly escaped ones), control characters made spaces."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else str(value)
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    if not text.isprintable() or "\xa0" in text:
+        text = _printable(text)
+    return text.strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        " " if unicodedata.category(c) in ("Cc", "Cs", "Zs", "Zl", "Zp") else c for c in text
+    ).strip()
+
+
+def _text(name: str) -> Callable[[movies_pb2.Movie, str], None]:
+    def read(movie: movies_pb2.Movie, text: str) -> None:
+        setattr(movie, name, text)
+
+    return read
+
+
+def _value(name: str, convert: Callable[[str], object]) -> Callable[[movies_pb2.Movie, str], None]:
+    def read(movie: movies_pb2.Movie, text: str) -> None:
+        setattr(movie, name, convert(text))
+
+    return read
+
+
+def _message(name: str, convert: Callable[[str], Any]) -> Callable[[movies_pb2.Movie, str], None]:
+    def read(movie: movies_pb2.Movie, text: str) -> None:
+        getattr(movie, name).CopyFrom(convert(text))
+
+    return read
+
+
+def _list(name: str, convert: Callable[[str], list[Any]]) -> Callable[[movies_pb2.Movie, str], None]:
+    def read(movie: movies_pb2.Movie, text: str) -> None:
+        getattr(movie, name).extend(convert(text))
+
+    return read
+
+
+def _unique(text: str) -> list[str]:
+    return list(dict.fromkeys(fields.split(text)))
+
+
+def _year(movie: movies_pb2.Movie, text: str) -> None:
+    first, last, ongoing = fields.years(text)
+    movie.year = first
+    if last is not None:
+        movie.end_year = last
+    movie.ongoing = ongoing
+
+
+def _awards(movie: movies_pb2.Movie, text: str) -> None:
+    movie.awards.text = text
+    movie.awards.CopyFrom(fields.awards(text))
+
+
+def _plot(movie: movies_pb2.Movie, text: str) -> None:
+    movie.plot = _SYNOPSIS_RE.sub("", text)
+
+
+def _type(movie: movies_pb2.Movie, text: str) -> None:
+    if text.lower() not in _TYPES:
+        raise ValueError(f"{text!r} is not a known type")
+    movie.type = _TYPES[text.lower()]
+
+
+def _series(movie: movies_pb2.Movie, text: str) -> None:
+    found = _ID_RE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not an IMDb id")
+    movie.series = movie_name(int(found[1]))
+
+
+_READERS: Final[Mapping[str, Callable[[movies_pb2.Movie, str], None]]] = {
+    "Year": _year,
+    "Rated": _text("content_rating"),
+    "Released": _message("release_date", fields.day),
+    "Runtime": _value("runtime_minutes", fields.runtime),
+    "Genre": _list("genres", _unique),
+    "Director": _list("directors", fields.credits),
+    "Writer": _list("writers", fields.credits),
+    "Actors": _list("actors", fields.credits),
+    "Plot": _plot,
+    "Language": _list("languages", _unique),
+    "Country": _list("countries", _unique),
+    "Awards": _awards,
+    "Poster": _text("poster_uri"),
+    "Metascore": _value("metascore", lambda text: int(fields.decimal(text, 0, 100))),
+    "imdbRating": _value("imdb_rating", lambda text: fields.decimal(text, 1, 10)),
+    "imdbVotes": _value("imdb_votes", fields.count),
+    "Type": _type,
+    "DVD": _message("dvd_release_date", fields.day),
+    "BoxOffice": _value("box_office_usd", fields.money),
+    "Production": _text("production"),
+    "Website": _text("website_uri"),
+    "seriesID": _series,
+    "Season": _value("season", fields.count),
+    "Episode": _value("episode", fields.count),
+    "totalSeasons": _value("total_seasons", fields.count),
+}

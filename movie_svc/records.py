@@ -1,0 +1,183 @@
+"""A Movie as it is stored: ready bytes, and the columns that it is found by."""
+
+import hashlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from marquee.movies.v1 import events_pb2, movies_pb2
+
+from mesh.names import movie_number
+from movie_svc import titles
+from movie_svc.config import FreshnessConfig
+from movie_svc.omdb import parse
+
+ETAG_CHARS: Final = 16
+_NOT_CONTENT: Final = ("fetch_time", "stale", "etag")
+_IN_EVENTS: Final = ("name", "title", "type", "year", "genres", "box_office_usd", "poster_uri", "etag")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of `movies`."""
+
+    number: int
+    data: bytes
+    etag: str
+    source: int
+    fetch_time: datetime
+    fresh_until: datetime
+    type: int
+    title: str
+    title_key: str
+    words: str
+    year: int | None
+    votes: int | None
+    box_office: int | None
+    genres: list[str]
+    answer: bytes | None = None
+    """OMDb's body, as it came."""
+    unparsed: tuple[str, ...] = ()
+    """OMDb's fields that could not be understood."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether OMDb knows more than this."""
+        return self.source != movies_pb2.SOURCE_OMDB
+
+
+def etag_of(movie: movies_pb2.Movie) -> str:
+    """Changes with a movie's content, not with when it was fetched. 16 hexadecimal digits."""
+    content = movies_pb2.Movie()
+    content.CopyFrom(movie)
+    for field in _NOT_CONTENT:
+        content.ClearField(field)
+    raw = content.SerializeToString(deterministic=True)
+    return hashlib.blake2b(raw, digest_size=ETAG_CHARS // 2).hexdigest()
+
+
+def combined_etag(etag: str, addition: str) -> str:
+    """The etag of a movie with something added to it."""
+    return hashlib.blake2b(f"{etag}\0{addition}".encode(), digest_size=ETAG_CHARS // 2).hexdigest()
+
+
+def make(
+    movie: movies_pb2.Movie,
+    source: "movies_pb2.Source.ValueType",
+    now: datetime,
+    fresh_until: datetime,
+    *,
+    answer: bytes | None = None,
+    also_called: str = "",
+) -> Record:
+    """The record of a movie; sets its source, fetch time and etag.
+
+    `also_called` holds other titles, by which a search finds it too.
+    """
+    movie.source = source
+    movie.fetch_time.FromDatetime(now.replace(microsecond=0))
+    movie.etag = etag_of(movie)
+    return Record(
+        number=movie_number(movie.name),
+        data=movie.SerializeToString(deterministic=True),
+        etag=movie.etag,
+        source=int(source),
+        fetch_time=now,
+        fresh_until=fresh_until,
+        type=int(movie.type),
+        title=movie.title,
+        title_key=titles.key(movie.title),
+        words=" ".join(titles.words(f"{movie.title} {also_called}")),
+        year=movie.year if movie.HasField("year") else None,
+        votes=movie.imdb_votes if movie.HasField("imdb_votes") else None,
+        box_office=movie.box_office_usd if movie.HasField("box_office_usd") else None,
+        genres=[genre.casefold() for genre in movie.genres],
+        answer=answer,
+        unparsed=tuple(movie.unparsed),
+    )
+
+
+def from_answer(body: Mapping[str, Any], raw: bytes, now: datetime, freshness: FreshnessConfig) -> Record:
+    """The record of OMDb's full answer about a title.
+
+    Raises:
+        ParseError: it is not one.
+    """
+    movie = parse.movie(body)
+    fresh_until = now + fresh_for(movie, now, freshness)
+    return make(
+        movie,
+        movies_pb2.SOURCE_OMDB,
+        now,
+        fresh_until,
+        answer=raw,
+    )
+
+
+def from_search(line: Mapping[str, Any], now: datetime) -> Record:
+    """The record of a line of OMDb's search results: it wants a full answer as soon as there is time.
+
+    Raises:
+        ParseError: it is not one.
+    """
+    return make(parse.movie(line), movies_pb2.SOURCE_OMDB_SEARCH, now, now)
+
+
+def merged(base: movies_pb2.Movie, other: movies_pb2.Movie, record: Record) -> Record:
+    """The record of two partial movies: `base`, and what it lacks and `other` knows; `record`'s times."""
+    present = {field.name for field, _ in base.ListFields()}
+    movie = movies_pb2.Movie()
+    movie.CopyFrom(base)
+    for field, value in other.ListFields():
+        if field.name in present:
+            continue
+        if field.is_repeated:
+            getattr(movie, field.name).extend(value)
+        else:
+            setattr(movie, field.name, value)
+    return make(
+        movie,
+        base.source,
+        record.fetch_time,
+        record.fresh_until,
+        also_called=f"{record.words} {other.title}",
+    )
+
+
+def fresh_for(movie: movies_pb2.Movie, now: datetime, config: FreshnessConfig) -> timedelta:
+    """For how long an answer is fresh: the older the title, the longer; spread, so that titles that were
+    fetched together are not all due together."""
+    age = now.year - movie.year if movie.HasField("year") else 0
+    if age <= 1 or movie.ongoing:
+        seconds = config.new_s
+    elif age <= 10:
+        seconds = config.recent_s
+    else:
+        seconds = config.old_s
+    return timedelta(seconds=spread(seconds))
+
+
+def spread(seconds: float) -> float:
+    """A time within ±10 %."""
+    return seconds * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
+
+
+def changed_event(data: bytes, now: datetime) -> bytes:
+    """The MovieChanged event of a stored movie."""
+    movie = movies_pb2.Movie.FromString(data)
+    event = events_pb2.MovieChanged(schema_version=1)
+    for field, value in movie.ListFields():
+        if field.name not in _IN_EVENTS:
+            continue
+        if field.is_repeated:
+            getattr(event.movie, field.name).extend(value)
+        else:
+            setattr(event.movie, field.name, value)
+    event.change_time.FromDatetime(now)
+    return event.SerializeToString()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,173 @@
+"""The handlers of MovieService. They answer with ready bytes; a message is built only to cut fields out."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from marquee.movies.v1 import movies_pb2
+
+from mesh import errors, names, pages
+from mesh.errors import MarqueeError
+from mesh.rpc import Context
+from movie_svc import requests, wire
+from movie_svc.cache import Entry
+from movie_svc.finder import Finder
+from movie_svc.intake import Answer
+from movie_svc.listings import Filters, Listings
+from movie_svc.plots import Plots
+from movie_svc.reads import Reads
+
+# How long a call without a deadline may wait for others, in seconds: less than mesh.rpc lets it take.
+_PATIENCE_S: Final = 8.0
+# Time kept back of a caller's deadline, to answer in.
+_RESERVE_S: Final = 0.05
+# How long others may keep an answer: a change reaches them after this at the latest.
+_KEEP_S: Final = 60
+_KEEP_STALE_S: Final = 5
+_KEEP_LIST_S: Final = 30
+
+Cut = Callable[[bytes], bytes]
+
+
+class MovieService:
+    """See `marquee/movies/v1/movies.proto`."""
+
+    def __init__(
+        self,
+        reads: Reads,
+        finder: Finder,
+        listings: Listings,
+        plots: Plots,
+        tokens: pages.PageTokens,
+        *,
+        grace_s: float,
+    ) -> None:
+        """`grace_s`: for how many seconds after OMDb was due to be asked again a title is not yet stale."""
+        self._reads = reads
+        self._finder = finder
+        self._listings = listings
+        self._plots = plots
+        self._tokens = tokens
+        self._grace_s = grace_s
+
+    async def GetMovie(self, request: movies_pb2.GetMovieRequest, context: Context) -> bytes:
+        number = names.movie_number(request.name)
+        cut = requests.mask("read_mask", request.read_mask) if request.HasField("read_mask") else None
+        entry = self._reads.peek(number)
+        if entry is not None:
+            answer = Answer(entry, "l1")
+        else:
+            answer = await self._reads.fetch(number, self._time_left(context))
+        if answer.entry.absent:
+            raise errors.not_found("MOVIE_NOT_FOUND", f"OMDb knows no {request.name}")
+        data, etag = self._ready(answer.entry), answer.entry.etag
+        if request.full_plot:
+            data, etag = await self._plots.add(number, data, answer.entry, self._time_left(context))
+        await self._describe(context, answer, etag)
+        return cut(data) if cut else data
+
+    async def BatchGetMovies(self, request: movies_pb2.BatchGetMoviesRequest, context: Context) -> bytes:
+        if not 1 <= len(request.names) <= requests.MAX_BATCH:
+            raise errors.invalid(
+                "names", f"{len(request.names)} names; 1 to {requests.MAX_BATCH} are allowed"
+            )
+        numbers = dict.fromkeys(
+            names.movie_number(name, f"names[{i}]") for i, name in enumerate(request.names)
+        )
+        cut = requests.mask("read_mask", request.read_mask) if request.HasField("read_mask") else None
+        found = await self._reads.get_many(numbers, self._time_left(context))
+        movies: list[bytes] = []
+        missing: list[movies_pb2.MissingMovie] = []
+        for number in numbers:
+            answer = found[number]
+            if isinstance(answer, MarqueeError):
+                missing.append(_missing(number, answer.reason))
+            elif answer.entry.absent:
+                missing.append(_missing(number, "MOVIE_NOT_FOUND"))
+            else:
+                movies.append(self._ready(answer.entry))
+        await self._describe_list(context, (a.layer for a in found.values() if isinstance(a, Answer)))
+        return wire.batch(map(cut, movies) if cut else movies, missing)
+
+    async def LookupMovie(self, request: movies_pb2.LookupMovieRequest, context: Context) -> bytes:
+        title = requests.text("title", request.title, 1, 200)
+        year = requests.year("year", request.year) if request.HasField("year") else None
+        kind = requests.kind("type", request.type)
+        answer = await self._finder.lookup(title, year, kind, self._time_left(context))
+        await self._describe(context, answer, answer.entry.etag)
+        return self._ready(answer.entry)
+
+    async def SearchMovies(self, request: movies_pb2.SearchMoviesRequest, context: Context) -> bytes:
+        query = requests.text("query", request.query, 2, 200)
+        year = requests.year("year", request.year) if request.HasField("year") else None
+        kind = requests.kind("type", request.type)
+        size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
+        binding = ("search", query, year, kind)
+        cursor = self._tokens.decode(request.page_token, *binding)
+        results = await self._finder.search(query, year, kind, size, cursor, self._time_left(context))
+        await self._describe_list(context, ["omdb" if results.asked_omdb else "postgres"])
+        token = self._tokens.encode(results.cursor, *binding) if results.cursor else ""
+        return wire.page(map(self._ready, results.entries), token)
+
+    async def ListMovies(self, request: movies_pb2.ListMoviesRequest, context: Context) -> bytes:
+        genre = requests.text("genre", request.genre, 0, 100)
+        decade = requests.decade("decade", request.decade) if request.HasField("decade") else None
+        year = requests.year("year", request.year) if request.HasField("year") else None
+        kind = requests.kind("type", request.type)
+        order, descending = requests.order("order_by", request.order_by)
+        size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
+        binding = ("list", genre.casefold(), decade, year, kind, order, descending)
+        cursor = self._tokens.decode(request.page_token, *binding)
+        first, last = _years(decade, year)
+        page = await self._listings.list(Filters(genre, first, last, kind), order, descending, size, cursor)
+        await self._describe_list(context, ["postgres"])
+        token = self._tokens.encode(page.cursor, *binding) if page.cursor else ""
+        return wire.page(map(self._ready, page.entries), token)
+
+    def _time_left(self, context: Context) -> float:
+        """How long to wait for others, in seconds."""
+        left = context.time_remaining()
+        return _PATIENCE_S if left is None else max(0.0, left - _RESERVE_S)
+
+    def _is_stale(self, entry: Entry) -> bool:
+        """A partial record is not stale: it says by its source that it is not all."""
+        return not entry.partial and entry.fresh_until + self._grace_s < time.time()
+
+    def _ready(self, entry: Entry) -> bytes:
+        return entry.data + wire.STALE if self._is_stale(entry) else entry.data
+
+    async def _describe(self, context: Context, answer: Answer, etag: str) -> None:
+        """Says in headers where an answer comes from and how long it may be kept (RFC 9111: `max-age` counts
+        from when the source said it, as `age` does)."""
+        entry = answer.entry
+        now = time.time()
+        age = max(0, int(now - entry.fetched_at))
+        stale = self._is_stale(entry)
+        keep = _KEEP_STALE_S if entry.fresh_until < now else min(_KEEP_S, int(entry.fresh_until - now))
+        await context.send_initial_metadata(
+            (
+                ("x-marquee-source", f"{answer.layer}; stale" if stale else answer.layer),
+                ("age", str(age)),
+                ("cache-control", f"public, max-age={age + keep}"),
+                ("etag", f'"{etag}"'),
+            )
+        )
+
+    async def _describe_list(self, context: Context, layers: Iterable[str]) -> None:
+        source = ", ".join(dict.fromkeys(layers))
+        headers: list[tuple[str, Any]] = [("cache-control", f"public, max-age={_KEEP_LIST_S}")]
+        if source:
+            headers.append(("x-marquee-source", source))
+        await context.send_initial_metadata(headers)
+
+
+def _missing(number: int, reason: str) -> movies_pb2.MissingMovie:
+    shown = reason if reason == "MOVIE_NOT_FOUND" else "OMDB_UNAVAILABLE"
+    return movies_pb2.MissingMovie(name=names.movie_name(number), reason=shown)
+
+
+def _years(decade: int | None, year: int | None) -> tuple[int | None, int | None]:
+    """The first and the last year that both allow."""
+    first = max((y for y in (decade, year) if y is not None), default=None)
+    last = min((y for y in (decade + 9 if decade is not None else None, year) if y is not None), default=None)
+    return first, last

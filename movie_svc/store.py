@@ -1,0 +1,310 @@
+"""The SQL of movie_svc's titles. Reads go to replicas, writes to the primary.
+
+Searching and listing stand in `movie_svc.listings`.
+"""
+
+# ruff: noqa: S608 - what is put into statements is fixed text; values are parameters
+
+import zlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+from marquee.movies.v1 import movies_pb2
+
+from mesh.postgres import Connection, Postgres
+from movie_svc import records
+from movie_svc.cache import Entry
+from movie_svc.hedge import HedgedReads
+from movie_svc.records import Record
+
+ENTRY: Final = (
+    "id, movie, etag, source, extract(epoch FROM fetch_time)::float8 AS fetched_at, "
+    "extract(epoch FROM fresh_until)::float8 AS fresh_until"
+)
+_GET: Final = f"""
+SELECT {ENTRY} FROM movies WHERE id = ANY($1::int[])
+UNION ALL
+SELECT id, ''::bytea, '', 0::smallint, extract(epoch FROM fetch_time)::float8,
+       extract(epoch FROM fresh_until)::float8
+FROM absent WHERE id = ANY($1::int[]) AND fresh_until > now()"""
+_KNOWN: Final = """
+SELECT id, source, etag, fetch_time, CASE WHEN source <> 1 THEN movie END AS movie
+FROM movies WHERE id = ANY($1::int[]) ORDER BY id FOR UPDATE"""
+_PUT: Final = """
+INSERT INTO movies AS m (id, movie, etag, source, fetch_time, fresh_until, type, title, title_key, words,
+                         year, votes, box_office, genres)
+SELECT id, movie, etag, source, fetch_time, fresh_until, type, title, title_key, to_tsvector('simple', words),
+       year, votes, box_office, string_to_array(genres, '|')
+FROM unnest($1::int[], $2::bytea[], $3::text[], $4::smallint[], $5::timestamptz[], $6::timestamptz[],
+            $7::smallint[], $8::text[], $9::text[], $10::text[], $11::smallint[], $12::int[], $13::int[],
+            $14::text[])
+     AS t(id, movie, etag, source, fetch_time, fresh_until, type, title, title_key, words,
+          year, votes, box_office, genres)
+ON CONFLICT (id) DO UPDATE SET
+    movie = excluded.movie, etag = excluded.etag, source = excluded.source, fetch_time = excluded.fetch_time,
+    fresh_until = excluded.fresh_until, type = excluded.type, title = excluded.title,
+    title_key = excluded.title_key, words = excluded.words, year = excluded.year, votes = excluded.votes,
+    box_office = excluded.box_office, genres = excluded.genres
+-- A title that came meanwhile: never less than was known, never older.
+WHERE (m.source <> 1 OR excluded.source = 1) AND excluded.fetch_time >= m.fetch_time
+RETURNING id"""
+_PUT_ANSWERS: Final = """
+INSERT INTO answers (id, body, fetch_time)
+SELECT * FROM unnest($1::int[], $2::bytea[], $3::timestamptz[])
+ON CONFLICT (id) DO UPDATE SET body = excluded.body, fetch_time = excluded.fetch_time"""
+_TYPE_FILTER: Final = "($3::smallint = 0 OR type = $3)"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What OMDb said to a look-up by title."""
+
+    number: int | None
+    """None: there is no such title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """A title that was looked up by its name."""
+
+    number: int
+    entry: Entry
+    asked: bool
+    """Whether OMDb was asked for that name lately."""
+
+
+class Store:
+    """Titles in PostgreSQL."""
+
+    def __init__(self, postgres: Postgres, reads: HedgedReads) -> None:
+        self._pg = postgres
+        self._reads = reads
+
+    async def get_many(self, numbers: Collection[int], *, fresh: bool = False) -> dict[int, Entry]:
+        """What is known of the numbers, in one round trip; with `fresh` as the primary knows it."""
+        rows = await self._reads.fetch(_GET, list(numbers), fresh=fresh)
+        return {row["id"]: entry(row) for row in rows}
+
+    async def save(self, found: Sequence[Record]) -> list[Record]:
+        """Stores records, and an event for each whose content has changed; gives those, as they are now.
+
+        A full answer is never replaced by a partial record, nor by an older
+        one; two partial records of a title are merged.
+        """
+        by_number = {record.number: record for record in found}
+        numbers = sorted(by_number)
+        async with self._pg.write() as connection:
+            known = {row["id"]: row for row in await connection.fetch(_KNOWN, numbers)}
+            wanted = [_combined(by_number[number], known.get(number)) for number in numbers]
+            written = await _put(connection, [record for record in wanted if record is not None])
+            await connection.execute("DELETE FROM absent WHERE id = ANY($1::int[])", numbers)
+            changed = [r for r in written if r.number not in known or known[r.number]["etag"] != r.etag]
+            await _announce(connection, changed)
+        return changed
+
+    async def mark_absent(
+        self, number: int, reason: str, fetch_time: datetime, fresh_until: datetime, again: datetime
+    ) -> None:
+        """Remembers that OMDb says a number is no title. One that is known stays, fresh until `again`."""
+        async with self._pg.write() as connection:
+            known = await connection.execute(
+                "UPDATE movies SET fresh_until = greatest(fresh_until, $2) WHERE id = $1", number, again
+            )
+            if known == "UPDATE 0":
+                await connection.execute(
+                    """INSERT INTO absent (id, reason, fetch_time, fresh_until) VALUES ($1, $2, $3, $4)
+                       ON CONFLICT (id) DO UPDATE SET reason = $2, fetch_time = $3, fresh_until = $4""",
+                    number,
+                    reason,
+                    fetch_time,
+                    fresh_until,
+                )
+
+    async def due(self, limit: int) -> list[int]:
+        """The best-known titles that are not fresh."""
+        rows = await self._reads.fetch(
+            "SELECT id FROM movies WHERE fresh_until < now() ORDER BY votes DESC, id DESC LIMIT $1", limit
+        )
+        return [row["id"] for row in rows]
+
+    async def by_title(self, title_key: str, year: int | None, kind: int, *, fresh: bool) -> Titled | None:
+        """The best-known title of that key."""
+        row = await self._reads.fetchrow(
+            f"""SELECT {ENTRY}, EXISTS (
+                    SELECT FROM lookups
+                    WHERE title_key = $1 AND year = coalesce($2, 0) AND type = $3 AND fresh_until > now()
+                ) AS asked
+                FROM movies
+                WHERE title_key = $1 AND ($2::smallint IS NULL OR year = $2) AND {_TYPE_FILTER}
+                ORDER BY votes DESC, source, id LIMIT 1""",
+            title_key,
+            year,
+            kind,
+            fresh=fresh,
+        )
+        return Titled(row["id"], entry(row), row["asked"]) if row else None
+
+    async def looked_up(self, title_key: str, year: int | None, kind: int, *, fresh: bool) -> Lookup | None:
+        """What OMDb said to this look-up, if that is still fresh."""
+        row = await self._reads.fetchrow(
+            """SELECT movie_id FROM lookups
+               WHERE title_key = $1 AND year = $2 AND type = $3 AND fresh_until > now()""",
+            title_key,
+            year or 0,
+            kind,
+            fresh=fresh,
+        )
+        return Lookup(row["movie_id"]) if row else None
+
+    async def remember_lookup(
+        self, title_key: str, year: int | None, kind: int, number: int | None, fresh_until: datetime
+    ) -> None:
+        async with self._pg.write() as connection:
+            await connection.execute(
+                """INSERT INTO lookups (title_key, year, type, movie_id, fresh_until)
+                   VALUES ($1, $2, $3, $4, $5)
+                   ON CONFLICT (title_key, year, type) DO UPDATE SET movie_id = $4, fresh_until = $5""",
+                title_key,
+                year or 0,
+                kind,
+                number,
+                fresh_until,
+            )
+
+    async def full_plot(self, number: int, *, fresh: bool) -> tuple[str | None, bool] | None:
+        """The full plot (None: OMDb has none) and whether it is fresh; None if it was never asked for."""
+        row = await self._reads.fetchrow(
+            "SELECT plot, fresh_until > now() AS fresh FROM full_plots WHERE id = $1", number, fresh=fresh
+        )
+        return (row["plot"], row["fresh"]) if row else None
+
+    async def save_full_plot(self, number: int, plot: str | None, fresh_until: datetime) -> None:
+        async with self._pg.write() as connection:
+            await connection.execute(
+                """INSERT INTO full_plots (id, plot, fresh_until) VALUES ($1, $2, $3)
+                   ON CONFLICT (id) DO UPDATE SET plot = $2, fresh_until = $3""",
+                number,
+                plot,
+                fresh_until,
+            )
+
+    async def forget_expired(self) -> None:
+        """Deletes what says nothing any more: absences, look-ups and searches that are not fresh."""
+        async with self._pg.write() as connection:
+            for table in ("absent", "lookups", "searches"):
+                await connection.execute(f"DELETE FROM {table} WHERE fresh_until < now()")
+
+    @asynccontextmanager
+    async def outbox(self, limit: int) -> AsyncIterator[list[tuple[int, bytes]]]:
+        """The oldest events, as (movie's number, event); they are deleted if the block ends well.
+
+        Only one relay at a time gets any, so that a movie's events stay in order.
+        """
+        async with self._pg.write() as connection:
+            mine = await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('movie_svc outbox'))")
+            rows = (
+                await connection.fetch("SELECT id, movie_id, event FROM outbox ORDER BY id LIMIT $1", limit)
+                if mine
+                else []
+            )
+            yield [(row["movie_id"], row["event"]) for row in rows]
+            await connection.execute(
+                "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [r["id"] for r in rows]
+            )
+
+    async def outbox_size(self) -> int:
+        return int(await self._reads.fetchval("SELECT count(*) FROM outbox", fresh=True))
+
+    @asynccontextmanager
+    async def leadership(self, task: str) -> AsyncIterator[Connection | None]:
+        """The connection that makes this process the only one at a task; None if another is.
+
+        It leads for as long as that connection answers.
+        """
+        async with self._pg.read(fresh=True) as connection:
+            key = f"movie_svc {task}"
+            if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", key):
+                yield None
+                return
+            try:
+                yield connection
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", key)
+
+    async def imported_lines(self, file: str) -> int:
+        """How many lines of a file have been imported."""
+        return int(
+            await self._reads.fetchval("SELECT lines FROM imports WHERE file = $1", file, fresh=True) or 0
+        )
+
+    async def note_import(self, file: str, lines: int) -> None:
+        async with self._pg.write() as connection:
+            await connection.execute(
+                """INSERT INTO imports (file, lines, update_time) VALUES ($1, $2, now())
+                   ON CONFLICT (file) DO UPDATE SET lines = $2, update_time = now()""",
+                file,
+                lines,
+            )
+
+
+def entry(row: asyncpg.Record) -> Entry:
+    return Entry(row["movie"], row["etag"], row["source"], row["fetched_at"], row["fresh_until"])
+
+
+def _combined(record: Record, known: asyncpg.Record | None) -> Record | None:
+    """What to write of a record, given what is known; None if nothing."""
+    if known is None:
+        return record
+    if not record.partial:
+        newer = known["source"] != record.source or known["fetch_time"] <= record.fetch_time
+        return record if newer else None
+    if known["movie"] is None:
+        return None
+    new, old = movies_pb2.Movie.FromString(record.data), movies_pb2.Movie.FromString(known["movie"])
+    # OMDb's own line says a title better than a catalogue.
+    first, second = (old, new) if old.source < new.source else (new, old)
+    combined = records.merged(first, second, record)
+    return combined if combined.etag != known["etag"] or combined.source != known["source"] else None
+
+
+async def _put(connection: Connection, found: Sequence[Record]) -> list[Record]:
+    """Writes records; gives those that were."""
+    if not found:
+        return []
+    rows = await connection.fetch(
+        _PUT,
+        [r.number for r in found],
+        [r.data for r in found],
+        [r.etag for r in found],
+        [r.source for r in found],
+        [r.fetch_time for r in found],
+        [r.fresh_until for r in found],
+        [r.type for r in found],
+        [r.title for r in found],
+        [r.title_key for r in found],
+        [r.words for r in found],
+        [r.year or 0 for r in found],
+        [-1 if r.votes is None else r.votes for r in found],
+        [r.box_office for r in found],
+        ["|".join(r.genres) for r in found],
+    )
+    ids = {row["id"] for row in rows}
+    written = [r for r in found if r.number in ids]
+    answers = [(r.number, zlib.compress(r.answer), r.fetch_time) for r in written if r.answer is not None]
+    if answers:
+        await connection.execute(_PUT_ANSWERS, *(list(column) for column in zip(*answers, strict=True)))
+    return written
+
+
+async def _announce(connection: Connection, changed: Sequence[Record]) -> None:
+    if changed:
+        await connection.execute(
+            "INSERT INTO outbox (movie_id, event) SELECT * FROM unnest($1::int[], $2::bytea[])",
+            [r.number for r in changed],
+            [records.changed_event(r.data, r.fetch_time) for r in changed],
+        )
