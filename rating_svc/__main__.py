@@ -1,0 +1,194 @@
+"""The processes of rating_svc, `python -m rating_svc serve|worker|relay`, and `dlq` for operators."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from confluent_kafka import KafkaException
+from marquee.ratings.v1 import internal_pb2, ratings_pb2
+
+from mesh import channel, kafka, migrations, postgres, redisdb
+from mesh.config import ConfigError, load
+from mesh.errors import MarqueeError
+from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
+from mesh.pages import PageTokens
+from mesh.postgres import PostgresConfig
+from mesh.server import Server, ServerConfig, main
+from rating_svc import dlq, topics
+from rating_svc.cache import PendingWrites, Settling
+from rating_svc.config import (
+    LogConfig,
+    MovieCheckConfig,
+    PendingConfig,
+    RelayConfig,
+    ServeConfig,
+    WorkerConfig,
+)
+from rating_svc.epoch import EpochGuard
+from rating_svc.movies import Movies
+from rating_svc.pipe import Pipe
+from rating_svc.relay import Relay
+from rating_svc.service import RatingService
+from rating_svc.store import RatingStore
+from rating_svc.totals import RatingTotalsService
+from rating_svc.worker import Pruner, Worker
+from rating_svc.writer import Writer
+
+NAME: Final = "rating_svc"
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def serve() -> None:
+    """Answers RPCs."""
+    log, pending_config, movies_config = load(LogConfig), load(PendingConfig), load(MovieCheckConfig)
+    tokens = PageTokens(load(ServeConfig).page_token_key)
+    await _prepare(log)
+    pg = await postgres.connect(load(PostgresConfig))
+    redis = redisdb.connect(load(redisdb.RedisConfig))
+    producer = KafkaProducer(load(KafkaConfig))
+    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config)
+    movie_svc = (
+        channel.connect(
+            movies_config.target,
+            channel.ChannelConfig(timeout_s=movies_config.timeout_s, attempts=1),
+            service="movie_svc",
+        )
+        if movies_config.target
+        else None
+    )
+    server = Server(NAME, load(ServerConfig))
+    server.add(
+        ratings_pb2.DESCRIPTOR.services_by_name["RatingService"],
+        RatingService(
+            Writer(producer, pending, log), RatingStore(pg), pending, Movies(movie_svc, movies_config), tokens
+        ),
+    )
+    server.add(
+        internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"],
+        RatingTotalsService(pg),
+        callers=("ranking_svc",),
+    )
+    server.health.depends_on("kafka", producer.ping)
+    server.health.depends_on("postgres", pg.ping_any)
+    server.health.depends_on("redis", redis.ping, optional=True)
+    server.background("replica lag", pg.watch)
+    try:
+        await server.run()
+    finally:
+        await producer.close()
+        await redis.aclose()
+        if movie_svc is not None:
+            await movie_svc.close()
+        await pg.close()
+
+
+async def worker() -> None:
+    """Brings the log into the database."""
+    log, config, kafka_config = load(LogConfig), load(WorkerConfig), load(KafkaConfig)
+    pending_config = load(PendingConfig)
+    await _prepare(log)
+    pg = await postgres.connect(load(PostgresConfig))
+    redis = redisdb.connect(load(redisdb.RedisConfig))
+    producer = KafkaProducer(kafka_config)
+    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config)
+    settling = Settling(pending, config.settle_s)
+
+    def consumer() -> BatchConsumer:
+        return BatchConsumer(kafka_config, log.worker_group, [topics.SUBMITTED])
+
+    guard = EpochGuard(kafka_config, pg, log)
+    run = Worker(consumer, producer, pg, settling, guard, log, config)
+    server = Server(f"{NAME}-worker", load(ServerConfig))
+    server.health.depends_on("worker", run.ping, required=True)
+    server.health.depends_on("kafka", producer.ping)
+    server.health.depends_on("postgres", pg.ping)
+    server.background("worker", run.run)
+    server.background("settling", settling.run)
+    server.background("pruner", Pruner(pg, config).run)
+    try:
+        await server.run()
+    finally:
+        await producer.close()
+        await redis.aclose()
+        await pg.close()
+
+
+async def relay() -> None:
+    """Hands changes on."""
+    pg_config = load(PostgresConfig)
+    await _prepare(load(LogConfig))
+    producer = KafkaProducer(load(KafkaConfig))
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            pg_config.primary, timeout=pg_config.timeout_s, command_timeout=pg_config.timeout_s
+        )
+
+    pg = await postgres.connect(pg_config)
+    server = Server(f"{NAME}-relay", load(ServerConfig))
+    server.health.depends_on("kafka", producer.ping)
+    server.health.depends_on("postgres", pg.ping)
+    server.background("relay", Relay(connect, producer, load(RelayConfig)).run)
+    try:
+        await server.run()
+    finally:
+        await producer.close()
+        await pg.close()
+
+
+async def _prepare(log: LogConfig) -> None:
+    """Brings the schema up to date and creates the topics that are missing."""
+    kafka_config = load(KafkaConfig)
+    await asyncio.gather(
+        migrations.migrate(load(PostgresConfig).primary, _MIGRATIONS),
+        kafka.ensure_topics(kafka_config, topics.declared(log, kafka_config)),
+    )
+
+
+async def dead_letter_command(verb: str, ids: list[str]) -> None:
+    """Lists, shows or redrives dead letters."""
+    config = load(KafkaConfig)
+    if verb == "redrive":
+        producer = KafkaProducer(config)
+        try:
+            sent = await dlq.redrive(config, producer, ids)
+        finally:
+            await producer.close()
+        print(f"sent {len(sent)} dead letters again")
+        return
+    letters = await dlq.read(config, redriven=bool(ids))
+    for letter in letters:
+        if verb == "show" and (not ids or letter.id in ids):
+            print(dlq.shown(letter))
+        elif verb == "list":
+            print(f"{letter.id:10} {letter.time:%Y-%m-%d %H:%M:%S} {letter.reason:24} {letter.origin}")
+    print(f"{len(letters)} dead letters", file=sys.stderr)
+
+
+_ROLES: Final = {"serve": serve, "worker": worker, "relay": relay}
+
+
+def run(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m rating_svc", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for role, entry in _ROLES.items():
+        commands.add_parser(role, help=entry.__doc__)
+    letters = commands.add_parser("dlq", help=dead_letter_command.__doc__)
+    letters.add_argument("verb", choices=("list", "show", "redrive"))
+    letters.add_argument("ids", nargs="*", metavar="PARTITION:OFFSET", help="all not yet redriven, if none")
+    given = parser.parse_args(arguments)
+    if given.command == "dlq":
+        try:
+            asyncio.run(dead_letter_command(given.verb, given.ids))
+        except (dlq.UnknownLetter, KafkaException, MarqueeError, ConfigError) as error:
+            raise SystemExit(f"rating_svc: {error}") from None
+        return
+    name = NAME if given.command == "serve" else f"{NAME}-{given.command}"
+    main(name, _ROLES[given.command])
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

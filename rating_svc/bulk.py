@@ -1,0 +1,148 @@
+"""Many ratings at once: BatchRateMovies and ImportRatings. Each is taken or refused by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from marquee.ratings.v1 import ratings_pb2 as pb
+
+from mesh import names
+from mesh.errors import MarqueeError, unavailable
+from rating_svc import movies as movie_check
+from rating_svc import resources
+from rating_svc.cache import Pending
+from rating_svc.metrics import IMPORT_RETRIES
+from rating_svc.movies import Movies, movie_not_found
+from rating_svc.submissions import checked_request_id, checked_score
+from rating_svc.writer import Wish, Writer
+
+MAX_BATCH: Final = 500
+"""Submissions of one BatchRateMovies, at most."""
+
+_PORTION: Final = 200
+_MAX_FAILURES: Final = 100
+_SHOWN_CHARS: Final = 100
+_ATTEMPTS: Final = 4
+_FIRST_PAUSE_S: Final = 0.25
+_PASSING: Final = ("OVERLOADED", "QUEUE_UNAVAILABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One of many: what is wished for, or why that can't be."""
+
+    name: str
+    """As the client sent it."""
+    wish: Wish | MarqueeError
+
+
+def batch_item(request: pb.RateMovieRequest, user: str, index: int) -> Item:
+    """An item of BatchRateMovies."""
+    field = f"requests[{index}]"
+    try:
+        owner, movie = names.rating_parts(request.name, f"{field}.name")
+        resources.require_own(owner, user)
+        score = checked_score(request.score, f"{field}.score")
+        wish = Wish(movie, score, checked_request_id(request.request_id, f"{field}.request_id"))
+    except MarqueeError as error:
+        return Item(request.name, error)
+    return Item(request.name, wish)
+
+
+def import_item(request: pb.ImportRatingsRequest) -> Item:
+    """A message of ImportRatings."""
+    try:
+        movie = names.movie_number(request.movie, "movie")
+        wish = Wish(movie, checked_score(request.score), None)
+    except MarqueeError as error:
+        return Item(request.movie[:_SHOWN_CHARS], error)
+    return Item(request.movie, wish)
+
+
+class Bulk:
+    """Takes many ratings of one user."""
+
+    def __init__(self, writer: Writer, movies: Movies) -> None:
+        self._writer = writer
+        self._movies = movies
+
+    async def rate(self, user: str, items: Sequence[Item], kind: str) -> list[pb.RateResult]:
+        """Takes or refuses each; one result each, in their order."""
+        ends = await self._submit(user, await self._checked(items), kind)
+        return [_result(user, item, end) for item, end in zip(items, ends, strict=True)]
+
+    async def take_all(
+        self, user: str, requests: AsyncIterator[pb.ImportRatingsRequest]
+    ) -> pb.ImportRatingsResponse:
+        """Takes a stream, a portion at a time.
+
+        Raises:
+            MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE` if the log stays away: what was taken before
+                that is kept, and the rest may be sent again.
+        """
+        answer = pb.ImportRatingsResponse()
+        portion: list[Item] = []
+        async for request in requests:
+            portion.append(import_item(request))
+            if len(portion) == _PORTION:
+                await self._import(user, portion, answer)
+                portion = []
+        if portion:
+            await self._import(user, portion, answer)
+        return answer
+
+    async def _import(self, user: str, items: list[Item], answer: pb.ImportRatingsResponse) -> None:
+        items = await self._checked(items)
+        ends = await self._submit(user, items, "import")
+        pause = _FIRST_PAUSE_S
+        for _ in range(_ATTEMPTS):
+            again = [i for i, end in enumerate(ends) if _may_pass(end)]
+            if not again:
+                break
+            IMPORT_RETRIES.inc()
+            await asyncio.sleep(pause)
+            pause *= 2
+            retried = await self._submit(user, [items[i] for i in again], "import")
+            for i, end in zip(again, retried, strict=True):
+                ends[i] = end
+        answer.imported += sum(isinstance(end, Pending) for end in ends)
+        if any(map(_may_pass, ends)):
+            raise unavailable(
+                "QUEUE_UNAVAILABLE",
+                f"the queue stays away; {answer.imported} ratings were taken, send the others again",
+                retry_after=5,
+            )
+        for item, end in zip(items, ends, strict=True):
+            if isinstance(end, MarqueeError):
+                answer.failed += 1
+                if len(answer.failures) < _MAX_FAILURES:
+                    answer.failures.append(_result(user, item, end))
+
+    async def _checked(self, items: Sequence[Item]) -> list[Item]:
+        """The items, refused where there is no such movie."""
+        movies = sorted({item.wish.movie for item in items if isinstance(item.wish, Wish)})
+        groups = [movies[i : i + movie_check.BATCH] for i in range(0, len(movies), movie_check.BATCH)]
+        missing: set[int] = set().union(*await asyncio.gather(*map(self._movies.missing, groups)))
+        return [
+            Item(item.name, movie_not_found(item.wish.movie))
+            if isinstance(item.wish, Wish) and item.wish.movie in missing
+            else item
+            for item in items
+        ]
+
+    async def _submit(self, user: str, items: Sequence[Item], kind: str) -> list[Pending | MarqueeError]:
+        wishes = [item.wish for item in items if isinstance(item.wish, Wish)]
+        ends = iter(await self._writer.submit_all(user, wishes, kind) if wishes else ())
+        return [next(ends) if isinstance(item.wish, Wish) else item.wish for item in items]
+
+
+def _may_pass(end: Pending | MarqueeError) -> bool:
+    return isinstance(end, MarqueeError) and end.reason in _PASSING
+
+
+def _result(user: str, item: Item, end: Pending | MarqueeError) -> pb.RateResult:
+    if isinstance(end, MarqueeError):
+        return pb.RateResult(name=item.name, reason=end.reason, message=end.message)
+    assert isinstance(item.wish, Wish)
+    return pb.RateResult(name=item.name, rating=resources.submitted(user, item.wish.movie, end))

@@ -1,0 +1,242 @@
+"""What is pending: writes that stand in the log and, as far as is known, not in the database yet.
+
+Redis has them for all replicas of the service; each process also remembers its
+own, for while Redis is away. A pending write never hides a newer row: whoever
+reads both takes the one that is later in the log.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from rating_svc.config import PendingConfig
+from rating_svc.metrics import PENDING_UNSHARED
+from rating_svc.pipe import Pipe, RedisAway, Script
+from rating_svc.submissions import Position
+
+log = logging.getLogger(__name__)
+
+# KEYS: the user's pending writes, then a key for each submission whose client named it.
+# ARGV: seconds to keep, then for each submission: movie, epoch, offset, value, index of its key or 0.
+# Answers for each: the value of the same submission if it came before, else an empty text.
+_PUT: Final = Script("""
+local answers = {}
+for i = 2, #ARGV, 5 do
+    local key = tonumber(ARGV[i + 4])
+    local before = key > 0 and redis.call('GET', KEYS[key]) or ''
+    answers[#answers + 1] = before or ''
+    if not before or before == '' then
+        if key > 0 then redis.call('SET', KEYS[key], ARGV[i + 3], 'EX', ARGV[1]) end
+        local held = redis.call('HGET', KEYS[1], ARGV[i])
+        local epoch, offset = string.match(held or '0:-1', '^(%d+):(-?%d+)')
+        epoch, offset = tonumber(epoch), tonumber(offset)
+        local e, o = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+        if epoch < e or (epoch == e and offset < o) then
+            redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 3])
+        end
+    end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return answers""")
+
+# KEYS: the user's pending writes. ARGV: movie, epoch, offset of each that has been dealt with.
+_CLEAR: Final = Script("""
+for i = 1, #ARGV, 3 do
+    local held = redis.call('HGET', KEYS[1], ARGV[i])
+    if held then
+        local epoch, offset = string.match(held, '^(%d+):(-?%d+)')
+        epoch, offset = tonumber(epoch), tonumber(offset)
+        local e, o = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+        if epoch < e or (epoch == e and offset <= o) then redis.call('HDEL', KEYS[1], ARGV[i]) end
+    end
+end""")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A write that stands in the log."""
+
+    position: Position
+    score: int | None
+    """None: taken back."""
+    submit_us: int
+    """Microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A pending write, and the request_id that its client gave it, if any."""
+
+    movie: int
+    pending: Pending
+    request_id: uuid.UUID | None
+
+
+class PendingWrites:
+    """The pending writes of all users."""
+
+    def __init__(self, pipe: Pipe, config: PendingConfig) -> None:
+        self._pipe = pipe
+        self._ttl_s = config.ttl_s
+        self._local = _Local(config)
+
+    async def put(self, user: str, writes: Sequence[Named]) -> list[Pending]:
+        """Remembers writes of one user; gives each, or what it repeats.
+
+        Never fails: without Redis the other replicas don't see the writes until
+        they are in the database.
+        """
+        keys = [_pending_key(user)]
+        args: list[Any] = [self._ttl_s]
+        for write in writes:
+            index = 0
+            if write.request_id is not None:
+                keys.append(_request_key(user, write))
+                index = len(keys)
+            position = write.pending.position
+            args += (write.movie, position.epoch, position.offset, _packed(write.pending), index)
+        try:
+            before: list[bytes] = await self._pipe.run(_PUT, keys, args)
+        except (RedisAway, RedisError) as error:
+            PENDING_UNSHARED.inc(len(writes))
+            log.debug("pending writes not shared: %s", error)
+            before = [b""] * len(writes)
+        answers = []
+        for value, write in zip(before, writes, strict=True):
+            if value:
+                answers.append(_unpacked(value))
+            else:
+                self._local.put(user, write.movie, write.pending)
+                answers.append(write.pending)
+        return answers
+
+    async def get(self, user: str, movie: int) -> tuple[Pending | None, bool]:
+        """The pending write for a movie, and whether Redis was asked."""
+        local = self._local.of(user).get(movie)
+        try:
+            value: bytes | None = await self._pipe.call("HGET", _pending_key(user), movie)
+        except (RedisAway, RedisError):
+            return local, False
+        shared = _unpacked(value) if value else None
+        return _later(local, shared), True
+
+    async def all(self, user: str) -> tuple[dict[int, Pending], bool]:
+        """A user's pending writes by movie, and whether Redis was asked."""
+        found = dict(self._local.of(user))
+        try:
+            shared: Mapping[bytes, bytes] = await self._pipe.call("HGETALL", _pending_key(user))
+        except (RedisAway, RedisError):
+            return found, False
+        for key, value in shared.items():
+            movie, pending = int(key), _unpacked(value)
+            held = found.get(movie)
+            if held is None or held.position < pending.position:
+                found[movie] = pending
+        return found, True
+
+    async def clear(self, user: str, dealt_with: Mapping[int, Position]) -> None:
+        """Forgets writes up to the given places in the log, by movie."""
+        args = [part for movie, position in dealt_with.items() for part in (movie, *position)]
+        await self._pipe.run(_CLEAR, [_pending_key(user)], args)
+
+
+class Settling:
+    """Forgets writes some time after they were stored: until then a replica may not have their rows."""
+
+    def __init__(self, pending: PendingWrites, delay_s: float, limit: int = 200_000) -> None:
+        self._pending = pending
+        self._delay_s = delay_s
+        self._limit = limit
+        self._due: OrderedDict[tuple[str, int], tuple[float, Position]] = OrderedDict()
+
+    def add(self, user: str, movie: int, position: Position) -> None:
+        """Takes note of a write that was dealt with."""
+        key = (user, movie)
+        held = self._due.pop(key, None)
+        if held is not None:
+            position = max(position, held[1])
+        self._due[key] = (time.monotonic() + self._delay_s, position)
+        if len(self._due) > self._limit:
+            # It expires by itself; until then it only costs memory, since the row is as late in the log.
+            self._due.popitem(last=False)
+
+    async def run(self) -> None:
+        """Forgets what is due, for ever."""
+        while True:
+            await asyncio.sleep(max(0.05, min(self._delay_s / 4, 1.0)))
+            try:
+                await self.sweep()
+            except (RedisAway, RedisError) as error:
+                log.debug("pending writes not cleared: %s", error)
+
+    async def sweep(self) -> None:
+        """Forgets what is due."""
+        now = time.monotonic()
+        users: dict[str, dict[int, Position]] = {}
+        while self._due:
+            (user, movie), (due, position) = next(iter(self._due.items()))
+            if due > now:
+                break
+            del self._due[user, movie]
+            users.setdefault(user, {})[movie] = position
+        await asyncio.gather(*(self._pending.clear(user, done) for user, done in users.items()))
+
+
+class _Local:
+    """The writes of this process: bounded in number and time; who wrote longest ago goes first."""
+
+    def __init__(self, config: PendingConfig) -> None:
+        self._limit = config.local_limit
+        self._ttl_us = config.ttl_s * 1_000_000
+        self._users: OrderedDict[str, dict[int, Pending]] = OrderedDict()
+        self._count = 0
+
+    def put(self, user: str, movie: int, pending: Pending) -> None:
+        writes = self._users.setdefault(user, {})
+        held = writes.get(movie)
+        if held is None:
+            self._count += 1
+        if held is None or held.position < pending.position:
+            writes[movie] = pending
+        self._users.move_to_end(user)
+        while self._count > self._limit and self._users:
+            self._count -= len(self._users.popitem(last=False)[1])
+
+    def of(self, user: str) -> Mapping[int, Pending]:
+        writes = self._users.get(user)
+        if not writes:
+            return {}
+        oldest = time.time_ns() // 1000 - self._ttl_us
+        return {movie: pending for movie, pending in writes.items() if pending.submit_us > oldest}
+
+
+# The braces are Redis Cluster's: all keys of a user lie in one slot.
+def _pending_key(user: str) -> str:
+    return f"rating:pending:{{{user}}}"
+
+
+def _request_key(user: str, write: Named) -> str:
+    return f"rating:request:{{{user}}}:{write.request_id}:{write.movie}:{write.pending.score or 0}"
+
+
+def _packed(pending: Pending) -> str:
+    epoch, offset = pending.position
+    return f"{epoch}:{offset}:{pending.score or 0}:{pending.submit_us}"
+
+
+def _unpacked(value: bytes) -> Pending:
+    epoch, offset, score, submit_us = map(int, value.split(b":"))
+    return Pending(Position(epoch, offset), score or None, submit_us)
+
+
+def _later(one: Pending | None, other: Pending | None) -> Pending | None:
+    if one is None or (other is not None and one.position < other.position):
+        return other
+    return one

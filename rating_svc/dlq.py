@@ -1,0 +1,184 @@
+"""Dead letters for operators: what there is, what one holds, and sending them again.
+
+Works on any dead-letter topic whose letters say by the headers of
+`rating_svc.dead_letters` where they come from. Redriving is safe to repeat: a
+submission keeps its request_id and its place in the order.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from marquee.ratings.v1.events_pb2 import RatingSubmitted
+
+from mesh.kafka import KafkaConfig, KafkaProducer
+from rating_svc import dead_letters, topics
+
+_GROUP: Final = "marquee.dlq"
+_TIMEOUT_S: Final = 5.0
+_PORTION: Final = 500
+
+
+class UnknownLetter(LookupError):
+    """There is no such dead letter."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter."""
+
+    partition: int
+    offset: int
+    time: datetime
+    key: bytes
+    value: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """Its name in the dead-letter topic: PARTITION:OFFSET."""
+        return f"{self.partition}:{self.offset}"
+
+    @property
+    def reason(self) -> str:
+        return self.headers.get(dead_letters.REASON, "")
+
+    @property
+    def error(self) -> str:
+        return self.headers.get(dead_letters.ERROR, "")
+
+    @property
+    def origin(self) -> str:
+        """The topic, partition and offset where it was first written."""
+        where = (dead_letters.TOPIC, dead_letters.PARTITION, dead_letters.OFFSET)
+        return "/".join(self.headers.get(name, "?") for name in where)
+
+
+async def read(
+    config: KafkaConfig, topic: str = topics.DEAD_LETTERS, *, redriven: bool = False
+) -> list[Letter]:
+    """Reads the dead letters, the oldest first; with `redriven` also those that were sent again.
+
+    Raises:
+        KafkaException: no broker answers, or there is no such topic.
+    """
+    return await asyncio.to_thread(_read, config, topic, redriven)
+
+
+async def redrive(
+    config: KafkaConfig,
+    producer: KafkaProducer,
+    ids: Collection[str] = (),
+    topic: str = topics.DEAD_LETTERS,
+) -> list[Letter]:
+    """Sends dead letters to where they come from: those of the given ids, or all not yet sent; gives them.
+
+    After all were sent, `read` passes them over.
+
+    Raises:
+        UnknownLetter: there is none of an id.
+        MarqueeError: UNAVAILABLE, the log did not take one; those before it were sent.
+        KafkaException: no broker answers, or there is no such topic.
+    """
+    letters = await read(config, topic, redriven=bool(ids))
+    if ids:
+        unknown = set(ids) - {letter.id for letter in letters}
+        if unknown:
+            raise UnknownLetter(f"{topic} has no letter {', '.join(sorted(unknown))}")
+        letters = [letter for letter in letters if letter.id in ids]
+    for start in range(0, len(letters), _PORTION):
+        portion = letters[start : start + _PORTION]
+        await asyncio.gather(*(_send_back(producer, letter) for letter in portion))
+    if letters and not ids:
+        await asyncio.to_thread(_mark, config, topic, letters)
+    return letters
+
+
+def shown(letter: Letter) -> str:
+    """All that a dead letter holds, as text."""
+    lines = [f"{letter.id}  {letter.time.isoformat(timespec='milliseconds')}"]
+    lines += [f"  {name}: {value}" for name, value in sorted(letter.headers.items())]
+    lines.append(f"  key: {letter.key!r}")
+    try:
+        event = RatingSubmitted.FromString(letter.value)
+        lines.append(f"  value: {json_format.MessageToJson(event, indent=None)}")
+    except DecodeError:
+        lines.append(f"  value: {letter.value.hex(' ')}")
+    return "\n".join(lines)
+
+
+async def _send_back(producer: KafkaProducer, letter: Letter) -> None:
+    origin = letter.headers.get(dead_letters.TOPIC)
+    if not origin:
+        raise UnknownLetter(f"letter {letter.id} does not say which topic it comes from")
+    await producer.send(origin, letter.key, letter.value, dead_letters.redrive_headers(letter.headers))
+
+
+def _consumer(config: KafkaConfig, topic: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": config.bootstrap,
+            "group.id": f"{_GROUP}.{topic}",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
+
+
+def _read(config: KafkaConfig, topic: str, redriven: bool) -> list[Letter]:
+    consumer = _consumer(config, topic)
+    try:
+        known = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        if known.error is not None:
+            raise KafkaException(known.error)
+        starts, left = [], {}
+        for at in consumer.committed([TopicPartition(topic, p) for p in known.partitions], _TIMEOUT_S):
+            low, high = consumer.get_watermark_offsets(at, timeout=_TIMEOUT_S)
+            start = low if redriven else max(low, at.offset)
+            if start < high:
+                starts.append(TopicPartition(topic, at.partition, start))
+                left[at.partition] = high
+        consumer.assign(starts)
+        letters: list[Letter] = []
+        while left:
+            for message in consumer.consume(_PORTION, 0.2):
+                if message.error() is not None:
+                    raise KafkaException(message.error())
+                letter = _letter(message)
+                letters.append(letter)
+                if letter.offset + 1 >= left.get(letter.partition, 0):
+                    left.pop(letter.partition, None)
+        return sorted(letters, key=lambda letter: (letter.time, letter.partition, letter.offset))
+    finally:
+        consumer.close()
+
+
+def _mark(config: KafkaConfig, topic: str, letters: Sequence[Letter]) -> None:
+    ends: dict[int, int] = {}
+    for letter in letters:
+        ends[letter.partition] = max(ends.get(letter.partition, 0), letter.offset + 1)
+    consumer = _consumer(config, topic)
+    try:
+        consumer.commit(
+            offsets=[TopicPartition(topic, p, end) for p, end in ends.items()], asynchronous=False
+        )
+    finally:
+        consumer.close()
+
+
+def _letter(message: Message) -> Letter:
+    pairs = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return Letter(
+        message.partition() or 0,
+        message.offset() or 0,
+        datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+        cast(bytes, message.key()) or b"",
+        cast(bytes, message.value()) or b"",
+        {name: (value or b"").decode(errors="replace") for name, value in pairs},
+    )

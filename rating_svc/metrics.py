@@ -1,0 +1,93 @@
+"""Every metric of rating_svc, each with what to do when it moves."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# -- serve --
+
+SUBMITTED: Final = Counter(
+    "marquee_rating_submitted_total",
+    "Submissions that stand in the log, by kind: rate, delete, batch, import.",
+    ("kind",),
+)
+REPEATED: Final = Counter(
+    "marquee_rating_repeated_total",
+    "Submissions that Redis knew as repeats of an earlier one. Rises with clients' retries: look at the "
+    "latency and errors of RateMovie.",
+)
+MOVIE_CHECKS: Final = Counter(
+    "marquee_rating_movie_checks_total",
+    "Whether a rated movie exists, by answer: cached, exists, missing, unchecked. `unchecked` rises: "
+    "movie_svc is away or slow, and ratings are taken on trust.",
+    ("answer",),
+)
+PENDING_UNSHARED: Final = Counter(
+    "marquee_rating_pending_unshared_total",
+    "Writes that could not be put into Redis: until a worker stores them, only the replica that took them "
+    "shows them. Rises: see to Redis.",
+)
+
+IMPORT_RETRIES: Final = Counter(
+    "marquee_rating_import_retries_total",
+    "Portions of an import that had to be sent again because the log was away or full.",
+)
+
+# -- worker --
+
+BATCH: Final = Histogram(
+    "marquee_rating_worker_batch",
+    "Submissions in a batch. Always at MARQUEE_RATING_BATCH: the worker is behind; see the consumer's lag.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
+)
+BATCH_SECONDS: Final = Histogram(
+    "marquee_rating_worker_batch_seconds",
+    "How long a batch's transaction took, in seconds. Over a second: the database is the bottleneck.",
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+DEALT_WITH: Final = Counter(
+    "marquee_rating_worker_submissions_total",
+    "Submissions by what became of them: stored, duplicate (seen before), superseded (a later one in the "
+    "same batch), stale (the row was later in the log), dead_letter. `duplicate` rises without retries: "
+    "offsets are not being committed. `stale` above zero: the topic is being replayed.",
+    ("outcome",),
+)
+CHANGES: Final = Counter(
+    "marquee_rating_worker_changes_total", "Changes of a score that were put into the outbox."
+)
+STORED_AFTER: Final = Histogram(
+    "marquee_rating_stored_seconds",
+    "From a submission to its commit in the database, in seconds. Over a minute: add workers.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
+WORKER_RETRIES: Final = Counter(
+    "marquee_rating_worker_retries_total",
+    "Batches that had to wait, by what was away: database, log. Rises steadily: that part is down.",
+    ("part",),
+)
+WORKER_STOPPED: Final = Gauge(
+    "marquee_rating_worker_stopped",
+    "1 once the worker stopped because too many submissions were dead letters, or because the topic is not "
+    "the one that it was. Its log says which, and what to do; then restart it.",
+)
+PRUNED: Final = Counter(
+    "marquee_rating_pruned_total", "Rows deleted because of their age, by table.", ("table",)
+)
+
+# -- relay --
+
+RELAY_ACTIVE: Final = Gauge(
+    "marquee_rating_relay_active",
+    "1 in the relay whose turn it is. The sum over all relays is 1; at 0 for a minute, no relay reaches the "
+    "database.",
+)
+OUTBOX_PENDING: Final = Gauge(
+    "marquee_rating_outbox_pending",
+    "Changes that wait in the outbox, as the active relay last saw. Grows: see the relay's log for Kafka.",
+)
+PUBLISHED: Final = Counter("marquee_rating_relay_published_total", "Changes that were handed to the topic.")
+PUBLISHED_AFTER: Final = Histogram(
+    "marquee_rating_published_seconds",
+    "From a submission to its change in the topic, in seconds: how fresh the charts can be.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)

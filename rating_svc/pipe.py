@@ -1,0 +1,113 @@
+"""Many callers, one connection: Redis commands of one turn of the event loop go out together.
+
+A command of its own costs redis-py ~100 CPU-µs, one of a pipeline a quarter of
+that; and Kafka acknowledges writes by the batch, so they come here by the batch.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import redis.asyncio as redis
+from redis.exceptions import NoScriptError, RedisError
+
+from mesh.redisdb import AWAY
+
+log = logging.getLogger(__name__)
+
+_MAX_COMMANDS: Final = 512
+
+
+class RedisAway(Exception):
+    """Redis is down, slow or loading, or failed a moment ago."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script: Redis runs it as one step."""
+
+    source: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", sha)
+
+
+class Pipe:
+    """Sends commands; leaves Redis alone for a while after it failed, so that nobody waits for it again."""
+
+    def __init__(self, client: "redis.Redis", pause_s: float) -> None:
+        self._client = client
+        self._pause_s = pause_s
+        self._away_until = 0.0
+        self._queue: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether Redis failed a moment ago."""
+        return time.monotonic() < self._away_until
+
+    async def call(self, *command: Any) -> Any:
+        """Gives the answer to a command.
+
+        Raises:
+            RedisAway: there is none.
+            RedisError: Redis refused the command.
+        """
+        if self.away:
+            raise RedisAway("it failed a moment ago")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.append((command, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await answer
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Gives a script's answer.
+
+        Raises:
+            RedisAway: there is none.
+            RedisError: Redis refused the script.
+        """
+        try:
+            return await self.call("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:  # Redis was started anew, or never saw it
+            return await self.call("EVAL", script.source, len(keys), *keys, *args)
+
+    async def _send(self) -> None:
+        try:
+            while self._queue:
+                portion, self._queue = self._queue[:_MAX_COMMANDS], self._queue[_MAX_COMMANDS:]
+                await self._exchange(portion)
+        finally:
+            self._sender = None
+
+    async def _exchange(self, portion: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for command, _ in portion:
+            pipeline.execute_command(*command)
+        try:
+            answers = await pipeline.execute(raise_on_error=False)
+        except AWAY as error:
+            self._pause(error)
+            answers = [RedisAway(str(error))] * len(portion)
+        for (_, answer), value in zip(portion, answers, strict=True):
+            if answer.done():
+                continue
+            if isinstance(value, RedisError | RedisAway):
+                answer.set_exception(value)
+            else:
+                answer.set_result(value)
+
+    def _pause(self, error: BaseException) -> None:
+        if not self.away:
+            log.warning(
+                "Redis is away (%s: %s); left alone for %g s", type(error).__name__, error, self._pause_s
+            )
+        self._away_until = time.monotonic() + self._pause_s

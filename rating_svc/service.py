@@ -1,0 +1,124 @@
+"""RatingService: what users do with their own ratings."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from marquee.ratings.v1 import ratings_pb2 as pb
+
+from mesh import identity, names
+from mesh.errors import MarqueeError, invalid, not_found
+from mesh.pages import PageTokens, page_size
+from mesh.rpc import Context
+from rating_svc import bulk, merge
+from rating_svc.cache import PendingWrites
+from rating_svc.movies import Movies
+from rating_svc.resources import message, own, own_parent, submitted
+from rating_svc.store import RatingStore
+from rating_svc.submissions import HIGHEST_SCORE, LOWEST_SCORE, checked_request_id, checked_score
+from rating_svc.writer import Wish, Writer
+
+_DEFAULT_PAGE: Final = 50
+_MAX_PAGE: Final = 1000
+_EXPORT_PAGE: Final = 500
+
+
+class RatingService:
+    """The servicer; see `mesh.rpc`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        store: RatingStore,
+        pending: PendingWrites,
+        movies: Movies,
+        tokens: PageTokens,
+    ) -> None:
+        self._writer = writer
+        self._store = store
+        self._pending = pending
+        self._movies = movies
+        self._tokens = tokens
+        self._bulk = bulk.Bulk(writer, movies)
+
+    async def RateMovie(self, request: pb.RateMovieRequest, _context: Context) -> pb.Rating:
+        user, movie = own(request.name)
+        wish = Wish(movie, checked_score(request.score), checked_request_id(request.request_id))
+        await self._movies.require(movie)
+        return submitted(user, movie, await self._writer.submit(user, wish, "rate"))
+
+    async def DeleteRating(self, request: pb.DeleteRatingRequest, _context: Context) -> pb.Rating:
+        user, movie = own(request.name)
+        wish = Wish(movie, None, checked_request_id(request.request_id))
+        return submitted(user, movie, await self._writer.submit(user, wish, "delete"))
+
+    async def GetRating(self, request: pb.GetRatingRequest, _context: Context) -> pb.Rating:
+        user, movie = own(request.name)
+        pending, shared = await self._pending.get(user, movie)
+        try:
+            row = await self._store.get(user, movie, fresh=not shared)
+        except MarqueeError:
+            if pending is None:
+                raise
+            row = None
+        shown = merge.current(movie, row, pending)
+        if shown is None:
+            raise not_found("RATING_NOT_FOUND", f"you have not rated {names.movie_name(movie)}")
+        return message(user, shown)
+
+    async def ListRatings(self, request: pb.ListRatingsRequest, _context: Context) -> pb.ListRatingsResponse:
+        user = own_parent(request.parent)
+        scores = _score_range(request)
+        size = page_size(request.page_size, _DEFAULT_PAGE, _MAX_PAGE)
+        cursor = self._tokens.decode(request.page_token, user, scores)
+        before = None if cursor is None else (cursor[0], cursor[1])
+        pending, shared = await self._pending.all(user)
+        pending_rows, rows = await self._store.page(
+            user, list(pending), before, scores, size + 1, fresh=not shared
+        )
+        found = merge.page(rows, pending, pending_rows, before, scores)
+        answer = pb.ListRatingsResponse(ratings=[message(user, shown) for shown in found[:size]])
+        if len(found) > size:
+            last = found[size - 1]
+            answer.next_page_token = self._tokens.encode([last.update_us, last.movie], user, scores)
+        return answer
+
+    async def BatchRateMovies(
+        self, request: pb.BatchRateMoviesRequest, _context: Context
+    ) -> pb.BatchRateMoviesResponse:
+        user = own_parent(request.parent)
+        if not 1 <= len(request.requests) <= bulk.MAX_BATCH:
+            raise invalid(
+                "requests", f"{len(request.requests)} are too few or too many; send 1 to {bulk.MAX_BATCH}"
+            )
+        items = [bulk.batch_item(item, user, i) for i, item in enumerate(request.requests)]
+        return pb.BatchRateMoviesResponse(results=await self._bulk.rate(user, items, "batch"))
+
+    async def ImportRatings(
+        self, requests: AsyncIterator[pb.ImportRatingsRequest], _context: Context
+    ) -> pb.ImportRatingsResponse:
+        user = identity.require().subject
+        return await self._bulk.take_all(user, requests)
+
+    async def ExportRatings(
+        self, request: pb.ExportRatingsRequest, _context: Context
+    ) -> AsyncIterator[pb.Rating]:
+        user = own_parent(request.parent)
+        after = 0
+        while True:
+            # Asked anew for each page: what has left the pending writes since is in the rows by then.
+            pending, shared = await self._pending.all(user)
+            rows = await self._store.after(user, after, _EXPORT_PAGE, fresh=not shared)
+            until = rows[-1].movie if len(rows) == _EXPORT_PAGE else None
+            for shown in merge.in_order(rows, pending, after, until):
+                yield message(user, shown)
+            if until is None:
+                return
+            after = until
+
+
+def _score_range(request: pb.ListRatingsRequest) -> tuple[int, int]:
+    lowest = checked_score(request.min_score, "min_score") if request.min_score else LOWEST_SCORE
+    highest = checked_score(request.max_score, "max_score") if request.max_score else HIGHEST_SCORE
+    if lowest > highest:
+        raise invalid("min_score", f"{lowest} is above max_score, which is {highest}", "INVALID_SCORE")
+    return lowest, highest

@@ -1,0 +1,359 @@
+"""The ratings in PostgreSQL. All SQL of rating_svc stands here and in `migrations/`."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from mesh.postgres import Connection, Postgres
+from rating_svc.collapse import Change, Identity, Touch
+from rating_svc.submissions import Position, Submission
+
+OUTBOX_CHANNEL: Final = "rating_outbox"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+_GET: Final = """
+SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
+WHERE user_id = $1 AND movie_id = $2"""
+
+# One statement, so that both halves come from one snapshot of one server: the rows that writes are
+# pending for, taken back or not, and a page of the others.
+LIST: Final = """
+SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
+WHERE user_id = $1 AND movie_id = ANY ($2::int[])
+UNION ALL
+(SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
+ WHERE user_id = $1 AND score IS NOT NULL AND movie_id <> ALL ($2::int[])
+   AND (update_time, movie_id) < ($3, $4) AND score BETWEEN $5 AND $6
+ ORDER BY update_time DESC, movie_id DESC LIMIT $7)"""
+
+_EXPORT: Final = """
+SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
+WHERE user_id = $1 AND movie_id > $2 ORDER BY movie_id LIMIT $3"""
+
+# In the order of the key: two workers that meet on the same keys wait for one another, and never in a ring.
+_SEE: Final = """
+INSERT INTO seen_requests (user_id, request_id, movie_id, score)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::smallint[])
+    AS s (user_id, request_id, movie_id, score)
+ORDER BY user_id COLLATE "C", request_id, movie_id, score
+ON CONFLICT DO NOTHING
+RETURNING user_id, request_id, movie_id, score"""
+
+# The identity of an outbox row is drawn after its rating's row is locked, and the lock is held until
+# the commit: within one rating, event ids grow in the order of commits.
+_APPLY: Final = """
+WITH applied AS (
+    INSERT INTO ratings AS r (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
+    SELECT * FROM unnest($1::text[], $2::int[], $3::smallint[], $4::timestamptz[], $5::timestamptz[],
+                         $6::smallint[], $7::bigint[])
+        AS s (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
+    ORDER BY user_id COLLATE "C", movie_id
+    ON CONFLICT (user_id, movie_id) DO UPDATE SET
+        score = excluded.score,
+        create_time = coalesce(r.create_time, excluded.create_time),
+        update_time = excluded.update_time,
+        log_epoch = excluded.log_epoch,
+        log_offset = excluded.log_offset
+    WHERE (r.log_epoch, r.log_offset) < (excluded.log_epoch, excluded.log_offset)
+    RETURNING new.movie_id, old.score AS old_score, new.score AS new_score, new.update_time
+), queued AS (
+    INSERT INTO outbox (movie_id, old_score, new_score, submit_time)
+    SELECT movie_id, old_score, new_score, update_time FROM applied WHERE old_score IS DISTINCT FROM new_score
+    RETURNING event_id
+)
+SELECT (SELECT count(*) FROM applied) AS applied, (SELECT count(*) FROM queued) AS changed"""
+
+_TOUCH: Final = """
+UPDATE ratings AS r SET log_epoch = s.log_epoch, log_offset = s.log_offset
+FROM unnest($1::text[], $2::int[], $3::smallint[], $4::bigint[])
+    AS s (user_id, movie_id, log_epoch, log_offset)
+WHERE r.user_id = s.user_id AND r.movie_id = s.movie_id
+  AND (r.log_epoch, r.log_offset) < (s.log_epoch, s.log_offset)"""
+
+_HISTOGRAM: Final = ", ".join(f"count(*) FILTER (WHERE score = {score})::int" for score in range(1, 11))
+# The planner weighs the time to the last row; here the first ones shall go out while the others are
+# still counted, from however large a table: walk the index, and hash and sort nothing.
+TOTALS_PLAN: Final = "SET LOCAL enable_hashagg = off; SET LOCAL enable_sort = off"
+TOTALS_OF_ALL: Final = f"""
+SELECT movie_id, {_HISTOGRAM} FROM ratings
+WHERE score IS NOT NULL GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
+TOTALS_OF_SOME: Final = f"""
+SELECT movie_id, {_HISTOGRAM} FROM ratings
+WHERE score IS NOT NULL AND movie_id = ANY ($1::int[]) GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
+
+_PRUNE_REQUESTS: Final = """
+DELETE FROM seen_requests WHERE (user_id, request_id, movie_id, score) IN (
+    SELECT user_id, request_id, movie_id, score FROM seen_requests
+    WHERE seen_at < now() - $1::interval ORDER BY seen_at LIMIT $2)"""
+_PRUNE_TOMBSTONES: Final = """
+DELETE FROM ratings WHERE score IS NULL AND (user_id, movie_id) IN (
+    SELECT user_id, movie_id FROM ratings
+    WHERE score IS NULL AND update_time < now() - $1::interval ORDER BY update_time LIMIT $2)"""
+
+_REGISTER_LOG: Final = """
+INSERT INTO submission_log (epoch, topic_id, partitions)
+SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM submission_log WHERE epoch >= $1)
+ON CONFLICT DO NOTHING"""
+_LAST_LOG: Final = """
+SELECT epoch, topic_id, partitions FROM submission_log ORDER BY epoch DESC LIMIT 1"""
+
+_OUTBOX_READ: Final = """
+SELECT event_id, movie_id, old_score, new_score, submit_time FROM outbox ORDER BY event_id LIMIT $1"""
+_OUTBOX_DELETE: Final = "DELETE FROM outbox WHERE event_id = ANY ($1::bigint[])"
+_OUTBOX_COUNT: Final = "SELECT count(*)::int FROM (SELECT FROM outbox LIMIT 1000000) AS counted"
+_TAKE_TURN: Final = "SELECT pg_try_advisory_lock(hashtext('relay of ' || current_user))"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rating as the database has it."""
+
+    movie: int
+    score: int | None
+    """None: taken back."""
+    create_us: int | None
+    """When it was first rated, in microseconds since 1970; None if never."""
+    update_us: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch did to the database, in numbers of ratings."""
+
+    applied: int
+    """Rows written."""
+    changed: int
+    """Of these, with another score than before: that many went into the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """A change that was committed and not published yet."""
+
+    event_id: int
+    movie: int
+    old_score: int | None
+    new_score: int | None
+    submit_us: int
+
+
+class RatingStore:
+    """What the RPC front reads."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def get(self, user: str, movie: int, *, fresh: bool) -> Row | None:
+        """A user's row for a movie; `fresh` asks the primary.
+
+        Raises:
+            MarqueeError: UNAVAILABLE if no database answers.
+        """
+        found = await self._postgres.fetchrow(_GET, user, movie, fresh=fresh)
+        return None if found is None else _row(found)
+
+    async def page(
+        self,
+        user: str,
+        pending: Sequence[int],
+        before: tuple[int, int] | None,
+        scores: tuple[int, int],
+        limit: int,
+        *,
+        fresh: bool,
+    ) -> tuple[dict[int, Row], list[Row]]:
+        """The rows that writes are pending for, and a page of the others, the last changed first.
+
+        Args:
+            pending: the movies that writes are pending for.
+            before: (microseconds since 1970, movie) of the last of the page before.
+            scores: the lowest and the highest score to list.
+            limit: rows of the page, at most.
+
+        Raises:
+            MarqueeError: UNAVAILABLE if no database answers.
+        """
+        micros, movie = before or (_FAR_FUTURE_US, 0)
+        found = await self._postgres.fetch(
+            LIST, user, list(pending), to_time(micros), movie, *scores, limit, fresh=fresh
+        )
+        wanted = set(pending)
+        rows = [_row(record) for record in found]
+        page = [row for row in rows if row.movie not in wanted]
+        page.sort(key=lambda row: (row.update_us, row.movie), reverse=True)
+        return {row.movie: row for row in rows if row.movie in wanted}, page
+
+    async def after(self, user: str, movie: int, limit: int, *, fresh: bool) -> list[Row]:
+        """A user's rows for movies behind `movie`, in the order of movies, taken back or not.
+
+        Raises:
+            MarqueeError: UNAVAILABLE if no database answers.
+        """
+        return [_row(r) for r in await self._postgres.fetch(_EXPORT, user, movie, limit, fresh=fresh)]
+
+
+@contextlib.asynccontextmanager
+async def totals(
+    connection: Connection, movies: Sequence[int], chunk: int
+) -> AsyncIterator[tuple[int, AsyncIterator[list[tuple[int, list[int]]]]]]:
+    """One snapshot: how many changes wait in the outbox, and chunks of (movie, its ten counts).
+
+    Args:
+        movies: only these; all, if empty.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(TOTALS_PLAN)
+        waiting = await connection.fetchval(_OUTBOX_COUNT)
+        cursor = await (
+            connection.cursor(TOTALS_OF_SOME, list(movies)) if movies else connection.cursor(TOTALS_OF_ALL)
+        )
+
+        async def chunks() -> AsyncIterator[list[tuple[int, list[int]]]]:
+            while rows := await cursor.fetch(chunk, timeout=_TOTALS_TIMEOUT_S):
+                yield [(row[0], list(row[1:])) for row in rows]
+
+        yield waiting, chunks()
+
+
+async def see(connection: Connection, submissions: Sequence[Submission]) -> set[Identity]:
+    """Remembers submissions; gives those that had not been seen."""
+    rows = await connection.fetch(
+        _SEE,
+        [s.user for s in submissions],
+        [s.request_id for s in submissions],
+        [s.movie for s in submissions],
+        [s.score or 0 for s in submissions],
+    )
+    return {(row[0], uuid.UUID(int=row[1].int), row[2], row[3]) for row in rows}
+
+
+async def apply(connection: Connection, changes: Sequence[Change]) -> Outcome:
+    """Writes the changes whose place in the log is behind what the rows have; queues what they changed."""
+    row = await connection.fetchrow(
+        _APPLY,
+        [c.user for c in changes],
+        [c.movie for c in changes],
+        [c.score for c in changes],
+        [None if c.first_us is None else to_time(c.first_us) for c in changes],
+        [to_time(c.submit_us) for c in changes],
+        [c.position.epoch for c in changes],
+        [c.position.offset for c in changes],
+    )
+    assert row is not None
+    return Outcome(row["applied"], row["changed"])
+
+
+async def touch(connection: Connection, touches: Sequence[Touch]) -> None:
+    """Moves rows' places in the log forward and changes nothing else."""
+    await connection.execute(
+        _TOUCH,
+        [t.user for t in touches],
+        [t.movie for t in touches],
+        [t.position.epoch for t in touches],
+        [t.position.offset for t in touches],
+    )
+
+
+async def begin_batch(connection: Connection, idle_timeout_s: float) -> None:
+    """Makes the server end this transaction if the worker falls silent in it: its locks must not stay."""
+    await connection.execute(
+        "SELECT set_config('idle_in_transaction_session_timeout', $1, true)", f"{idle_timeout_s:g}s"
+    )
+
+
+async def register_log(
+    connection: Connection, epoch: int, topic_id: str, partitions: int
+) -> tuple[int, str, int]:
+    """Writes down which topic an epoch is, unless that or a later one is known; gives the last one known."""
+    await connection.execute(_REGISTER_LOG, epoch, topic_id, partitions)
+    row = await connection.fetchrow(_LAST_LOG)
+    assert row is not None
+    return row["epoch"], row["topic_id"], row["partitions"]
+
+
+async def wake_relay(connection: Connection) -> None:
+    """Tells the relay, at the commit, that the outbox has something."""
+    await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+
+
+async def prune_requests(connection: Connection, retention_s: int, limit: int) -> int:
+    """Forgets up to `limit` request ids that are too old; gives how many those were."""
+    return _count(await connection.execute(_PRUNE_REQUESTS, timedelta(seconds=retention_s), limit))
+
+
+async def prune_tombstones(connection: Connection, retention_s: int, limit: int) -> int:
+    """Deletes up to `limit` rows that were taken back long ago; gives how many those were."""
+    return _count(await connection.execute(_PRUNE_TOMBSTONES, timedelta(seconds=retention_s), limit))
+
+
+class Outbox:
+    """The outbox on one session, which holds the turn of the one active relay."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def limit_silence(self, seconds: float) -> None:
+        """Makes the server end this session after `seconds` without a statement.
+
+        A relay that hangs then loses its turn although its connection stands.
+        """
+        await self._connection.execute(
+            "SELECT set_config('idle_session_timeout', $1, false)", f"{seconds:g}s"
+        )
+
+    async def take_turn(self) -> bool:
+        """Tries to become the active relay, for as long as this session lives."""
+        return bool(await self._connection.fetchval(_TAKE_TURN))
+
+    async def read(self, limit: int) -> list[OutboxEvent]:
+        """The oldest changes."""
+        return [
+            OutboxEvent(r[0], r[1], r[2], r[3], to_us(r[4]))
+            for r in await self._connection.fetch(_OUTBOX_READ, limit)
+        ]
+
+    async def delete(self, event_ids: Sequence[int]) -> None:
+        """Forgets changes that were published."""
+        await self._connection.execute(_OUTBOX_DELETE, list(event_ids))
+
+    async def count(self) -> int:
+        """How many changes wait; counts to a million."""
+        return int(await self._connection.fetchval(_OUTBOX_COUNT))
+
+
+def to_time(micros: int) -> datetime:
+    """Microseconds since 1970 → time."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def to_us(time: datetime) -> int:
+    """Time → microseconds since 1970."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+_FAR_FUTURE_US: Final = to_us(datetime(9000, 1, 1, tzinfo=UTC))
+_TOTALS_TIMEOUT_S: Final = 60.0
+
+
+def _row(record: asyncpg.Record) -> Row:
+    created = record[2]
+    return Row(
+        record[0],
+        record[1],
+        None if created is None else to_us(created),
+        to_us(record[3]),
+        Position(record[4], record[5]),
+    )
+
+
+def _count(status: str) -> int:
+    """`DELETE 3` → 3."""
+    return int(status.rpartition(" ")[2])

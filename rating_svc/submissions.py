@@ -1,0 +1,128 @@
+"""A submission: what a user asked for, as it stands in the log."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+from marquee.ratings.v1.events_pb2 import RatingSubmitted
+
+from mesh import names
+from mesh.errors import MarqueeError, invalid
+
+SCHEMA_VERSION: Final = 1
+LOWEST_SCORE: Final = 1
+HIGHEST_SCORE: Final = 10
+
+# Times outside are a producer's bug, and beyond them PostgreSQL's own range ends somewhere.
+_EARLIEST_S: Final = 946_684_800  # 2000-01-01
+_LATEST_S: Final = 4_102_444_800  # 2100-01-01
+
+
+class Position(NamedTuple):
+    """A place in the log's order. Compares like the order, for one user."""
+
+    epoch: int
+    """Which life of the topic: see `LogConfig.epoch`."""
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A score that a user gave a movie, or took back."""
+
+    user: str
+    movie: int
+    """The number in its IMDb id."""
+    score: int | None
+    """1–10; None if the rating was taken back."""
+    request_id: uuid.UUID
+    submit_us: int
+    """When rating_svc took it, in microseconds since 1970."""
+
+
+class Poison(ValueError):
+    """A message that can never be dealt with.
+
+    Attributes:
+        reason: UPPER_SNAKE, for the dead letter's headers.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def now_us() -> int:
+    """The time, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def checked_score(score: int, field: str = "score") -> int:
+    """The score; INVALID_ARGUMENT naming `field` if it is not 1–10."""
+    if not LOWEST_SCORE <= score <= HIGHEST_SCORE:
+        raise invalid(field, f"{score} is not a score: 1 (worst) to 10 (best)", "INVALID_SCORE")
+    return score
+
+
+def checked_request_id(text: str, field: str = "request_id") -> uuid.UUID | None:
+    """The UUID; None for an empty text, INVALID_ARGUMENT naming `field` for anything else."""
+    if not text:
+        return None
+    try:
+        parsed = uuid.UUID(text)
+        # UUID() also takes braces, a `urn:` and no hyphens at all.
+        if str(parsed) == text.lower():
+            return parsed
+    except ValueError:
+        pass
+    raise invalid(
+        field, "it must be a UUID, such as 01890a5d-ac96-774b-bcce-b302099a8057", "INVALID_REQUEST_ID"
+    )
+
+
+def encode(submission: Submission) -> bytes:
+    """The event for the log."""
+    seconds, micros = divmod(submission.submit_us, 1_000_000)
+    return RatingSubmitted(
+        schema_version=SCHEMA_VERSION,
+        request_id=str(submission.request_id),
+        user=submission.user,
+        movie=names.movie_name(submission.movie),
+        score=submission.score,
+        submit_time=Timestamp(seconds=seconds, nanos=micros * 1000),
+    ).SerializeToString()
+
+
+def decode(value: bytes) -> Submission:
+    """Reads an event of the log.
+
+    Raises:
+        Poison: nothing can be done with it.
+    """
+    try:
+        event = RatingSubmitted.FromString(value)
+    except DecodeError:
+        raise Poison("UNPARSABLE", "the value is not a RatingSubmitted message") from None
+    if event.schema_version != SCHEMA_VERSION:
+        raise Poison(
+            "UNKNOWN_SCHEMA_VERSION",
+            f"schema_version is {event.schema_version}; this release knows {SCHEMA_VERSION}",
+        )
+    if not names.is_user(event.user):
+        raise Poison("INVALID_USER", "user can't stand in a resource name")
+    score = event.score if event.HasField("score") else None
+    try:
+        movie = names.movie_number(event.movie, "movie")
+        if score is not None:
+            checked_score(score)
+        request_id = checked_request_id(event.request_id)
+    except MarqueeError as error:
+        raise Poison(error.reason, error.message) from None
+    if request_id is None:
+        raise Poison("INVALID_REQUEST_ID", "request_id is missing")
+    if not _EARLIEST_S <= event.submit_time.seconds < _LATEST_S:
+        raise Poison("INVALID_SUBMIT_TIME", f"submit_time is {event.submit_time.seconds} s since 1970")
+    return Submission(event.user, movie, score, request_id, event.submit_time.ToMicroseconds())

@@ -1,0 +1,85 @@
+"""The write path of the RPC front: into the log, then visible to its author."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mesh import identity
+from mesh.errors import MarqueeError
+from mesh.kafka import KafkaProducer
+from rating_svc import submissions, topics
+from rating_svc.cache import Named, Pending, PendingWrites
+from rating_svc.config import LogConfig
+from rating_svc.metrics import REPEATED, SUBMITTED
+from rating_svc.submissions import Position, Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a user asks for."""
+
+    movie: int
+    score: int | None
+    """None: to take the rating back."""
+    request_id: uuid.UUID | None
+    """The client's name for this submission, if it gave one."""
+
+
+class Writer:
+    """Puts submissions into the log."""
+
+    def __init__(self, producer: KafkaProducer, pending: PendingWrites, log: LogConfig) -> None:
+        self._producer = producer
+        self._pending = pending
+        self._epoch = log.epoch
+
+    async def submit(self, user: str, wish: Wish, kind: str) -> Pending:
+        """Puts one submission into the log; gives it, or the earlier one that it repeats.
+
+        When this returns, the submission can't be lost and its author sees it.
+
+        Raises:
+            MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED`, UNAVAILABLE
+                `QUEUE_UNAVAILABLE`: it may or may not take effect; with the same
+                request_id it is safe to send it again.
+        """
+        write = await self._append(user, wish)
+        SUBMITTED.labels(kind).inc()
+        return (await self._show(user, [write]))[0]
+
+    async def submit_all(self, user: str, wishes: Sequence[Wish], kind: str) -> list[Pending | MarqueeError]:
+        """Puts submissions of one user into the log in their order; gives each, or why it was not taken."""
+        ended = await asyncio.gather(*(self._append(user, wish) for wish in wishes), return_exceptions=True)
+        for end in ended:
+            if isinstance(end, BaseException) and not isinstance(end, MarqueeError):
+                raise end
+        taken = [write for write in ended if isinstance(write, Named)]
+        SUBMITTED.labels(kind).inc(len(taken))
+        shown = iter(await self._show(user, taken) if taken else ())
+        return [next(shown) if isinstance(end, Named) else end for end in ended]  # type: ignore[misc]
+
+    async def _append(self, user: str, wish: Wish) -> Named:
+        submission = Submission(
+            user, wish.movie, wish.score, wish.request_id or uuid.uuid4(), submissions.now_us()
+        )
+        value = submissions.encode(submission)
+        key, headers = user.encode(), _headers()
+        position = await self._producer.send(topics.SUBMITTED, key, value, headers)
+        if position.offset < 0:
+            # Written, but nobody says where. Its second copy has a place, and the worker drops that one.
+            position = await self._producer.send(topics.SUBMITTED, key, value, headers)
+        pending = Pending(Position(self._epoch, position.offset), wish.score, submission.submit_us)
+        return Named(wish.movie, pending, wish.request_id)
+
+    async def _show(self, user: str, writes: Sequence[Named]) -> list[Pending]:
+        shown = await self._pending.put(user, writes)
+        REPEATED.inc(sum(s is not w.pending for s, w in zip(shown, writes, strict=True)))
+        return shown
+
+
+def _headers() -> dict[str, str]:
+    """What ties the submission to the RPC that made it."""
+    call = identity.call()
+    found = {key: call.header(key) for key in (identity.TRACEPARENT_HEADER, identity.REQUEST_ID_HEADER)}
+    return {key: value for key, value in found.items() if value}
