@@ -1,0 +1,1 @@
+"""Rankings: what all ratings together say."""

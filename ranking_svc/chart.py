@@ -1,0 +1,281 @@
+"""Charts in memory: every order that is listed, kept sorted while movies change.
+
+A server answers all charts and ranks from here, without asking anybody; see
+docs/decisions/0031-charts-in-memory.md for what that costs and saves.
+"""
+
+import asyncio
+import bisect
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from dataclasses import dataclass
+from typing import Final
+
+from ranking_svc.formula import Formula, Key, key, key_behind, movie_of
+from ranking_svc.model import Facts, Tally
+from ranking_svc.trending import COLD
+
+# How many movies are dealt with before calls get a turn: some milliseconds' work.
+STEP: Final = 2_000
+
+
+class Entry:
+    """A movie as charts show it. Never changed: a change makes a new one.
+
+    `line` and `score` keep the bytes of answers once they have been made.
+    """
+
+    __slots__ = ("facts", "line", "movie", "score", "tally")
+
+    def __init__(self, movie: int, tally: Tally | None, facts: Facts | None) -> None:
+        self.movie = movie
+        self.tally = tally
+        self.facts = facts
+        self.line: bytes | None = None
+        self.score: bytes | None = None
+
+    @property
+    def votes(self) -> int:
+        """How many votes it has; 0 also while changes that came in the wrong order add up to less."""
+        return max(self.tally.votes, 0) if self.tally else 0
+
+    def filters(self) -> Iterator["Filter"]:
+        """What it can be found by, one filter each."""
+        if self.facts is not None:
+            for genre in self.facts.genres:
+                yield "genre", genre.casefold()
+            if self.facts.year is not None:
+                yield "decade", self.facts.year // 10 * 10
+            yield "type", self.facts.type
+
+
+Filter = tuple[str, str | int]
+Value = Callable[[Entry], float | None]
+
+
+def _by_weighted(formula: Formula) -> Value:
+    def value(entry: Entry) -> float | None:
+        tally = entry.tally
+        return formula.weighted(tally.total, tally.votes) if tally and tally.votes > 0 else None
+
+    return value
+
+
+def _by_votes(entry: Entry) -> float | None:
+    return entry.votes or None
+
+
+def _by_box_office(entry: Entry) -> float | None:
+    return entry.facts.box_office_usd if entry.facts else None
+
+
+def _by_heat(window: int) -> Value:
+    def value(entry: Entry) -> float | None:
+        if not entry.tally or not entry.votes or entry.tally.heat[window] == COLD:
+            return None
+        return entry.tally.heat[window]
+
+    return value
+
+
+class Order:
+    """The movies that have some value, in the order of `formula.key`."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+        self._keys: list[Key] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def key(self, entry: Entry) -> Key | None:
+        """What an entry is sorted by; None if it does not stand in this order."""
+        value = self.value(entry)
+        return None if value is None else key(value, entry.votes, entry.movie)
+
+    def replace(self, old: Entry | None, new: Entry) -> None:
+        """Takes an entry out and puts its successor in."""
+        gone = self.key(old) if old else None
+        come = self.key(new)
+        if gone == come:
+            return
+        if gone is not None:
+            del self._keys[bisect.bisect_left(self._keys, gone)]
+        if come is not None:
+            bisect.insort(self._keys, come)
+
+    def rank(self, entry: Entry) -> int | None:
+        """The place of an entry, from 1; None if it does not stand here."""
+        found = self.key(entry)
+        return None if found is None else bisect.bisect_left(self._keys, found) + 1
+
+    def after(self, cursor: Key | None) -> Iterator[int]:
+        """Movies in order, from the first behind `cursor`, or from the first of all."""
+        start = 0 if cursor is None else bisect.bisect_right(self._keys, cursor)
+        for position in range(start, len(self._keys)):
+            yield movie_of(self._keys[position])
+
+    def count(self, value: float) -> int:
+        """How many movies have `value` or a better one."""
+        return bisect.bisect_left(self._keys, key_behind(value))
+
+    def first(self, count: int) -> list[int]:
+        """The first `count` movies."""
+        return [movie_of(key) for key in self._keys[:count]]
+
+    async def fill(self, entries: Collection[Entry]) -> None:
+        """Sorts all entries, giving way to calls between any two steps."""
+        runs: list[list[Key]] = []
+        for step in steps(entries):
+            keys = (self.key(entry) for entry in step)
+            runs.append(sorted(found for found in keys if found is not None))
+            await asyncio.sleep(0)
+        while len(runs) > 1:
+            merged = runs.pop(0) + runs.pop(0)
+            # Two sorted runs end to end: sort() finds them and only merges.
+            merged.sort()
+            runs.append(merged)
+            await asyncio.sleep(0)
+        self._keys = runs[0] if runs else []
+
+
+def steps(entries: Collection[Entry]) -> Iterator[list[Entry]]:
+    """All entries in portions of STEP, as they are now."""
+    everything = list(entries)
+    for start in range(0, len(everything), STEP):
+        yield everything[start : start + STEP]
+
+
+@dataclass
+class Orders:
+    """All orders that there are charts of; trending by window, as in `trending.HALF_LIVES_S`."""
+
+    top_rated: Order
+    most_voted: Order
+    box_office: Order
+    trending: tuple[Order, Order, Order]
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter((self.top_rated, self.most_voted, self.box_office, *self.trending))
+
+    def named(self) -> Iterator[tuple[str, Order]]:
+        """Each order with its name, for metrics."""
+        names = ("top_rated", "most_voted", "box_office", "trending_day", "trending_week", "trending_month")
+        return zip(names, self, strict=True)
+
+
+class Chart:
+    """All movies that can be listed, under one formula.
+
+    Attributes:
+        version: grows with every change; pages made at another one are out of date.
+        votes: all votes together.
+    """
+
+    def __init__(self, formula: Formula) -> None:
+        self.formula = formula
+        self.version = 0
+        self.votes = 0
+        self.orders = Orders(
+            Order(_by_weighted(formula)),
+            Order(_by_votes),
+            Order(_by_box_office),
+            (Order(_by_heat(0)), Order(_by_heat(1)), Order(_by_heat(2))),
+        )
+        self._entries: dict[int, Entry] = {}
+        self._members: dict[Filter, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, movie: int) -> Entry | None:
+        """A movie; None if it has neither votes nor a place in any chart."""
+        return self._entries.get(movie)
+
+    def entries(self, movies: Iterable[int]) -> Iterator[Entry]:
+        """Those movies' entries."""
+        return (self._entries[movie] for movie in movies)
+
+    def movies(self, *, rated: bool) -> set[int]:
+        """The movies that have an aggregate, or those that have none."""
+        return {movie for movie, entry in self._entries.items() if (entry.tally is not None) == rated}
+
+    def weighted(self, entry: Entry) -> float | None:
+        """The weighted score of a movie; None without votes."""
+        return self.orders.top_rated.value(entry)
+
+    def members(self, one: Filter) -> Set[int]:
+        """The movies that a filter lets through."""
+        return self._members.get(one, frozenset())
+
+    def stage_tally(self, tally: Tally) -> None:
+        """Adds a movie's aggregate to a chart that is being built; see `finish`."""
+        self._store(Entry(tally.movie, tally, None))
+
+    def stage_facts(self, facts: Facts) -> None:
+        """Adds a movie's facts to a chart that is being built, after all aggregates."""
+        known = self._entries.get(facts.movie)
+        self._store(Entry(facts.movie, known.tally if known else None, facts))
+
+    async def finish(self) -> None:
+        """Sorts what was staged."""
+        for order in self.orders:
+            await order.fill(self._entries.values())
+
+    async def reweigh(self, formula: Formula) -> None:
+        """Sorts by another formula, and takes it in one step when that is done.
+
+        Nothing may be put meanwhile.
+        """
+        order = Order(_by_weighted(formula))
+        await order.fill(self._entries.values())
+        # What was serialized holds the old weighted scores.
+        for entry in self._entries.values():
+            entry.line = entry.score = None
+        self.formula, self.orders.top_rated = formula, order
+        self.version += 1
+
+    def put_tally(self, tally: Tally, *, anyhow: bool = False) -> bool:
+        """Takes a movie's new aggregate; False if it is no newer than the one known.
+
+        With `anyhow` any other one is taken: a database that was restored is right, and older.
+        """
+        known = self._entries.get(tally.movie)
+        if known and known.tally and not _supersedes(tally, known.tally, anyhow):
+            return False
+        self._replace(known, Entry(tally.movie, tally, known.facts if known else None))
+        return True
+
+    def put_facts(self, facts: Facts, *, anyhow: bool = False) -> bool:
+        """Takes a movie's new facts; False if they are no newer, or of no use to any chart."""
+        known = self._entries.get(facts.movie)
+        if known and known.facts and not _supersedes(facts, known.facts, anyhow):
+            return False
+        if known is None and facts.box_office_usd is None:
+            return False
+        self._replace(known, Entry(facts.movie, known.tally if known else None, facts))
+        return True
+
+    def drop(self, movie: int) -> None:
+        """Takes a movie out of everything."""
+        self._replace(self._entries[movie], Entry(movie, None, None))
+        del self._entries[movie]
+
+    def _replace(self, old: Entry | None, new: Entry) -> None:
+        for order in self.orders:
+            order.replace(old, new)
+        self._store(new)
+        self.version += 1
+
+    def _store(self, entry: Entry) -> None:
+        known = self._entries.get(entry.movie)
+        self.votes += entry.votes - (known.votes if known else 0)
+        if known is None or known.facts is not entry.facts:
+            for one in known.filters() if known else ():
+                self._members[one].discard(entry.movie)
+            for one in entry.filters():
+                self._members.setdefault(one, set()).add(entry.movie)
+        self._entries[entry.movie] = entry
+
+
+def _supersedes(new: Tally | Facts, known: Tally | Facts, anyhow: bool) -> bool:
+    return new != known if anyhow else new.changed > known.changed

@@ -1,0 +1,147 @@
+"""What charts show of movies: from movie_svc's events, and by asking for what no event has told.
+
+Aggregates need none of this: a movie without facts stands in the charts of all
+movies, without its title.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+import grpc
+from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
+
+from mesh import names
+from mesh.errors import MarqueeError
+from mesh.kafka import BatchConsumer, Record
+from ranking_svc import metrics
+from ranking_svc.events import PoisonError, facts_of, movie_change
+from ranking_svc.model import Facts
+from ranking_svc.nudges import Nudges
+from ranking_svc.store import Store
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 500
+_WAIT_S: Final = 1.0
+_FIRST_BACKOFF_S: Final = 0.5
+_MAX_BACKOFF_S: Final = 30.0
+
+_ASKED_AT_ONCE: Final = 100
+_TIMEOUT_S: Final = 5.0
+_LEASE_S: Final = 60.0
+_IDLE_S: Final = 1.0
+_RETRY_S: Final = 60.0
+_MAX_RETRY_S: Final = 3600.0
+_NOT_FOUND_RETRY_S: Final = 86_400.0
+_NOT_FOUND: Final = "MOVIE_NOT_FOUND"
+
+
+class FactsConsumer:
+    """The consumer of `marquee.movies.changed.v1`."""
+
+    def __init__(self, consumer: BatchConsumer, store: Store, nudges: Nudges) -> None:
+        self._consumer = consumer
+        self._store = store
+        self._nudges = nudges
+
+    async def run(self) -> None:
+        """Reads for ever."""
+        while True:
+            if batch := await self._consumer.next_batch(_BATCH, _WAIT_S):
+                await self._deal_with(batch)
+
+    async def _deal_with(self, batch: list[Record]) -> None:
+        facts = _latest(batch)
+        backoff = _FIRST_BACKOFF_S
+        while facts:
+            try:
+                await self._store.put_facts(facts)
+                break
+            except MarqueeError as error:
+                log.warning("holding the facts of %d movies: %s", len(facts), error.message)
+                if not await self._consumer.wait(backoff):
+                    return
+                backoff = min(backoff * 2, _MAX_BACKOFF_S)
+        await self._consumer.commit()
+        metrics.FACTS.labels("event").inc(len(facts))
+        await self._nudges.send()
+
+
+def _latest(batch: list[Record]) -> dict[int, tuple[Facts, float]]:
+    """The last facts of each movie. What can't be read is passed over: they can be asked for."""
+    latest: dict[int, tuple[Facts, float]] = {}
+    for record in batch:
+        if not record.value:
+            continue
+        try:
+            facts, change_time = movie_change(record.value)
+        except PoisonError as error:
+            metrics.FACTS.labels("unusable").inc()
+            log.error(
+                "passed over %s/%d offset %d: %s: %s",
+                record.topic,
+                record.partition,
+                record.offset,
+                error.reason,
+                error,
+            )
+            continue
+        known = latest.get(facts.movie)
+        if known is None or known[1] <= change_time:
+            latest[facts.movie] = facts, change_time
+    return latest
+
+
+class FactsFiller:
+    """Asks movie_svc for rated movies that no event has told of."""
+
+    def __init__(self, store: Store, movies: "movies_pb2_grpc.MovieServiceAsyncStub", nudges: Nudges) -> None:
+        self._store = store
+        self._movies = movies
+        self._nudges = nudges
+
+    async def run(self) -> None:
+        """Asks for ever; while movie_svc is away, ever more slowly."""
+        backoff = _FIRST_BACKOFF_S
+        while True:
+            try:
+                asked = await self._fill()
+                pause = 0.0 if asked else _IDLE_S
+                backoff = _FIRST_BACKOFF_S
+            except (grpc.aio.AioRpcError, MarqueeError) as error:
+                log.warning("could not ask for movies: %s", _sentence(error))
+                pause = backoff
+                backoff = min(backoff * 2, _MAX_BACKOFF_S)
+            await asyncio.sleep(pause)
+
+    async def _fill(self) -> int:
+        """Asks for some movies; gives how many."""
+        claimed = await self._store.claim_requests(_ASKED_AT_ONCE, _LEASE_S)
+        if not claimed:
+            return 0
+        request = movies_pb2.BatchGetMoviesRequest(names=[names.movie_name(movie) for movie in claimed])
+        try:
+            answer = await self._movies.BatchGetMovies(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError:
+            await self._store.postpone_requests(dict.fromkeys(claimed, _FIRST_BACKOFF_S))
+            raise
+        found = {facts.movie: (facts, 0.0) for facts in map(facts_of, answer.movies)}
+        delays = {movie: min(_RETRY_S * 2**attempts, _MAX_RETRY_S) for movie, attempts in claimed.items()}
+        for missing in answer.missing:
+            if missing.reason == _NOT_FOUND:
+                delays[names.movie_number(missing.name)] = _NOT_FOUND_RETRY_S
+        metrics.FACTS.labels("asked").inc(len(found))
+        if unanswered := {movie: delay for movie, delay in delays.items() if movie not in found}:
+            metrics.FACTS.labels("missing").inc(len(unanswered))
+            await self._store.postpone_requests(unanswered)
+        if found:
+            await self._store.put_facts(found)
+            await self._nudges.send()
+        return len(claimed)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"movie_svc answered {error.code().name}: {error.details()}"
+    return str(error)

@@ -1,0 +1,69 @@
+"""Every metric of ranking_svc, each with what to do when it moves."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS: Final = Counter(
+    "marquee_ranking_events_total",
+    "Rating changes read, by outcome: applied, duplicate (read before: after rebalances and restarts), "
+    "dead (sent to the dead-letter topic: look there for the reason).",
+    ("outcome",),
+)
+BATCH: Final = Histogram(
+    "marquee_ranking_batch_events",
+    "Rating changes in one transaction. At MARQUEE_RANKING_BATCH most of the time: "
+    "the consumer is behind; add replicas, up to the topic's partitions.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+LAG: Final = Histogram(
+    "marquee_ranking_submit_to_aggregate_seconds",
+    "From a user's submission to its being counted, in seconds. "
+    "Over seconds: look at the outbox's age in rating_svc, then at the consumer's lag.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+)
+STOPPED: Final = Gauge(
+    "marquee_ranking_consumer_stopped",
+    "1 if this consumer has stopped because too many messages were dead letters: a bad release, "
+    "of whoever writes the topic or of this. Roll back, then replay the dead-letter topic.",
+)
+FACTS: Final = Counter(
+    "marquee_ranking_facts_total",
+    "Movies' facts by where they came from: event, asked (movie_svc by gRPC), missing (movie_svc has none), "
+    "unusable (an event that can't be read).",
+    ("source",),
+)
+CHART_MOVIES: Final = Gauge("marquee_ranking_chart_movies", "Movies that stand in each chart.", ("chart",))
+CHART_AGE: Final = Gauge(
+    "marquee_ranking_chart_age_seconds",
+    "Since when no look into the database for changes has succeeded, in seconds. "
+    "Over ten: charts are served as they were then; look at the database.",
+)
+CHART_CHANGES: Final = Counter(
+    "marquee_ranking_chart_changes_total", "Changes of movies that were taken into the charts in memory."
+)
+REBUILD_SECONDS: Final = Histogram(
+    "marquee_ranking_rebuild_seconds",
+    "How long loading and sorting all charts took, in seconds; calls are answered meanwhile.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+GENERATION: Final = Gauge(
+    "marquee_ranking_formula_generation",
+    "Which rebuild the charts in memory are of. Differs between servers for more than a few seconds: "
+    "one can't load; look at its log.",
+)
+PRIOR_MEAN: Final = Gauge("marquee_ranking_prior_mean", "C of the formula in force.")
+PAGES: Final = Counter(
+    "marquee_ranking_pages_total", "Pages answered, by where they came from: ready or built.", ("source",)
+)
+WATCHERS: Final = Gauge("marquee_ranking_watchers", "WatchScore streams under way.")
+NUDGES: Final = Counter(
+    "marquee_ranking_nudges_total",
+    "Nudges that came by Redis. Zero while ratings come in: charts are as fresh as the polling interval.",
+)
+MISMATCHES: Final = Counter(
+    "marquee_ranking_mismatches_total",
+    "Movies whose aggregate was not what a recount gives, by what became of them: reported, repaired, "
+    "unsettled (changed while being compared; ask again). Above zero: events were lost or counted twice.",
+    ("outcome",),
+)

@@ -1,0 +1,58 @@
+"""What is known of a movie here."""
+
+from dataclasses import dataclass
+from typing import Final
+
+SCORES: Final = range(1, 11)
+
+Histogram = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A movie's aggregate.
+
+    Attributes:
+        histogram: ten counts: how many gave 1, 2, … 10.
+        heat: log heat over a day, a week, a month; see `trending`.
+        update_time: when the last vote was counted, in seconds since the epoch.
+        changed: the transaction that changed it last; grows.
+    """
+
+    movie: int
+    votes: int
+    total: int
+    histogram: Histogram
+    heat: tuple[float, float, float]
+    update_time: float
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What charts show of a movie; `type` is a number of movies.v1.MovieType."""
+
+    movie: int
+    title: str
+    year: int | None
+    type: int
+    genres: tuple[str, ...]
+    box_office_usd: int | None
+    changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One rating's change: a valid RatingChanged event.
+
+    Attributes:
+        old: the score before; None if there was none.
+        new: the score now; None if it was taken back.
+        time: when the user submitted it, in seconds since the epoch.
+    """
+
+    event_id: int
+    movie: int
+    old: int | None
+    new: int | None
+    time: float

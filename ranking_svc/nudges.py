@@ -1,0 +1,54 @@
+"""Nudges: the consumer says by Redis that aggregates have changed, so that servers need not wait to ask.
+
+Nothing depends on one arriving: without Redis, servers ask at their interval.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import redis.asyncio as redis
+
+from mesh.redisdb import AWAY
+from ranking_svc import metrics
+
+log = logging.getLogger(__name__)
+
+CHANNEL: Final = "ranking:changed"
+_WAIT_S: Final = 5.0
+_BACKOFF_S: Final = 1.0
+
+
+class Nudges:
+    """Both ends of the channel."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
+
+    async def send(self) -> None:
+        """Nudges all servers; does nothing while Redis is away."""
+        try:
+            await self._redis.publish(CHANNEL, "")
+        except AWAY as error:
+            log.debug("no nudge: %s", error)
+
+    async def listen(self, nudged: Callable[[], None]) -> None:
+        """Calls `nudged` at every nudge, for ever, and once whenever Redis has come back."""
+        away = False
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CHANNEL)
+                    log.log(logging.INFO if away else logging.DEBUG, "listening on %s", CHANNEL)
+                    away = False
+                    nudged()
+                    while True:
+                        if await channel.get_message(timeout=_WAIT_S) is not None:
+                            metrics.NUDGES.inc()
+                            nudged()
+            except AWAY as error:
+                if not away:
+                    log.warning("no nudges, Redis is away: %s: %s", type(error).__name__, error)
+                away = True
+                await asyncio.sleep(_BACKOFF_S)

@@ -1,0 +1,194 @@
+"""Compares the aggregates with rating_svc's recount of the ratings, and repairs what differs.
+
+Ratings change meanwhile, and a change needs a moment to arrive here: what
+differs at first sight is mostly under way. A movie counts as differing only if
+that is proved:
+
+1. the recount R is taken;
+2. all that the changes topic holds by then has been taken in (the fence);
+3. the aggregate A is read;
+4. the recount is taken again: it is still R, and no change waits to be handed to the topic;
+5. after a fence again, the aggregate is still A.
+
+Every change that R stands for is then in A, and none that it does not stand
+for: A should be R. A movie that changes meanwhile is looked at again, up to
+`_ROUNDS` times. Repair writes R over A if A is still what was read: what comes
+later adds to it.
+"""
+
+import asyncio
+import logging
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
+
+from mesh import names
+from mesh.errors import unavailable
+from ranking_svc import metrics
+from ranking_svc.model import SCORES, Histogram
+from ranking_svc.store import Store
+
+log = logging.getLogger(__name__)
+
+_NONE: Final[Histogram] = (0,) * len(SCORES)
+_END: Final[tuple[int, Histogram]] = (1 << 31, _NONE)
+_PAGE: Final = 1000
+_ROUNDS: Final = 5
+_PAUSE_S: Final = 1.0
+_SHOWN: Final = 100
+_TIMEOUT_S: Final = 120.0
+
+Fence = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A movie whose aggregate is not what the recount gives."""
+
+    movie: int
+    aggregate: Histogram
+    recount: Histogram
+
+
+@dataclass
+class Findings:
+    """What a comparison found; of the mismatches, the first 100."""
+
+    compared: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list)
+    differing: int = 0
+    repaired: int = 0
+
+
+class Reconciler:
+    """Compares on request."""
+
+    def __init__(
+        self, store: Store, totals: "internal_pb2_grpc.RatingTotalsServiceAsyncStub", fence: Fence
+    ) -> None:
+        self._store = store
+        self._totals = totals
+        self._fence = fence
+
+    async def run(self, repair: bool) -> Findings:
+        """Compares all movies; with `repair`, sets what differs to the recount.
+
+        Raises:
+            MarqueeError: UNAVAILABLE if rating_svc, Kafka or the database is away.
+        """
+        try:
+            return await self._run(repair)
+        except grpc.aio.AioRpcError as error:
+            raise unavailable(
+                "RATINGS_UNAVAILABLE",
+                f"rating_svc did not give its recount ({error.code().name}); try again",
+                retry_after=5,
+            ) from error
+
+    async def _run(self, repair: bool) -> Findings:
+        findings = Findings()
+        suspects = array("i")
+        async for movie, aggregate, recount in self._merged(findings):
+            if aggregate != recount:
+                suspects.append(movie)
+        for start in range(0, len(suspects), _PAGE):
+            await self._look(set(suspects[start : start + _PAGE]), repair, findings)
+        return findings
+
+    async def _merged(self, findings: Findings) -> AsyncIterator[tuple[int, Histogram, Histogram]]:
+        """Both sides of every movie, in ascending order, a portion of each in memory at a time."""
+        mine, theirs = aiter(self._aggregates()), aiter(self._recounts())
+        left, right = await _next(mine), await _next(theirs)
+        while left is not _END or right is not _END:
+            findings.compared += 1
+            movie = min(left[0], right[0])
+            yield (
+                movie,
+                left[1] if left[0] == movie else _NONE,
+                right[1] if right[0] == movie else _NONE,
+            )
+            if left[0] == movie:
+                left = await _next(mine)
+            if right[0] == movie:
+                right = await _next(theirs)
+
+    async def _look(self, suspects: set[int], repair: bool, findings: Findings) -> None:
+        """Looks at movies again until each is proved to agree or to differ, or the rounds are over."""
+        for last in [False] * (_ROUNDS - 1) + [True]:
+            recount, _ = await self._recount_of(suspects)
+            await self._fence()
+            aggregate = await self._store.histograms_of(suspects)
+            again, pending = await self._recount_of(suspects)
+            await self._fence()
+            aggregate_again = await self._store.histograms_of(suspects)
+            for movie in sorted(suspects):
+                found = Mismatch(movie, aggregate.get(movie, _NONE), recount.get(movie, _NONE))
+                if found.aggregate == found.recount:
+                    suspects.discard(movie)
+                    continue
+                if recount.get(movie) != again.get(movie) or aggregate.get(movie) != aggregate_again.get(
+                    movie
+                ):
+                    continue
+                if pending and not last:
+                    continue
+                suspects.discard(movie)
+                # With changes still waiting elsewhere it is no proof: it is reported and left as it is.
+                await self._found(found, repair and not pending, findings)
+            if not suspects:
+                return
+            await asyncio.sleep(_PAUSE_S)
+        metrics.MISMATCHES.labels("unsettled").inc(len(suspects))
+        log.warning("%d movies changed in every look and were not compared", len(suspects))
+
+    async def _found(self, found: Mismatch, repair: bool, findings: Findings) -> None:
+        findings.differing += 1
+        if len(findings.mismatches) < _SHOWN:
+            findings.mismatches.append(found)
+        log.warning(
+            "aggregate of %s is %s, the recount gives %s",
+            names.movie_name(found.movie),
+            found.aggregate,
+            found.recount,
+        )
+        if repair and await self._store.repair(found.movie, found.aggregate, found.recount):
+            findings.repaired += 1
+            metrics.MISMATCHES.labels("repaired").inc()
+        else:
+            metrics.MISMATCHES.labels("reported").inc()
+
+    async def _aggregates(self) -> AsyncIterator[tuple[int, Histogram]]:
+        movie = 0
+        while page := await self._store.histograms_after(movie, _PAGE):
+            for one in page:
+                yield one
+            movie = page[-1][0]
+
+    async def _recounts(self) -> AsyncIterator[tuple[int, Histogram]]:
+        request = internal_pb2.StreamTotalsRequest()
+        async for portion in self._totals.StreamTotals(request, timeout=_TIMEOUT_S):
+            for totals in portion.totals:
+                yield names.movie_number(totals.movie, "movie"), tuple(totals.histogram)
+
+    async def _recount_of(self, movies: Iterable[int]) -> tuple[dict[int, Histogram], int]:
+        """The recount of some movies, and how many changes waited in rating_svc's outbox then."""
+        request = internal_pb2.StreamTotalsRequest(movies=map(names.movie_name, sorted(movies)))
+        found: dict[int, Histogram] = {}
+        pending = 0
+        async for portion in self._totals.StreamTotals(request, timeout=_TIMEOUT_S):
+            pending = max(pending, portion.outbox_pending)
+            for totals in portion.totals:
+                found[names.movie_number(totals.movie, "movie")] = tuple(totals.histogram)
+        return found, pending
+
+
+async def _next(sides: AsyncIterator[tuple[int, Histogram]]) -> tuple[int, Histogram]:
+    """The next movie of a side; _END behind the last."""
+    # anext() fails when its default is a tuple: https://github.com/python/cpython/issues/128078
+    async for one in sides:
+        return one
+    return _END

@@ -1,0 +1,130 @@
+"""Answers as bytes: what of a movie changes rarely is serialized once and joined to what does not.
+
+Protobuf lets a message be put together from serialized parts in any order
+(https://protobuf.dev/programming-guides/encoding/#order), so that a movie's
+line in a chart is made once a change, not once a page.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+from google.protobuf import timestamp_pb2
+from marquee.rankings.v1 import rankings_pb2 as pb
+
+from mesh import names
+from ranking_svc.chart import Entry
+from ranking_svc.formula import Formula
+from ranking_svc.model import SCORES, Tally
+
+_VARINT: Final = 0
+_FIXED64: Final = 1
+_BYTES: Final = 2
+
+
+def _tag(message: type, field: str, wire_type: int) -> bytes:
+    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)  # type: ignore[attr-defined]
+
+
+def _varint(value: int) -> bytes:
+    made = bytearray()
+    while value > 0x7F:
+        made.append(value & 0x7F | 0x80)
+        value >>= 7
+    made.append(value)
+    return bytes(made)
+
+
+_SCORE_RANK: Final = _tag(pb.Score, "rank", _VARINT)
+_SCORE_FORMULA: Final = _tag(pb.Score, "formula", _BYTES)
+_LINE_RANK: Final = _tag(pb.ChartEntry, "rank", _VARINT)
+_LINE_BOX_OFFICE: Final = _tag(pb.ChartEntry, "box_office_usd", _VARINT)
+_LINE_HEAT: Final = _tag(pb.ChartEntry, "heat", _FIXED64)
+_PAGE_ENTRY: Final = _tag(pb.ListTopRatedResponse, "entries", _BYTES)
+_PAGE_TOKEN: Final = _tag(pb.ListTopRatedResponse, "next_page_token", _BYTES)
+_PAGE_FORMULA: Final = _tag(pb.ListTopRatedResponse, "formula", _BYTES)
+
+
+def formula_message(formula: Formula) -> pb.Formula:
+    """The Formula message."""
+    return pb.Formula(prior_votes=formula.prior_votes, prior_mean=formula.prior_mean)
+
+
+def score(movie: int, entry: Entry | None, rank: int | None, formula: Formula) -> bytes:
+    """A serialized Score; of a movie without votes if `rank` is None."""
+    if entry is None or entry.tally is None or rank is None:
+        made = pb.Score(
+            name=names.score_name(movie), movie=names.movie_name(movie), histogram=[0] * len(SCORES)
+        )
+        return made.SerializeToString() + _nested(_SCORE_FORMULA, formula_bytes(formula))
+    if entry.score is None:
+        entry.score = _score(entry.tally, formula) + _nested(_SCORE_FORMULA, formula_bytes(formula))
+    return entry.score + _SCORE_RANK + _varint(rank)
+
+
+def line(entry: Entry, rank: int, formula: Formula) -> bytes:
+    """A serialized ChartEntry."""
+    if entry.line is None:
+        entry.line = _line(entry, formula)
+    return _LINE_RANK + _varint(rank) + entry.line
+
+
+def box_office(usd: int) -> bytes:
+    """What a ChartEntry has besides in the chart of box offices."""
+    return _LINE_BOX_OFFICE + _varint(usd)
+
+
+def heat(value: float) -> bytes:
+    """What a ChartEntry has besides in the trending chart."""
+    return _LINE_HEAT + struct.pack("<d", value)
+
+
+def page(lines: Iterable[bytes], next_page_token: str, formula: Formula | None = None) -> bytes:
+    """A serialized List…Response; the four have the same fields but for the formula."""
+    parts = [_nested(_PAGE_ENTRY, line) for line in lines]
+    if next_page_token:
+        parts.append(_nested(_PAGE_TOKEN, next_page_token.encode()))
+    if formula is not None:
+        parts.append(_nested(_PAGE_FORMULA, formula_bytes(formula)))
+    return b"".join(parts)
+
+
+def formula_bytes(formula: Formula) -> bytes:
+    """The serialized Formula."""
+    return formula_message(formula).SerializeToString()
+
+
+def _nested(tag: bytes, body: bytes) -> bytes:
+    return tag + _varint(len(body)) + body
+
+
+def _score(tally: Tally, formula: Formula) -> bytes:
+    return pb.Score(
+        name=names.score_name(tally.movie),
+        movie=names.movie_name(tally.movie),
+        votes=tally.votes,
+        mean=tally.total / tally.votes,
+        weighted=formula.weighted(tally.total, tally.votes),
+        histogram=[max(count, 0) for count in tally.histogram],
+        update_time=_timestamp(tally.update_time),
+    ).SerializeToString()
+
+
+def _line(entry: Entry, formula: Formula) -> bytes:
+    made = pb.ChartEntry(movie=names.movie_name(entry.movie), votes=entry.votes)
+    if entry.tally is not None and entry.votes:
+        made.mean = entry.tally.total / entry.votes
+        made.weighted = formula.weighted(entry.tally.total, entry.votes)
+    if entry.facts is not None:
+        made.title = entry.facts.title
+        made.genres.extend(entry.facts.genres)
+        if entry.facts.year is not None:
+            made.year = entry.facts.year
+    return made.SerializeToString()
+
+
+def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    made = timestamp_pb2.Timestamp()
+    # The database counts in microseconds.
+    made.FromMicroseconds(round(seconds * 1e6))
+    return made
