@@ -1,0 +1,1 @@
+"""What stands beside Envoy: its configuration, development tokens, the API description and its page."""

@@ -1,0 +1,150 @@
+"""The public API as its descriptor set tells it: what the routes and the API description are made from."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.rpc import error_details_pb2
+
+_VERBS = ("get", "put", "post", "delete", "patch")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One way to call a method over HTTP (a `google.api.http` rule)."""
+
+    verb: str
+    """GET, PUT, POST, DELETE or PATCH."""
+    template: str
+    """The path template, such as `/v1/{name=movies/*}`."""
+    body: str
+    """The field that the body is read into: "" for none, "*" for the whole request."""
+
+    @property
+    def path_regex(self) -> str:
+        """The paths this binding takes, as an anchored RE2 expression.
+
+        A single `*` does not match a colon in the last segment: what follows a colon there is a custom verb.
+        """
+        template = re.sub(r"\{[^}=]+=([^}]+)\}", r"\1", self.template)
+        template = re.sub(r"\{[^}]+\}", "*", template)
+        head, _, tail = template.rpartition("/")
+        return (
+            "^"
+            + re.escape(head).replace(r"\*", "[^/]+")
+            + "/"
+            + re.escape(tail).replace(r"\*", "[^/:]+")
+            + "$"
+        )
+
+
+@dataclass(frozen=True)
+class Method:
+    """One RPC of a public service."""
+
+    service: str
+    """The service's full name, such as `marquee.movies.v1.MovieService`."""
+    name: str
+    input_type: str
+    """The request's full name."""
+    output_type: str
+    """The response's full name."""
+    client_streaming: bool
+    server_streaming: bool
+    bindings: tuple[Binding, ...]
+    fields: Mapping[str, Any]
+    """The request's JSON fields by both their spellings, each with its own fields, or "" if it has none."""
+
+    @property
+    def grpc_path(self) -> str:
+        """The path of its gRPC calls."""
+        return f"/{self.service}/{self.name}"
+
+
+def load() -> descriptor_pb2.FileDescriptorSet:
+    """Reads the descriptor set that the stubs' wheel ships."""
+    data = (importlib.resources.files("marquee") / "descriptors.binpb").read_bytes()
+    return descriptor_pb2.FileDescriptorSet.FromString(data)
+
+
+def public_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> list[Method]:
+    """The methods of every service that has at least one HTTP binding; the other services are internal."""
+    messages = {
+        f"{file.package}.{each.name}": each for file in descriptors.file for each in file.message_type
+    }
+    found: list[Method] = []
+    for file in descriptors.file:
+        for service in file.service:
+            methods = [
+                Method(
+                    service=f"{file.package}.{service.name}",
+                    name=method.name,
+                    input_type=method.input_type.lstrip("."),
+                    output_type=method.output_type.lstrip("."),
+                    client_streaming=method.client_streaming,
+                    server_streaming=method.server_streaming,
+                    bindings=tuple(_bindings(method)),
+                    fields=_json_fields(messages, method.input_type.lstrip(".")),
+                )
+                for method in service.method
+            ]
+            if any(method.bindings for method in methods):
+                found.extend(methods)
+    return found
+
+
+def write_for_transcoder(descriptors: descriptor_pb2.FileDescriptorSet, path: Path) -> None:
+    """Writes the descriptor set that Envoy's transcoder reads: without comments, with the types of errors.
+
+    The transcoder can only print the details of an error whose types the set holds.
+    """
+    lean = descriptor_pb2.FileDescriptorSet()
+    names = set()
+    for file in descriptors.file:
+        copied = lean.file.add()
+        copied.CopyFrom(file)
+        copied.ClearField("source_code_info")
+        names.add(file.name)
+    for name in _with_dependencies(error_details_pb2.DESCRIPTOR.name):
+        if name not in names:
+            names.add(name)
+            copied = lean.file.add()
+            descriptor_pool.Default().FindFileByName(name).CopyToProto(copied)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(lean.SerializeToString(deterministic=True))
+    partial.rename(path)
+
+
+def _bindings(method: descriptor_pb2.MethodDescriptorProto) -> Iterator[Binding]:
+    if not method.options.HasExtension(annotations_pb2.http):
+        return
+    rule: http_pb2.HttpRule = method.options.Extensions[annotations_pb2.http]
+    for each in (rule, *rule.additional_bindings):
+        verb = each.WhichOneof("pattern")
+        if verb not in _VERBS:
+            raise ValueError(
+                f"{method.name}: the edge has no routes for the HTTP pattern {verb!r}; use one of {_VERBS}"
+            )
+        yield Binding(verb.upper(), getattr(each, verb), each.body)
+
+
+def _json_fields(messages: Mapping[str, descriptor_pb2.DescriptorProto], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in messages[name].field:
+        nested = field.type_name.lstrip(".")
+        own = _json_fields(messages, nested) if nested.startswith("marquee.") and nested in messages else ""
+        found[field.name] = found[field.json_name] = own
+    return found
+
+
+def _with_dependencies(name: str) -> Iterator[str]:
+    for dependency in descriptor_pool.Default().FindFileByName(name).dependencies:
+        yield from _with_dependencies(dependency.name)
+    yield name

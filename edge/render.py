@@ -1,0 +1,175 @@
+"""Writes Envoy's configuration: `python -m edge.render --out DIR ...`, or `render(settings, out)`.
+
+Rendering again into the same folder replaces the route and endpoint files by rename, and a running Envoy
+takes them up at once; `envoy.yaml` itself is read at start only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge import canary, contract, errors, files, limits, openapi, routes, template, tokens, upstreams
+from edge.settings import EdgeSettings, EdgeTls
+
+__all__ = ["EdgeSettings", "EdgeTls", "render"]
+
+SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
+
+_DOCS = Path(__file__).with_name("docs")
+_COMPRESSION = "type.googleapis.com/envoy.extensions.compression"
+_LIBRARIES: Sequence[tuple[str, str, Mapping[str, Any]]] = (
+    ("gzip", "gzip.compressor.v3.Gzip", {"compression_level": "COMPRESSION_LEVEL_1"}),
+    ("brotli", "brotli.compressor.v3.Brotli", {"quality": 2}),
+    ("zstd", "zstd.compressor.v3.Zstd", {"compression_level": 1}),
+)
+_INNER_FILTERS = ("errors", "tidy", "transcoder", "router")
+
+
+def render(settings: EdgeSettings, out: Path) -> Path:
+    """Writes everything that Envoy needs into `out`; returns the path of `envoy.yaml`.
+
+    Raises ValueError with a sentence if the settings can't be used.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (settings.cache_folder or out / "cache").mkdir(mode=0o700, parents=True, exist_ok=True)
+    bounds = limits.Limits.load(settings.limits_file)
+    table = routes.load_table()
+    descriptors = contract.load()
+    methods = contract.public_methods(descriptors)
+    folder = (settings.runtime_folder or out).resolve()
+
+    (out / "pages").mkdir(exist_ok=True)
+    description = json.dumps(openapi.describe(descriptors, table, bounds), ensure_ascii=False)
+    files.replace(out / "pages" / "openapi.json", description + "\n")
+    for page in _DOCS.iterdir():
+        files.replace(out / "pages" / page.name, page.read_text())
+    contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
+    for script in ("errors.lua", "etag.lua", "fields.lua"):
+        files.replace(out / script, (template.FOLDER / script).read_text())
+    canary.write_routes(
+        out,
+        routes.route_configuration(methods, table, folder / "pages"),
+        routes.inner_route_configuration(methods, table),
+    )
+    values = _values(settings, bounds, folder)
+    values["services"] = list(table["services"])
+    values["ready_clusters"] = {name: {"value": 1} for name in SERVICES}
+    values["errors"] = errors.local_reply_config()
+    values["access_log"] = template.load("access_log", values)
+    values["cache"] = template.load("cache", values)
+    values["compressors"] = [
+        template.load(
+            "compressor", {"library": library, "options": {"@type": f"{_COMPRESSION}.{kind}", **options}}
+        )
+        for library, kind, options in _LIBRARIES
+    ]
+    values["http_filters"] = template.load("filters", values)
+    values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in _INNER_FILTERS]
+    clusters = upstreams.write(settings, out, folder, routes.clusters(table))
+    values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
+    values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
+    values["overload_manager"] = template.load("overload", values)
+    bootstrap = out / "envoy.yaml"
+    files.write_yaml(bootstrap, template.load("bootstrap", values))
+    return bootstrap
+
+
+def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "admin_port": settings.admin_port,
+        "edge_address": settings.edge_address,
+        "edge_port": settings.edge_port,
+        "trusted_hops": settings.trusted_hops,
+        "issuer": settings.issuer,
+        "audience": settings.audience,
+        "jwks": str(settings.jwks.resolve()),
+        "access_log_path": settings.access_log,
+        "folder": str(folder),
+        "cache_folder": str(settings.cache_folder or folder / "cache"),
+        "rate_limit": limits.filter_config(bounds),
+    }
+    values.update({f"limits.{name}": value for name, value in vars(bounds).items()})
+    return values
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edge.render", description="Writes Envoy's configuration."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--edge-address", default="127.0.0.1", help="address of the API (default: 127.0.0.1)")
+    parser.add_argument("--edge-port", type=int, required=True, help="port of the API")
+    parser.add_argument(
+        "--admin-port", type=int, required=True, help="port of Envoy's admin page, on the loopback"
+    )
+    for name in SERVICES:
+        flag = name.removesuffix("_svc")
+        parser.add_argument(
+            f"--{flag}",
+            action="append",
+            required=True,
+            metavar="HOST:PORT",
+            dest=name,
+            help=f"an instance of {name}; may be given several times",
+        )
+    for name in SERVICES:
+        parser.add_argument(
+            f"--{name.removesuffix('_svc')}-canary",
+            action="append",
+            default=[],
+            metavar="HOST:PORT",
+            dest=f"{name}_canary",
+            help=f"an instance of a new release of {name} on trial; may be given several times",
+        )
+    parser.add_argument("--jwks", type=Path, required=True, help="file of the token issuer's public keys")
+    parser.add_argument("--issuer", default=tokens.ISSUER, help="the issuer that tokens must name")
+    parser.add_argument("--limits", type=Path, default=limits.DEFAULT_FILE, help="what one client may do")
+    parser.add_argument(
+        "--trusted-hops", type=int, default=0, help="proxies before the edge to believe (default: 0)"
+    )
+    parser.add_argument(
+        "--access-log", default="/dev/stdout", help="file of the access log (default: stdout)"
+    )
+    parser.add_argument("--cache-folder", type=Path, help="folder of cached answers, best in memory")
+    parser.add_argument(
+        "--tls",
+        nargs=3,
+        type=Path,
+        metavar=("CERT", "KEY", "CA"),
+        help="mTLS to the services: the edge's certificate and key, and the authority of theirs",
+    )
+    parser.add_argument(
+        "--runtime-folder", type=Path, help="where Envoy will find the files, if not in --out"
+    )
+    given = parser.parse_args(argv)
+    settings = EdgeSettings(
+        edge_address=given.edge_address,
+        edge_port=given.edge_port,
+        admin_port=given.admin_port,
+        endpoints={name: getattr(given, name) for name in SERVICES},
+        canaries={name: getattr(given, f"{name}_canary") for name in SERVICES},
+        jwks=given.jwks,
+        issuer=given.issuer,
+        limits_file=given.limits,
+        trusted_hops=given.trusted_hops,
+        access_log=given.access_log,
+        cache_folder=given.cache_folder,
+        tls=EdgeTls(*given.tls) if given.tls else None,
+        runtime_folder=given.runtime_folder,
+    )
+    try:
+        print(render(settings, given.out))
+    except ValueError as error:
+        print(f"edge.render: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

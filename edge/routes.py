@@ -1,0 +1,226 @@
+"""The edge's routes, made from the contract's HTTP bindings and `envoy/routes.yaml`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge import direct, limits, template
+from edge.contract import Binding, Method
+
+_TYPE = "type.googleapis.com/envoy.extensions.filters.http"
+_ENABLED = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+
+
+# Not `response_headers_to_add`: that changes an answer before the transcoder sees it.
+_JSON_LINES = {
+    "@type": f"{_TYPE}.header_mutation.v3.HeaderMutationPerRoute",
+    "mutations": {
+        "response_mutations": [
+            {
+                "append": {
+                    "header": {"key": "content-type", "value": "application/x-ndjson"},
+                    "append_action": "OVERWRITE_IF_EXISTS",
+                }
+            }
+        ]
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What the edge knows of one RPC beyond its contract."""
+
+    method: Method
+    cluster: str
+    token: str
+    policy: Mapping[str, Any]
+
+
+def clusters(table: Mapping[str, Any]) -> dict[str, str]:
+    """The cluster of each public service, by the service's full name."""
+    return {service: entry["cluster"] for service, entry in table["services"].items()}
+
+
+def route_configuration(methods: Iterable[Method], table: Mapping[str, Any], pages: Path) -> dict[str, Any]:
+    """The RouteConfiguration `edge`: gRPC calls first, then JSON, then what answers everything else.
+
+    `pages` is the folder of the API's description and its page.
+
+    Raises ValueError if a public RPC has no class in `envoy/routes.yaml`, or a class there no RPC.
+    """
+    rules = _rules(methods, table)
+    routes = [
+        *direct.own_pages(pages),
+        direct.PREFLIGHT,
+        *(_grpc_route(rule, table) for rule in rules),
+        direct.UNKNOWN_GRPC,
+        direct.malformed_url(),
+        *itertools.chain.from_iterable(_json_routes(rule, table) for rule in rules),
+        *direct.wrong_verbs(binding for rule in rules for binding in rule.method.bindings),
+        direct.UNKNOWN_PATH,
+    ]
+    configuration = _configuration("edge", routes)
+    configuration["virtual_hosts"][0]["typed_per_filter_config"] = {"cors": table["cors"]}
+    return configuration
+
+
+def inner_route_configuration(methods: Iterable[Method], table: Mapping[str, Any]) -> dict[str, Any]:
+    """The RouteConfiguration `inner`: the second hop of calls whose answers may be cached."""
+    routes = [
+        _json_route(rule, binding, table, _TRANSCODING)
+        for rule in _rules(methods, table)
+        for binding in rule.method.bindings
+        if _is_cached(rule, binding)
+    ]
+    for route in routes:
+        # What must not depend on who asks is not told who does.
+        route["request_headers_to_remove"] = [limits.SUBJECT_HEADER, limits.TIER_HEADER, limits.SCOPES_HEADER]
+    return _configuration("inner", routes)
+
+
+_TRANSCODING = ("errors", "tidy", "transcoder")
+
+
+def _configuration(name: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": name,
+        "max_direct_response_body_size_bytes": direct.LARGEST_PAGE_BYTES,
+        "virtual_hosts": [{"name": "marquee", "domains": ["*"], "routes": routes}],
+    }
+
+
+def _is_cached(rule: _Rule, binding: Binding) -> bool:
+    return bool(rule.policy.get("cache")) and binding.verb == "GET"
+
+
+def _rules(methods: Iterable[Method], table: Mapping[str, Any]) -> list[_Rule]:
+    known = {
+        (service, name): (entry, kind)
+        for service, entry in table["services"].items()
+        for name, kind in entry["methods"].items()
+    }
+    rules = []
+    for method in methods:
+        try:
+            entry, kind = known.pop((method.service, method.name))
+        except KeyError:
+            raise ValueError(
+                f"{method.service}.{method.name} is public but envoy/routes.yaml gives it no class"
+            ) from None
+        rules.append(_Rule(method, entry["cluster"], entry["token"], table["classes"][kind]))
+    if known:
+        names = ", ".join(f"{service}.{name}" for service, name in known)
+        raise ValueError(f"envoy/routes.yaml speaks of what no public service has: {names}")
+    return rules
+
+
+def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
+    filters = ["rate_limit"] if rule.method.client_streaming else ["rate_limit", "body_size"]
+    route = _route(rule, table, filters)
+    route["name"] = f"grpc {rule.method.service}.{rule.method.name}"
+    route["match"] = {"path": rule.method.grpc_path, "grpc": {}}
+    if "timeout" in rule.policy:
+        # The caller's own deadline counts if it is sooner, and reaches the service either way.
+        bound = rule.policy["timeout"]
+        route["route"]["max_stream_duration"] = {
+            "max_stream_duration": bound,
+            "grpc_timeout_header_max": bound,
+        }
+    return route
+
+
+def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for binding in rule.method.bindings:
+        if _is_cached(rule, binding):
+            found.extend(_cached_routes(rule, binding, table))
+            continue
+        route = _json_route(rule, binding, table, (*_TRANSCODING, "rate_limit", "body_size"))
+        found.append(route)
+        if binding.body:
+            found.append(direct.not_json(binding, route["match"]))
+            route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
+            route["typed_per_filter_config"]["fields"] = _ENABLED
+            route["metadata"]["filter_metadata"]["fields"] = {"fields": rule.method.fields}
+    return found
+
+
+def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first hop of a call whose answer is the same for everybody; conditional requests first."""
+    timeout = _seconds(rule.policy["timeout"])
+    found = []
+    for conditions, filters in (([_IS_CONDITIONAL], ("etag",)), ([], ())):
+        route = _route(rule, table, ("tidy", "rate_limit", "cache", "body_size", *filters))
+        route["name"] = f"{binding.verb} {binding.template}"
+        route["match"] = {
+            **direct.path_match(binding),
+            "headers": [direct.verb_match(binding.verb), *conditions],
+        }
+        # The second hop retries, and answers in time even when the service does not.
+        route["route"] = {"cluster": "inner", "timeout": f"{timeout + 1:g}s"}
+        found.append(route)
+    return found
+
+
+_IS_CONDITIONAL = {"name": "if-none-match", "present_match": True}
+
+
+def _json_route(
+    rule: _Rule, binding: Binding, table: Mapping[str, Any], filters: Iterable[str]
+) -> dict[str, Any]:
+    route = _route(rule, table, filters)
+    route["name"] = f"{binding.verb} {binding.template}"
+    route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
+    if "timeout" in rule.policy:
+        timeout, upload = _seconds(rule.policy["timeout"]), _seconds(rule.policy["upload"])
+        route["route"]["max_stream_duration"] = {"max_stream_duration": f"{timeout + upload:g}s"}
+        deadline = {"key": "grpc-timeout", "value": f"{timeout * 1000:g}m"}
+        route["request_headers_to_add"] = [
+            {"header": deadline, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ]
+    if rule.method.server_streaming:
+        route["typed_per_filter_config"]["tidy"] = _JSON_LINES
+    return route
+
+
+_IS_JSON = {
+    "name": "content-type",
+    "string_match": {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}},
+}
+
+
+def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dict[str, Any]:
+    policy = rule.policy
+    action: dict[str, Any] = {"cluster": rule.cluster}
+    if "timeout" in policy:
+        action["timeout"] = policy["timeout"]
+    else:
+        action["timeout"] = "0s"
+        action["idle_timeout"] = policy["idle"]
+        action["max_stream_duration"] = {"max_stream_duration": "0s"}
+    if "retry" in policy:
+        action["retry_policy"] = table["retry_policies"][policy["retry"]]
+    return {
+        "route": action,
+        "metadata": limits.route_metadata(policy["limit"]),
+        "typed_per_filter_config": {
+            "jwt": {"@type": f"{_TYPE}.jwt_authn.v3.PerRouteConfig", "requirement_name": rule.token},
+            **dict.fromkeys(filters, _ENABLED),
+        },
+    }
+
+
+def _seconds(duration: str) -> float:
+    return float(duration.removesuffix("s"))
+
+
+def load_table() -> dict[str, Any]:
+    """Reads `envoy/routes.yaml`."""
+    table: dict[str, Any] = template.load("routes")
+    return table

@@ -1,0 +1,53 @@
+"""What the edge's configuration depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge import limits, tokens
+
+
+@dataclass(frozen=True)
+class EdgeTls:
+    """Files (PEM) that the edge shows itself to the services with, and verifies them by."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """Where the edge listens, and what stands behind it."""
+
+    edge_port: int
+    """TCP port of the API."""
+    admin_port: int
+    """TCP port of Envoy's admin page, on the loopback."""
+    endpoints: Mapping[str, Sequence[str]]
+    """`HOST:PORT` of each instance, by service (movie_svc, rating_svc, ranking_svc). A name is asked
+    of DNS again and again, and all its addresses are taken."""
+    jwks: Path
+    """File of the token issuer's public keys."""
+    canaries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """`HOST:PORT` of each instance of a new release on trial, by service; `edge.canary` sends calls there."""
+    edge_address: str = "127.0.0.1"
+    """Address that the API is served on."""
+    limits_file: Path = limits.DEFAULT_FILE
+    """What one client may do."""
+    trusted_hops: int = 0
+    """How many proxies before the edge may be believed about a client's address (X-Forwarded-For)."""
+    issuer: str = tokens.ISSUER
+    """The `iss` that tokens must have."""
+    audience: str = tokens.AUDIENCE
+    """The `aud` that tokens must have."""
+    access_log: str = "/dev/stdout"
+    """File of the access log, one JSON object a line."""
+    cache_folder: Path | None = None
+    """Folder of cached answers, best on a memory file system; `cache` beside the other files if not given."""
+    tls: EdgeTls | None = None
+    """mTLS to the services; without it, plain text."""
+    runtime_folder: Path | None = None
+    """Folder that Envoy will find these files in, if it is not the one they are written to."""
