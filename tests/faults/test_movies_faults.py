@@ -1,0 +1,343 @@
+"""What is known is served throughout, whatever fails; what is not fails soon and says when to come again.
+
+Each part is killed, or stopped so that it hangs, while readers run. Nothing is
+put right by hand afterwards.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+import redis.asyncio as redis
+from marquee.movies.v1 import movies_pb2
+
+from mesh.local import state as states
+from mesh.local.omdb_simulator import films
+from mesh.local.stack import Home, Stack
+from tests.conftest import running
+from tests.integration.movies_process import Details, MovieProcess, Omdb
+
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
+
+NAMES = [f"movies/{body['imdbID']}" for body in films.bodies()]
+KNOWN, UNKNOWN = NAMES[:30], NAMES[30:]
+HASTY = {
+    "MARQUEE_OMDB_BREAKER_PAUSE_S": "0.3",
+    "MARQUEE_OMDB_BREAKER_MAX_PAUSE_S": "1",
+    "MARQUEE_OMDB_REFUSED_PAUSE_S": "0.1",
+    "MARQUEE_OMDB_ATTEMPT_S": "0.7",
+    "MARQUEE_OMDB_DEADLINE_S": "1.5",
+    "MARQUEE_OMDB_RATE": "1000",
+    "MARQUEE_OMDB_BURST": "1000",
+    "MARQUEE_OMDB_DAILY_LIMIT": "1000000",
+}
+NO_L1 = {"MARQUEE_MOVIE_L1_BYTES": "0"}
+ONLY_POSTGRES = {**NO_L1, "MARQUEE_REDIS_URL": "redis://127.0.0.1:1/0", "MARQUEE_MOVIE_REDIS_PAUSE_S": "3600"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Stores of these tests' own: they are about to be killed."""
+    with running(Home(Path(tmp_path_factory.mktemp("movies_faults"))), ["infra"]) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def omdb(place: Stack) -> AsyncIterator[Omdb]:
+    found = Omdb(place)
+    await found.behave()
+    yield found
+    await found.behave()
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(place: Stack, omdb: Omdb, tmp_path: Path) -> Start:
+    """Starts a replica to which `KNOWN` is known and `UNKNOWN` is not."""
+
+    @asynccontextmanager
+    async def started(**environment: str) -> AsyncIterator[MovieProcess]:
+        async with MovieProcess(place, tmp_path / "movie_svc.log", **{**HASTY, **environment}) as process:
+            await asyncio.gather(*(process.get(name) for name in KNOWN))
+            await eventually(lambda: stored(place, KNOWN))
+            await forget(place, UNKNOWN)
+            yield process
+
+    return started
+
+
+async def stored(place: Stack, names: Sequence[str]) -> bool:
+    connection = await asyncpg.connect(place.dsn("movie_svc", "postgres-replica"))
+    ids = [int(name.removeprefix("movies/tt")) for name in names]
+    count = await connection.fetchval("SELECT count(*) FROM movies WHERE id = ANY($1::int[])", ids)
+    await connection.close()
+    return bool(count == len(names))
+
+
+async def forget(place: Stack, names: Sequence[str]) -> None:
+    connection = await asyncpg.connect(place.dsn("movie_svc"))
+    ids = [int(name.removeprefix("movies/tt")) for name in names]
+    await connection.execute("DELETE FROM movies WHERE id = ANY($1::int[])", ids)
+    await connection.close()
+    client = redis.Redis.from_url(place.redis_url("movie_svc"))
+    await client.delete(*(f"movie:m:{number}" for number in ids))
+    await client.aclose()
+
+
+async def eventually(check: Callable[[], Awaitable[object]], timeout: float = 30) -> None:
+    async with asyncio.timeout(timeout):
+        while not await check():  # noqa: ASYNC110 - what is awaited is in other processes
+            await asyncio.sleep(0.05)
+
+
+class Part:
+    """A process of the stack, held down or held still for a while."""
+
+    def __init__(self, place: Stack, name: str) -> None:
+        self._home = place.home
+        self._name = name
+
+    def _state(self) -> states.State:
+        found = states.live(self._home)
+        assert found is not None
+        return found
+
+    @property
+    def pid(self) -> int:
+        return self._state().processes[self._name].pid
+
+    @asynccontextmanager
+    async def killed(self, seconds: float) -> AsyncIterator[None]:
+        """Killed, and only started again after a while: its supervisor is held still."""
+        supervisor = self._state().pid
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            yield
+            await asyncio.sleep(seconds)
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        await eventually(self._is_ready, 60)
+
+    @asynccontextmanager
+    async def hanging(self, seconds: float) -> AsyncIterator[None]:
+        """Stopped: connections stay open, and nothing comes."""
+        pids = [self.pid, *_children(self.pid)]
+        supervisor = self._state().pid
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+            await asyncio.sleep(seconds)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            os.kill(supervisor, signal.SIGCONT)
+
+    async def _is_ready(self) -> bool:
+        process = self._state().processes[self._name]
+        return process.condition == "ready" and process.alive
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@dataclass
+class Tally:
+    """What readers of known titles saw."""
+
+    latencies_s: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def check(self, what: str, slowest_s: float = 5.0) -> None:
+        latencies = sorted(self.latencies_s)
+        p50, p99 = (latencies[len(latencies) * share // 100] * 1000 for share in (50, 99))
+        print(
+            f"{what}: {len(latencies)} reads, {len(self.errors)} errors, "
+            f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, slowest {latencies[-1] * 1000:.0f} ms"
+        )
+        assert self.errors == []
+        assert len(latencies) > 20
+        assert latencies[-1] < slowest_s
+
+
+@asynccontextmanager
+async def readers(process: MovieProcess, number: int = 4, timeout_s: float = 8) -> AsyncIterator[Tally]:
+    """Reads known titles, one by one and in batches, until the block ends."""
+    tally, over = Tally(), asyncio.Event()
+
+    async def read(seed: int) -> None:
+        rng = random.Random(seed)
+        while not over.is_set():
+            began = time.perf_counter()
+            try:
+                if rng.random() < 0.8:
+                    name = rng.choice(KNOWN)
+                    assert (await process.get(name, timeout_s)).name == name
+                else:
+                    names = rng.sample(KNOWN, 10)
+                    request = movies_pb2.BatchGetMoviesRequest(names=names)
+                    answer = await process.stub.BatchGetMovies(request, timeout=timeout_s)
+                    assert [movie.name for movie in answer.movies] == names
+            except grpc.aio.AioRpcError as error:
+                tally.errors.append(f"{error.code()}: {error.details()}")
+            tally.latencies_s.append(time.perf_counter() - began)
+            await asyncio.sleep(0.01)
+
+    tasks = [asyncio.create_task(read(seed)) for seed in range(number)]
+    try:
+        yield tally
+    finally:
+        over.set()
+        await asyncio.gather(*tasks)
+
+
+async def refused(process: MovieProcess, name: str) -> Details:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await process.get(name, timeout=6)
+    return Details(caught.value)
+
+
+async def answered(process: MovieProcess, name: str) -> bool:
+    try:
+        return (await process.get(name)).name == name
+    except grpc.aio.AioRpcError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"mode": "down"},
+        {"mode": "unavailable"},
+        {"mode": "limited"},
+        {"mode": "invalid_key"},
+        {"mode": "captcha"},
+        {"mode": "hanging"},
+        {"mode": "html"},
+        {"mode": "truncated"},
+        {"latency_ms": 10_000},
+    ],
+    ids=lambda trouble: str(trouble.get("mode", "slow")),
+)
+async def test_omdb_in_trouble(start: Start, omdb: Omdb, trouble: dict[str, Any]) -> None:
+    async with start() as process:
+        await omdb.behave(**trouble)
+        async with readers(process) as tally:
+            for name in UNKNOWN[:8]:
+                began = time.perf_counter()
+                details = await refused(process, name)
+                assert time.perf_counter() - began < 4
+                assert (details.code, details.reason) == (grpc.StatusCode.UNAVAILABLE, "OMDB_UNAVAILABLE")
+                assert details.retry_s is not None
+                assert details.retry_s >= 1
+            await omdb.behave()
+            for name in UNKNOWN[:8]:
+                await eventually(lambda name=name: answered(process, name))
+        tally.check(f"OMDb {trouble}")
+
+
+async def test_omdb_lying(start: Start, omdb: Omdb) -> None:
+    """Near matches are not taken for what was asked, and are no reason to forget what is known."""
+    async with start() as process:
+        known = await process.get(KNOWN[0])
+        await omdb.behave(mode="near_match")
+        async with readers(process) as tally:
+            request = movies_pb2.LookupMovieRequest(title="Parasite", year=2019)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await process.stub.LookupMovie(request, timeout=5)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+            lookup = movies_pb2.LookupMovieRequest(title=known.title, year=known.year)
+            assert (await process.stub.LookupMovie(lookup, timeout=5)).name == known.name
+            # Nor is it taken at its word that known titles are gone.
+            await omdb.behave(mode="not_found")
+            await asyncio.sleep(1)
+        tally.check("OMDb lying")
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+async def test_redis_away(start: Start, place: Stack, how: str) -> None:
+    part = Part(place, "redis")
+    async with start() as process:
+        async with readers(process) as tally, getattr(part, how)(4):
+            await asyncio.sleep(0.5)
+            assert await answered(process, UNKNOWN[0])
+        tally.check(f"Redis {how}", slowest_s=3)
+
+        async def tracked() -> bool:
+            return (await process.metrics())["marquee_movie_l1_tracking"] == 1
+
+        await eventually(tracked)
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+@pytest.mark.parametrize("part", ["postgres", "postgres-replica"])
+async def test_a_database_away(start: Start, place: Stack, part: str, how: str) -> None:
+    """Every read goes to PostgreSQL here: there is neither an in-process cache nor Redis."""
+    database = Part(place, part)
+    async with start(**ONLY_POSTGRES) as process:
+        async with readers(process, timeout_s=15) as tally, getattr(database, how)(4):
+            pass
+        tally.check(f"{part} {how}", slowest_s=10)
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+async def test_without_the_primary_new_titles_are_answered_and_stored_later(
+    start: Start, place: Stack, how: str
+) -> None:
+    primary = Part(place, "postgres")
+    async with start() as process:
+        async with readers(process, timeout_s=15) as tally, getattr(primary, how)(4):
+            assert (await process.get(UNKNOWN[1], timeout=10)).name == UNKNOWN[1]
+        tally.check(f"primary {how}, caches there", slowest_s=10)
+        await eventually(lambda: stored(place, [UNKNOWN[1]]), 60)
+
+
+async def test_without_any_database_what_is_cached_is_served(start: Start, place: Stack) -> None:
+    primary, replica = Part(place, "postgres"), Part(place, "postgres-replica")
+    async with start(**NO_L1) as process:
+        await asyncio.gather(*(process.get(name) for name in KNOWN))
+        async with readers(process) as tally, primary.killed(0):
+            os.kill(replica.pid, signal.SIGKILL)
+            await asyncio.sleep(4)
+        tally.check("primary and replica killed")
+        await eventually(lambda: stored(place, KNOWN), 60)
+
+
+async def test_without_kafka_nothing_is_missed(start: Start, place: Stack) -> None:
+    kafka = Part(place, "kafka")
+    async with start() as process:
+        async with readers(process) as tally, kafka.killed(3):
+            assert await answered(process, UNKNOWN[2])
+            connection = await asyncpg.connect(place.dsn("movie_svc"))
+            await eventually(lambda: connection.fetchval("SELECT count(*) > 0 FROM outbox"))
+        tally.check("Kafka killed")
+        await eventually(lambda: connection.fetchval("SELECT count(*) = 0 FROM outbox"), 90)
+        await connection.close()
+
+
+async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(start: Start, place: Stack) -> None:
+    """Leases, leadership and the outbox's lock die with their holder."""
+    async with start() as one, start() as other:
+        assert await answered(one, UNKNOWN[3])
+        one.process.kill()
+        for name in UNKNOWN[4:8]:
+            assert await answered(other, name)
+        connection = await asyncpg.connect(place.dsn("movie_svc"))
+        await eventually(lambda: connection.fetchval("SELECT count(*) = 0 FROM outbox"), 30)
+        await connection.close()

@@ -1,0 +1,237 @@
+"""Charts are served and votes count once, whatever is killed or hangs.
+
+Nothing is put right by hand afterwards.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+from marquee.rankings.v1 import rankings_pb2 as pb
+
+from mesh import kafka
+from mesh.local import state as states
+from mesh.local.stack import Home, Stack
+from mesh.tasks import end
+from ranking_svc.model import Change
+from ranking_svc.topics import MOVIES_CHANGED, RATINGS_CHANGED, Offsets
+from tests.conftest import running
+from tests.integration.ranking_place import NOW, Place, eventually, history, place_in
+from tests.integration.ranking_process import Process, process
+
+pytestmark = pytest.mark.faults
+
+NO_REDIS = {"MARQUEE_REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Stores of these tests' own: they are about to be killed."""
+    with running(Home(Path(tmp_path_factory.mktemp("ranking_faults"))), ["infra"]) as started:
+        yield started
+
+
+@pytest.fixture
+async def place(own: Stack) -> AsyncIterator[Place]:
+    async with place_in(own) as made:
+        await kafka.ensure_topics(
+            made.queue,
+            [kafka.Topic(RATINGS_CHANGED, partitions=4), kafka.Topic(MOVIES_CHANGED, 1, compacted=True)],
+        )
+        made.topic = RATINGS_CHANGED
+        yield made
+
+
+@contextmanager
+def hung(own: Stack, *names: str) -> Iterator[None]:
+    """Stops processes for as long as the block lasts: they answer nothing and refuse nothing."""
+    groups = [_pid(own, name) for name in names]
+    pids = [pid for group in groups for pid in _tree(group)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def kill(own: Stack, name: str) -> None:
+    """Kills a process of the stack; its supervisor starts it again."""
+    os.kill(_pid(own, name), signal.SIGKILL)
+
+
+def _pid(own: Stack, name: str) -> int:
+    state = states.live(own.home)
+    assert state is not None
+    return state.processes[name].pid
+
+
+def _tree(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(found for child in children for found in _tree(int(child)))]
+
+
+class Readers:
+    """Calls that go on all the time; `failed` holds those that did."""
+
+    def __init__(self, server: Process) -> None:
+        self._server = server
+        self.failed: list[grpc.aio.AioRpcError] = []
+        self.slowest = 0.0
+        self.answered = 0
+
+    async def run(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                await self._server.votes(1)
+                await self._server.rankings.ListTopRated(pb.ListTopRatedRequest(genre="Drama"), timeout=2)
+                await self._server.rankings.ListTopRated(pb.ListTopRatedRequest(min_votes=2), timeout=2)
+                self.answered += 3
+            except grpc.aio.AioRpcError as error:
+                self.failed.append(error)
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def read_throughout(server: Process) -> AsyncIterator[Readers]:
+    """Reads all the time in the block, and fails if any read did."""
+    readers = Readers(server)
+    task = asyncio.create_task(readers.run())
+    try:
+        yield readers
+    finally:
+        await end([task])
+    assert readers.answered > 0
+    assert readers.failed == []
+
+
+async def shows(server: Process, movie: int, votes: int, timeout: float = 30.0) -> float:
+    """Waits until a server shows so many votes of a movie; gives how long that took, in seconds."""
+    started = time.monotonic()
+
+    async def there() -> bool:
+        return await server.votes(movie) == votes
+
+    await eventually(there, timeout)
+    return time.monotonic() - started
+
+
+async def all_counted(place: Place, expected: dict[int, tuple[int, ...]]) -> None:
+    async def same() -> bool:
+        return await place.histograms() == expected
+
+    await eventually(same, timeout=60)
+
+
+async def test_redis_hanging_or_killed_costs_nothing_but_freshness(
+    own: Stack, place: Place, tmp_path: Path
+) -> None:
+    changes, expected = history(300)
+    async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path):
+        await place.send(changes)
+        await all_counted(place, expected)
+        await shows(server, 1, sum(expected[1]))
+        async with read_throughout(server):
+            with hung(own, "redis"):
+                await place.send([Change(1000, 1, None, 7, NOW)])
+                assert await shows(server, 1, sum(expected[1]) + 1) < 10
+            kill(own, "redis")
+            await place.send([Change(1001, 1, None, 7, NOW)])
+            assert await shows(server, 1, sum(expected[1]) + 2) < 10
+
+
+async def test_without_redis_everything_starts_and_works(own: Stack, place: Place, tmp_path: Path) -> None:
+    async with (
+        process(own, "serve", tmp_path, **NO_REDIS) as server,
+        process(own, "consumer", tmp_path, **NO_REDIS),
+    ):
+        await place.send([Change(1, 1, None, 9, NOW)])
+        await shows(server, 1, 1)
+        assert await server.health("dependency/redis") == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_charts_outlive_the_databases_and_held_votes_count_once(
+    own: Stack, place: Place, tmp_path: Path
+) -> None:
+    changes, expected = history(400)
+    async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path):
+        await place.send(changes[:200])
+        await Offsets(place.queue, RATINGS_CHANGED).fence(60)
+        await shows(server, 1, sum((await place.histograms())[1]))
+        async with read_throughout(server) as readers:
+            with hung(own, "postgres", "postgres-replica"):
+                await place.send(changes[200:300])
+                # Longer than a statement may take.
+                await asyncio.sleep(5)
+                assert await server.serving()
+            kill(own, "postgres")
+            await place.send(changes[300:])
+            await all_counted(place, expected)
+            await shows(server, 1, sum(expected[1]))
+        assert readers.slowest < 1.5
+
+
+async def test_kafka_killed_costs_no_read_and_no_vote(own: Stack, place: Place, tmp_path: Path) -> None:
+    changes, expected = history(400)
+    async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path) as consumer:
+        await place.send(changes[:200])
+        await Offsets(place.queue, RATINGS_CHANGED).fence(60)
+        async with read_throughout(server):
+            kill(own, "kafka")
+
+            async def sent() -> bool:
+                try:
+                    await place.send(changes[200:])
+                except Exception:
+                    return False
+                return True
+
+            await eventually(sent, timeout=60)
+            await all_counted(place, expected)
+            await shows(server, 1, sum(expected[1]))
+        assert await consumer.serving()
+
+
+async def test_a_consumer_that_is_killed_again_and_again_counts_everything_once(
+    own: Stack, place: Place, tmp_path: Path
+) -> None:
+    changes, expected = history(3000, movies=200)
+    small = {"MARQUEE_RANKING_BATCH": "20", "MARQUEE_KAFKA_SESSION_TIMEOUT_S": "6"}
+    await place.send(changes)
+    for kills in range(4):
+        async with process(own, "consumer", tmp_path, **small) as consumer:
+
+            async def some_more(least: int = kills * 300) -> bool:
+                return await place.taken() > least
+
+            await eventually(some_more, timeout=60)
+            await consumer.end(signal.SIGKILL)
+    async with process(own, "consumer", tmp_path):
+        await all_counted(place, expected)
+
+
+async def test_a_drain_ends_streams_cleanly_and_soon(own: Stack, place: Place, tmp_path: Path) -> None:
+    await place.store.apply([Change(1, 1, None, 9, NOW)])
+    async with process(own, "serve", tmp_path) as server:
+        streams = [
+            server.rankings.WatchScore(pb.WatchScoreRequest(name="movies/tt0000001/score")) for _ in range(50)
+        ]
+        for stream in streams:
+            assert (await stream.read()).votes == 1  # type: ignore[union-attr]
+        ending = asyncio.create_task(server.end())
+        for stream in streams:
+            assert await stream.read() is grpc.aio.EOF
+            assert await stream.code() is grpc.StatusCode.OK
+        started = time.monotonic()
+        assert await ending == 0
+        assert time.monotonic() - started < 5

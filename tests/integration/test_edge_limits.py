@@ -1,0 +1,138 @@
+"""What one client may do, and that another one does not feel it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+import yaml
+from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
+
+from edge.limits import DEFAULT_FILE
+from tests.edge.mesh import Edge, eventually, running_edge
+
+MOVIE = "/v1/movies/tt0111161"
+RATING = "/v1/users/me/ratings/tt0111161"
+
+
+def tight(path: Path) -> Path:
+    """The default limits with buckets that a test can empty."""
+    limits = yaml.safe_load(DEFAULT_FILE.read_text())
+    for tier, bursts in {"anonymous": 5, "free": 10, "partner": 50}.items():
+        limits["tiers"][tier] = {
+            kind: {"burst": bursts, "per_second": 1} for kind in ("reads", "searches", "batches", "writes")
+        }
+    path.write_text(yaml.safe_dump(limits))
+    return path
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    async with running_edge(limits_file=tight(tmp_path / "limits.yaml"), trusted_hops=1) as edge:
+        yield edge
+
+
+def at(address: str) -> dict[str, str]:
+    """What the one trusted proxy says of a client's address."""
+    return {"x-forwarded-for": f"6.6.6.6, {address}"}
+
+
+async def passed(edge: Edge, path: str, headers: dict[str, str], verb: str = "GET", calls: int = 60) -> int:
+    """How many of so many calls were let through."""
+    body = {"score": 7} if verb == "PUT" else None
+    answers = [await edge.http.request(verb, path, headers=headers, json=body) for _ in range(calls)]
+    assert {answer.status_code for answer in answers} <= {200, 429}
+    return sum(answer.status_code == 200 for answer in answers)
+
+
+async def test_each_address_has_its_own_bucket(edge: Edge) -> None:
+    assert 5 <= await passed(edge, MOVIE, at("203.0.113.1")) <= 7
+    assert 5 <= await passed(edge, MOVIE, at("203.0.113.2")) <= 7
+    assert 5 <= await passed(edge, MOVIE, at("2001:db8::1")) <= 7
+    assert await passed(edge, MOVIE, at("2001:db8::2")) <= 2, "one IPv6 client has a whole /64"
+    assert 5 <= await passed(edge, MOVIE, at("2001:db8:0:1::1")) <= 7
+
+
+async def test_an_address_can_not_be_made_up(edge: Edge) -> None:
+    outcomes = 0
+    for number in range(60):
+        headers = {"x-forwarded-for": f"6.6.6.{number}, 203.0.113.9"}
+        outcomes += (await edge.http.get(MOVIE, headers=headers)).status_code == 200
+    assert outcomes <= 7
+
+
+async def test_each_user_has_a_bucket_whatever_the_address(edge: Edge) -> None:
+    ann, bob = edge.bearer("ann"), edge.bearer("bob")
+    assert 10 <= await passed(edge, MOVIE, {**ann, **at("203.0.113.1")}) <= 12
+    assert await passed(edge, MOVIE, {**ann, **at("203.0.113.2")}) <= 2
+    assert 10 <= await passed(edge, MOVIE, {**bob, **at("203.0.113.1")}) <= 12
+
+
+async def test_each_class_of_calls_has_its_own_bucket(edge: Edge) -> None:
+    ann = edge.bearer("ann")
+    assert 10 <= await passed(edge, RATING, ann, "PUT") <= 12
+    assert 10 <= await passed(edge, RATING, ann) <= 12
+    assert 10 <= await passed(edge, "/v1/movies:search?query=ab", ann) <= 12
+    assert 10 <= await passed(edge, "/v1/movies:batchGet?names=movies/tt1", ann) <= 12
+
+
+async def test_tiers_differ_and_an_unknown_one_counts_as_the_default(edge: Edge) -> None:
+    assert 50 <= await passed(edge, RATING, edge.bearer("studio", tier="partner")) <= 55
+    assert 10 <= await passed(edge, RATING, edge.bearer("eve", tier="platinum")) <= 12
+    assert 5 <= await passed(edge, MOVIE, {**at("203.0.113.3"), "x-marquee-tier": "partner"}) <= 7
+
+
+async def test_a_refusal_says_when_to_come_back(edge: Edge) -> None:
+    await passed(edge, MOVIE, at("203.0.113.1"))
+    answer = await edge.http.get(MOVIE, headers=at("203.0.113.1"))
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (answer.headers["x-ratelimit-limit"], answer.headers["x-ratelimit-remaining"]) == ("5", "0")
+    error = answer.json()["error"]
+    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
+    assert [detail["@type"].rpartition(".")[2] for detail in error["details"]] == ["ErrorInfo", "RetryInfo"]
+
+    async def again() -> bool:
+        return (await edge.http.get(MOVIE, headers=at("203.0.113.1"))).status_code == 200
+
+    await eventually(again, timeout=5, what="a refilled bucket")
+
+
+async def test_allowed_calls_tell_what_is_left(edge: Edge) -> None:
+    headers = [(await edge.http.get(RATING, headers=edge.bearer("ann"))).headers for _ in range(2)]
+    assert [each["x-ratelimit-remaining"] for each in headers] == ["9", "8"]
+
+
+async def test_grpc_calls_are_limited_alike(edge: Edge) -> None:
+    async with grpc.aio.insecure_channel(edge.target) as channel:
+        movies = movies_pb2_grpc.MovieServiceStub(channel)
+        codes = []
+        for _ in range(20):
+            try:
+                await movies.GetMovie(movies_pb2.GetMovieRequest(name="movies/tt1"), timeout=5)
+                codes.append(grpc.StatusCode.OK)
+            except grpc.aio.AioRpcError as error:
+                codes.append(error.code())
+    assert 5 <= codes.count(grpc.StatusCode.OK) <= 7
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def test_health_pages_are_not_limited(edge: Edge) -> None:
+    assert {(await edge.http.get("/healthz")).status_code for _ in range(100)} == {200}
+
+
+async def test_connections_are_bounded(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.yaml"
+    limits.write_text(DEFAULT_FILE.read_text().replace("max_connections: 10000", "max_connections: 20"))
+    async with running_edge(limits_file=limits) as edge:
+        clients = [httpx.AsyncClient(base_url=edge.url, timeout=5) for _ in range(40)]
+        served = 0
+        for client in clients:
+            try:
+                served += (await client.get("/healthz")).status_code == 200
+            except httpx.TransportError:
+                continue
+        for client in clients:
+            await client.aclose()
+        assert 10 <= served <= 20

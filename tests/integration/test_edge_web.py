@@ -1,0 +1,185 @@
+"""What browsers and other HTTP clients expect: conditions, compression, other origins."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from marquee.movies.v1 import movies_pb2
+from marquee.rankings.v1 import rankings_pb2
+
+from tests.edge.mesh import Edge, eventually, fail, not_found, running_edge
+
+MOVIE = "/v1/movies/tt0111161"
+
+
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[Edge]:
+    async with running_edge() as edge:
+        yield edge
+
+
+@pytest.fixture
+def edge(shared: Edge) -> Edge:
+    shared.service.handlers.clear()
+    shared.service.headers[:] = [("cache-control", "public, max-age=60"), ("etag", '"v1"')]
+    shared.service.calls.clear()
+    return shared
+
+
+@pytest.mark.parametrize("condition", ['"v1"', 'W/"v1"', '"v0", "v1"', '"v0",W/"v1"', "*"])
+async def test_who_has_it_already_is_told_so(edge: Edge, condition: str) -> None:
+    answer = await edge.http.get(MOVIE, headers={"if-none-match": condition})
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert answer.headers["etag"] == '"v1"'
+    assert answer.headers["cache-control"] == "public, max-age=60"
+    assert "content-type" not in answer.headers
+
+
+async def test_who_has_another_version_gets_this_one(edge: Edge) -> None:
+    for condition in ('"v0"', 'W/"v0"', "v1", ""):
+        answer = await edge.http.get(MOVIE, headers={"if-none-match": condition})
+        assert (answer.status_code, answer.json()["name"]) == (200, "movies/tt0111161")
+
+
+async def test_conditional_requests_are_served_from_the_cache(edge: Edge) -> None:
+    path = "/v1/movies/tt0000002"
+
+    async def cached() -> bool:
+        return "age" in (await edge.http.get(path)).headers
+
+    await eventually(cached, what="a cached movie")
+    edge.service.calls.clear()
+    answers = [await edge.http.get(path, headers={"if-none-match": tag}) for tag in ('"v1"', '"v0"')]
+    assert [answer.status_code for answer in answers] == [304, 200]
+    assert edge.service.calls == []
+
+
+async def test_an_error_is_an_error_whatever_the_condition(edge: Edge) -> None:
+    edge.service.headers.clear()
+    edge.service.handlers["GetMovie"] = lambda request, context: fail(context, not_found(request.name))
+    answer = await edge.http.get("/v1/movies/tt0000404", headers={"if-none-match": "*"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["status"] == "NOT_FOUND"
+
+
+async def test_304_works_over_http2(edge: Edge) -> None:
+    async with httpx.AsyncClient(http1=False, http2=True, base_url=edge.url) as client:
+        for _ in range(3):
+            assert (await client.get(MOVIE, headers={"if-none-match": '"v1"'})).status_code == 304
+        assert (await client.get(MOVIE)).status_code == 200
+
+
+async def long_movie(request: Any, context: Any) -> movies_pb2.Movie:
+    await context.send_initial_metadata((("etag", '"v1"'),))
+    return movies_pb2.Movie(name=request.name, plot="Two imprisoned men bond over a number of years. " * 200)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"),
+        ("br", "br"),
+        ("zstd", "zstd"),
+        ("gzip;q=0.5, br", "br"),
+        ("identity", None),
+        ("lzw", None),
+    ],
+)
+async def test_long_answers_are_compressed_as_the_client_likes(
+    edge: Edge, accepted: str, coding: str | None
+) -> None:
+    edge.service.headers.clear()
+    edge.service.handlers["GetMovie"] = long_movie
+    request = edge.http.build_request("GET", "/v1/movies/tt0000003", headers={"accept-encoding": accepted})
+    answer = await edge.http.send(request, stream=True)
+    raw = b"".join([piece async for piece in answer.aiter_raw()])
+    assert answer.headers.get("content-encoding") == coding
+    if coding:
+        assert len(raw) < 2000
+        assert answer.headers["vary"].lower() == "accept-encoding"
+    if coding == "gzip":
+        assert b"Two imprisoned men" in gzip.decompress(raw)
+
+
+async def test_a_compressed_answer_keeps_its_etag_as_a_weak_one(edge: Edge) -> None:
+    edge.service.headers.clear()
+    edge.service.handlers["GetMovie"] = long_movie
+    headers = {"accept-encoding": "gzip"}
+    first = await edge.http.get("/v1/movies/tt0000004", headers=headers)
+    assert first.headers["etag"] == 'W/"v1"'
+    again = await edge.http.get(
+        "/v1/movies/tt0000004", headers={**headers, "if-none-match": first.headers["etag"]}
+    )
+    assert again.status_code == 304
+
+
+async def test_short_answers_and_streams_are_not_compressed(edge: Edge) -> None:
+    headers = {"accept-encoding": "gzip, br, zstd"}
+    assert "content-encoding" not in (await edge.http.get(MOVIE, headers=headers)).headers
+
+    async def long_lines(request: Any, _context: Any) -> AsyncIterator[rankings_pb2.Score]:
+        yield rankings_pb2.Score(name=request.name, histogram=[1000000] * 1000)
+        await asyncio.sleep(30)
+
+    edge.service.handlers["WatchScore"] = long_lines
+    async with edge.http.stream("GET", MOVIE + "/score:watch", headers=headers) as stream:
+        assert "content-encoding" not in stream.headers
+        line = await asyncio.wait_for(anext(stream.aiter_lines()), 5)
+    assert line.startswith("{")
+
+
+async def test_a_page_of_another_origin_may_ask_first(edge: Edge) -> None:
+    preflight = await edge.http.options(
+        "/v1/users/me/ratings/tt0111161",
+        headers={
+            "origin": "https://fans.example",
+            "access-control-request-method": "PUT",
+            "access-control-request-headers": "authorization, content-type",
+        },
+    )
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://fans.example"
+    assert "PUT" in preflight.headers["access-control-allow-methods"]
+    assert "authorization" in preflight.headers["access-control-allow-headers"]
+    assert edge.service.calls == []
+
+
+async def test_a_page_of_another_origin_reads_answers_and_errors(edge: Edge) -> None:
+    origin = {"origin": "https://fans.example"}
+    for path, status in ((MOVIE, 200), ("/v1/users/me/ratings", 401)):
+        answer = await edge.http.get(path, headers=origin)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == "https://fans.example"
+        assert "etag" in answer.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in answer.headers, "there are no cookies to send"
+
+
+async def test_each_origin_is_answered_for_itself_even_from_the_cache(edge: Edge) -> None:
+    for origin in ("https://a.example", "https://b.example", "https://a.example"):
+        answer = await edge.http.get("/v1/movies/tt0000005", headers={"origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+    assert "access-control-allow-origin" not in (await edge.http.get("/v1/movies/tt0000005")).headers
+
+
+async def test_a_stream_that_ends_says_in_its_trailers_how(edge: Edge) -> None:
+    async def broken(request: Any, context: Any) -> AsyncIterator[rankings_pb2.Score]:
+        yield rankings_pb2.Score(name=request.name, votes=1)
+        await fail(context, not_found(request.name))
+
+    whole = await raw_stream(edge)
+    assert b"\r\ngrpc-status: 0\r\n" in whole
+    edge.service.handlers["WatchScore"] = broken
+    cut = await raw_stream(edge)
+    assert b'"votes":1' in cut
+    assert b"\r\ngrpc-status: 5\r\n" in cut
+
+
+async def raw_stream(edge: Edge) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
+    writer.write(f"GET {MOVIE}/score:watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    received = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return received

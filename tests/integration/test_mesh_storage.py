@@ -1,0 +1,176 @@
+"""Migrations and reads over a real primary and its real replica."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from mesh import postgres
+from mesh.errors import MarqueeError
+from mesh.local.provision import SUPERUSER
+from mesh.local.stack import Stack
+from mesh.migrations import MigrationError, migrate
+from mesh.postgres import PostgresConfig
+from tests.integration.ranking_place import eventually
+
+NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+
+
+@pytest.fixture
+async def database(stack: Stack) -> AsyncIterator[PostgresConfig]:
+    """An empty database of the test's own, on the primary and on the replica."""
+    name = f"test_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(stack.dsn(SUPERUSER))
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        replica = stack.dsn(SUPERUSER, "postgres-replica", name)
+
+        async def is_replicated() -> bool:
+            try:
+                await (await asyncpg.connect(replica)).close()
+            except asyncpg.InvalidCatalogNameError:
+                return False
+            return True
+
+        await eventually(is_replicated)
+        yield PostgresConfig(primary=stack.dsn(SUPERUSER, database=name), replicas=(replica,))
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, sql in files.items():
+        (folder / f"{name.removeprefix('m')}.sql").write_text(sql)
+    return folder
+
+
+async def test_files_run_once_and_in_order(database: PostgresConfig, tmp_path: Path) -> None:
+    write(tmp_path, m0001_a="CREATE TABLE a (x int)", m0002_b="INSERT INTO a VALUES (1)")
+    assert await migrate(database.primary, tmp_path) == ["0001_a.sql", "0002_b.sql"]
+    assert await migrate(database.primary, tmp_path) == []
+    write(tmp_path, m0003_c="INSERT INTO a VALUES (2)")
+    assert await migrate(database.primary, tmp_path) == ["0003_c.sql"]
+
+
+async def test_replicas_that_start_at_once_run_each_file_once(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    write(tmp_path, m0001_a="CREATE TABLE a (x int)", m0002_b="SELECT pg_sleep(0.3)")
+    ran = await asyncio.gather(*(migrate(database.primary, tmp_path) for _ in range(4)))
+    assert sorted(map(len, ran)) == [0, 0, 0, 2]
+
+
+async def test_a_file_that_fails_leaves_nothing_behind(database: PostgresConfig, tmp_path: Path) -> None:
+    write(tmp_path, m0001_a="CREATE TABLE a (x int); SELECT 1 / 0")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(database.primary, tmp_path)
+    write(tmp_path, m0001_a="CREATE TABLE a (x int)")
+    assert await migrate(database.primary, tmp_path) == ["0001_a.sql"]
+
+
+async def test_a_file_that_was_changed_after_it_ran_is_refused(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x int)"))
+    with pytest.raises(MigrationError, match=r"0001_a\.sql was changed"):
+        await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x bigint)"))
+
+
+async def test_a_release_that_is_too_old_is_refused(database: PostgresConfig, tmp_path: Path) -> None:
+    await migrate(database.primary, write(tmp_path, m0001_a="SELECT 1", m0002_b="SELECT 1"))
+    (tmp_path / "0002_b.sql").unlink()
+    with pytest.raises(MigrationError, match="too old"):
+        await migrate(database.primary, tmp_path)
+
+
+async def test_reads_go_to_the_replica_and_writes_to_the_primary(database: PostgresConfig) -> None:
+    pg = await postgres.connect(database)
+    try:
+        async with pg.write() as connection:
+            assert not await connection.fetchval("SELECT pg_is_in_recovery()")
+            await connection.execute("CREATE TABLE a AS SELECT 7 AS x")
+        # Right after a write, the primary knows.
+        assert await pg.fetchval("SELECT x FROM a", fresh=True) == 7
+
+        async def on_replica() -> bool:
+            await pg.measure()
+            return bool(await pg.fetchval("SELECT pg_is_in_recovery()"))
+
+        await eventually(on_replica)
+        async with pg.read() as connection:
+            assert await connection.fetchval("SELECT pg_is_in_recovery()")
+        async with pg.read(fresh=True) as connection:
+            assert not await connection.fetchval("SELECT pg_is_in_recovery()")
+    finally:
+        await pg.close()
+
+
+async def test_a_transaction_that_fails_changes_nothing(database: PostgresConfig) -> None:
+    pg = await postgres.connect(database)
+    try:
+        async with pg.write() as connection:
+            await connection.execute("CREATE TABLE a (x int)")
+
+        async def fails() -> None:
+            async with pg.write() as connection:
+                await connection.execute("INSERT INTO a VALUES (1)")
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            await fails()
+        assert await pg.fetchval("SELECT count(*) FROM a", fresh=True) == 0
+    finally:
+        await pg.close()
+
+
+async def test_reads_survive_a_primary_that_is_gone(database: PostgresConfig) -> None:
+    pg = await postgres.connect(PostgresConfig(primary=NOBODY, replicas=database.replicas, timeout_s=1))
+    try:
+
+        async def answers() -> bool:
+            await pg.measure()
+            return bool(await pg.fetchval("SELECT 1") == 1)
+
+        await eventually(answers)
+        with pytest.raises(MarqueeError) as caught:
+            async with pg.write():
+                pass
+        assert caught.value.reason == "DATABASE_UNAVAILABLE"
+    finally:
+        await pg.close()
+
+
+async def test_reads_survive_a_replica_that_is_gone(database: PostgresConfig) -> None:
+    pg = await postgres.connect(PostgresConfig(primary=database.primary, replicas=(NOBODY,), timeout_s=1))
+    try:
+        assert await pg.fetchval("SELECT 1") == 1
+    finally:
+        await pg.close()
+
+
+async def test_with_everything_gone_the_answer_comes_soon_and_says_so() -> None:
+    pg = await postgres.connect(PostgresConfig(primary=NOBODY, replicas=(NOBODY,), timeout_s=0.5))
+    try:
+        started = time.monotonic()
+        with pytest.raises(MarqueeError) as caught:
+            await pg.fetchval("SELECT 1")
+        assert caught.value.reason == "DATABASE_UNAVAILABLE"
+        assert caught.value.retry_after
+        assert time.monotonic() - started < 2
+    finally:
+        await pg.close()
+
+
+async def test_a_statement_that_takes_too_long_is_given_up(database: PostgresConfig) -> None:
+    pg = await postgres.connect(PostgresConfig(primary=database.primary, timeout_s=0.3))
+    try:
+        with pytest.raises(MarqueeError) as caught:
+            await pg.fetchval("SELECT pg_sleep(30)")
+        assert caught.value.reason == "DATABASE_UNAVAILABLE"
+    finally:
+        await pg.close()

@@ -1,0 +1,160 @@
+"""Aggregates are what a recount of the ratings gives, however often and in whatever order changes come."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from mesh.local.stack import Stack
+from ranking_svc.model import Change
+from ranking_svc.topics import Offsets
+from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
+from tests.integration.ranking_place import (
+    NOW,
+    Place,
+    event,
+    eventually,
+    history,
+    letters_of,
+    name_of,
+    place_in,
+)
+
+
+@pytest.fixture
+async def place(stack: Stack) -> AsyncIterator[Place]:
+    async with place_in(stack) as made:
+        yield made
+
+
+async def test_every_event_twice_and_shuffled_counts_once(place: Place) -> None:
+    changes, expected = history(600)
+    twice = changes * 2
+    random.Random(3).shuffle(twice)
+    async with place.aggregating(batch=37):
+        await place.send(twice)
+        await Offsets(place.queue, place.topic, place.group).fence()
+    assert await place.histograms() == expected
+    assert await place.taken() == len(changes)
+
+
+async def test_a_replay_of_the_whole_topic_changes_nothing(place: Place) -> None:
+    changes, expected = history(300)
+    await place.send(changes)
+    for group in ("first", "replay"):
+        async with place.aggregating(group=f"{place.group}.{group}"):
+            await Offsets(place.queue, place.topic, f"{place.group}.{group}").fence()
+        assert await place.histograms() == expected
+
+
+async def test_consumers_that_come_and_go_count_everything_once(place: Place) -> None:
+    changes, expected = history(3000, movies=300)
+    async with place.aggregating(batch=20):
+        await place.send(changes[:1000])
+        async with place.aggregating(batch=20):
+            await place.send(changes[1000:2000])
+            async with place.aggregating(batch=20):
+                await place.send(changes[2000:])
+    async with place.aggregating(batch=20):
+        await Offsets(place.queue, place.topic, place.group).fence()
+    assert await place.histograms() == expected
+
+
+async def test_the_same_batch_in_two_transactions_at_once_counts_once(place: Place) -> None:
+    changes, expected = history(400)
+    shuffled = random.Random(5).sample(changes, len(changes))
+    taken = await asyncio.gather(*(place.store.apply(batch) for batch in (changes, shuffled, changes)))
+    assert sum(len(one.changes) for one in taken) == len(changes)
+    assert await place.histograms() == expected
+
+
+async def test_poison_goes_to_the_dead_letters_with_its_reason_and_blocks_nobody(place: Place) -> None:
+    changes, expected = history(50)
+    poison = event(replace(changes[0], event_id=10_000, new=11))
+    await place.send(changes[:25])
+    await place.send_raw(name_of(changes[0]), poison)
+    await place.send_raw("movies/tt0000001", b"\xff\xff not a message")
+    await place.send(changes[25:])
+    async with place.aggregating():
+        await Offsets(place.queue, place.topic, place.group).fence()
+    assert await place.histograms() == expected
+    letters = await letters_of(place, 2)
+    assert {letter.headers["marquee-reason"] for letter in letters} == {
+        "SCORE_OUT_OF_RANGE",
+        "MALFORMED_MESSAGE",
+    }
+    assert poison in [letter.value for letter in letters]
+    assert all(int(letter.headers["marquee-offset"]) >= 0 for letter in letters)
+
+
+async def test_too_many_dead_letters_stop_the_consumer_and_another_release_goes_on(place: Place) -> None:
+    changes, expected = history(30)
+    for _ in range(6):
+        await place.send_raw("movies/tt0000001", b"\xff")
+    async with place.aggregating(dead_limit=3) as stopped:
+
+        async def has_stopped() -> bool:
+            try:
+                await stopped.running()
+            except RuntimeError as error:
+                return "3 messages" in str(error)
+            return False
+
+        await eventually(has_stopped)
+        await place.send(changes)
+        async with place.aggregating(dead_limit=100):
+            await Offsets(place.queue, place.topic, place.group).fence()
+    assert await place.histograms() == expected
+
+
+async def test_an_event_that_the_database_refuses_does_not_block_the_others(place: Place) -> None:
+    changes, expected = history(40)
+    refused = Change(10_000, 999_999_999, None, 5, NOW)
+    async with place.pg.write() as connection:
+        await connection.execute("ALTER TABLE scores ADD CONSTRAINT refusal CHECK (movie < 900000000)")
+    try:
+        await place.send([*changes[:20], refused, *changes[20:]])
+        async with place.aggregating():
+            await Offsets(place.queue, place.topic, place.group).fence()
+    finally:
+        async with place.pg.write() as connection:
+            await connection.execute("ALTER TABLE scores DROP CONSTRAINT refusal")
+    assert await place.histograms() == expected
+    (letter,) = await letters_of(place, 1)
+    assert letter.headers["marquee-reason"] == "REFUSED_BY_DATABASE"
+    assert letter.value == event(refused)
+
+
+async def test_heat_in_the_database_is_the_heat_of_the_votes(place: Place) -> None:
+    came = [NOW - age for age in (0.0, 1.0, 90_000.0, 500_000.0, 500_000.0)]
+    votes = [Change(number, 5, None, 8, at) for number, at in enumerate(came, 1)]
+    await place.store.apply(votes[:2])
+    await place.store.apply(votes[2:])
+    rows = await place.pg.fetch("SELECT heat_day, heat_week, heat_month FROM scores", fresh=True)
+    for stored, half_life in zip(rows[0], HALF_LIVES_S, strict=True):
+        assert heat(stored, half_life, NOW) == pytest.approx(heat(log_heat(came, half_life), half_life, NOW))
+
+
+async def test_rating_and_taking_back_over_and_over_adds_no_heat(place: Place) -> None:
+    await place.store.apply([Change(1, 5, None, 8, NOW)])
+    for number in range(2, 42, 2):
+        at = NOW + number
+        await place.store.apply([Change(number, 5, None, 9, at)])
+        await place.store.apply([Change(number + 1, 5, 9, None, at + 1)])
+    rows = await place.pg.fetch("SELECT heat_day, votes FROM scores", fresh=True)
+    assert rows[0]["votes"] == 1
+    assert heat(rows[0]["heat_day"], HALF_LIVES_S[0], NOW + 50) <= 1.0
+
+
+async def test_the_inbox_forgets_what_is_old_and_keeps_what_is_not(place: Place) -> None:
+    changes, _ = history(50)
+    await place.store.apply(changes[:30])
+    async with place.pg.write() as connection:
+        await connection.execute("UPDATE inbox SET taken_at = taken_at - interval '9 days'")
+    await place.store.apply(changes[30:])
+    assert await place.store.prune_inbox(8 * 86_400, 20) == 20
+    assert await place.store.prune_inbox(8 * 86_400, 20) == 10
+    assert await place.store.prune_inbox(8 * 86_400, 20) == 0
+    assert await place.taken() == 20

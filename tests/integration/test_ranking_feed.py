@@ -1,0 +1,272 @@
+"""Charts in memory follow the database: every change, whoever commits first, with and without Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from mesh.errors import MarqueeError
+from mesh.local.stack import Stack
+from mesh.tasks import end
+from ranking_svc.config import FormulaConfig
+from ranking_svc.feed import Feed
+from ranking_svc.model import Change, Facts
+from ranking_svc.rebuild import Rebuilder
+from ranking_svc.watch import Watchers
+from tests.integration.ranking_place import CHARTS, FORMULA, NOW, Place, eventually, history, place_in
+
+SHAWSHANK = Facts(111161, "The Shawshank Redemption", 1994, 1, ("Drama",), 28_341_469)
+
+
+@pytest.fixture
+async def place(stack: Stack) -> AsyncIterator[Place]:
+    async with place_in(stack) as made:
+        yield made
+
+
+def listed(feed: Feed) -> dict[str, list[int]]:
+    return {name: list(order.after(None)) for name, order in feed.chart.orders.named()}
+
+
+async def caught_up(place: Place, feed: Feed) -> None:
+    """Waits until the replica, and so the feed, has what is committed now."""
+    expected = await place.histograms()
+
+    async def same() -> bool:
+        await feed.refresh()
+        entries = feed.chart.entries(expected) if all(map(feed.chart.get, expected)) else ()
+        return {e.movie: e.tally.histogram for e in entries if e.tally} == expected
+
+    await eventually(same)
+
+
+async def test_before_the_first_load_calls_are_asked_to_wait(place: Place) -> None:
+    with pytest.raises(MarqueeError) as caught:
+        _ = place.feed().chart
+    assert caught.value.reason == "CHARTS_NOT_READY"
+
+
+async def test_following_changes_gives_what_loading_anew_gives(place: Place) -> None:
+    changes, _ = history(500)
+    feed = place.feed()
+    await feed.refresh()
+    for start in range(0, len(changes), 100):
+        await place.store.apply(changes[start : start + 100])
+        await feed.refresh()
+    await caught_up(place, feed)
+    anew = place.feed()
+    await anew.reload()
+    assert listed(feed) == listed(anew)
+    assert feed.chart.votes == anew.chart.votes
+
+
+async def test_a_change_that_is_committed_late_is_not_missed(place: Place, stack: Stack) -> None:
+    feed = place.feed()
+    await place.store.apply([Change(1, 1, None, 5, NOW)])
+    await caught_up(place, feed)
+    slow = await asyncpg.connect(stack.dsn("ranking_svc"))
+    try:
+        under_way = slow.transaction()
+        await under_way.start()
+        await slow.execute("INSERT INTO scores (movie, h9) VALUES (2, 3)")
+        # Younger transactions commit and are seen while the older one is under way.
+        for number in range(3, 6):
+            await place.store.apply([Change(number, number, None, 7, NOW)])
+            await caught_up(place, feed)
+        assert feed.chart.get(2) is None
+        await under_way.commit()
+    finally:
+        await slow.close()
+    await caught_up(place, feed)
+    entry = feed.chart.get(2)
+    assert entry is not None
+    assert entry.votes == 3
+
+
+async def test_a_nudge_brings_a_change_long_before_the_polling_interval(place: Place) -> None:
+    slow = replace(CHARTS, poll_interval_s=60.0)
+    feed = Feed(place.store, Watchers(10), slow, FORMULA)
+    tasks = [asyncio.create_task(feed.run()), asyncio.create_task(place.nudges.listen(feed.nudge))]
+    try:
+
+        async def loaded() -> bool:
+            try:
+                return feed.chart is not None
+            except MarqueeError:
+                return False
+
+        await eventually(loaded)
+        await eventually(lambda: _subscribed(place))
+        await place.store.apply([Change(1, 1, None, 5, NOW)])
+
+        async def there() -> bool:
+            # The replica may be a moment behind the first nudge.
+            await place.nudges.send()
+            return feed.chart.get(1) is not None
+
+        await eventually(there, timeout=10)
+    finally:
+        await end(tasks)
+
+
+async def _subscribed(place: Place) -> bool:
+    return bool(dict(await place.redis.pubsub_numsub("ranking:changed"))[b"ranking:changed"])
+
+
+async def test_facts_count_whether_they_come_before_or_after_the_first_vote(place: Place) -> None:
+    feed = place.feed()
+    await feed.refresh()
+    before, after = replace(SHAWSHANK, movie=1, box_office_usd=None), replace(SHAWSHANK, movie=2)
+    await place.store.put_facts({1: (before, NOW)})
+    await feed.refresh()
+    await place.store.apply([Change(1, 1, None, 9, NOW), Change(2, 2, None, 9, NOW)])
+    await caught_up(place, feed)
+    await place.store.put_facts({2: (after, NOW)})
+
+    async def both() -> bool:
+        await feed.refresh()
+        entries = list(feed.chart.entries([1, 2]))
+        return all(entry.facts is not None for entry in entries)
+
+    await eventually(both)
+    assert list(feed.chart.orders.box_office.after(None)) == [2]
+
+
+async def test_older_facts_do_not_replace_newer_ones(place: Place) -> None:
+    await place.store.put_facts({111161: (SHAWSHANK, NOW)})
+    await place.store.put_facts({111161: (replace(SHAWSHANK, title="Old"), NOW - 1)})
+    await place.store.put_facts({2: (SHAWSHANK, NOW)})
+
+    async def titles() -> list[str]:
+        """By movie number, once the replica has both."""
+        return [kept.title for kept in await place.store.facts_of([2, 111161])]
+
+    async def arrived() -> bool:
+        return len(await titles()) == 2
+
+    # The second movie was written after the older facts: where it is, they would be.
+    await eventually(arrived)
+    assert await titles() == [SHAWSHANK.title] * 2
+    await place.store.put_facts({111161: (replace(SHAWSHANK, title="New"), NOW + 1)})
+
+    async def renewed() -> bool:
+        return sorted(await titles()) == ["New", SHAWSHANK.title]
+
+    await eventually(renewed)
+
+
+async def test_a_rebuild_measures_the_mean_and_is_served_in_one_step(place: Place) -> None:
+    changes, expected = history(400)
+    await place.store.apply(changes)
+    feed = place.feed()
+    await feed.reload()
+    assert feed.chart.formula.generation == 0
+    chart, _ = await Rebuilder(place.store, feed, place.nudges, FORMULA).rebuild()
+    total = sum(score * count for h in expected.values() for score, count in enumerate(h, 1))
+    votes = sum(map(sum, expected.values()))
+    assert chart.formula.prior_mean == total / votes
+    assert chart.formula.generation == 1
+    assert feed.chart is chart
+    other = place.feed()
+    await other.reload()
+    assert listed(other) == listed(feed)
+
+
+async def test_a_rebuild_takes_over_whatever_the_database_says(place: Place) -> None:
+    await place.store.apply(history(300)[0])
+    await place.store.put_facts({number: (replace(SHAWSHANK, movie=number), NOW) for number in (1, 2, 900)})
+    feed = place.feed()
+    await feed.reload()
+    async with place.pg.write() as connection:
+        # As after a restore: rows that are gone, and older ones in the place of newer ones.
+        await connection.execute("DELETE FROM scores WHERE movie IN (1, 3)")
+        await connection.execute("DELETE FROM facts WHERE movie = 900")
+        await connection.execute("UPDATE scores SET h7 = h7 + 1, changed = '3' WHERE movie = 2")
+    await Rebuilder(place.store, feed, place.nudges, FORMULA).rebuild()
+    anew = place.feed()
+    await anew.reload()
+    assert listed(feed) == listed(anew)
+    assert feed.chart.votes == anew.chart.votes
+    assert feed.chart.get(900) is None
+
+
+async def test_charts_are_whole_at_every_moment_of_a_rebuild(place: Place) -> None:
+    changes, expected = history(2000, movies=1500)
+    await place.store.apply(changes)
+    feed = place.feed()
+    await feed.reload()
+    rebuilder = Rebuilder(place.store, feed, place.nudges, FORMULA)
+    seen = set()
+
+    async def read() -> None:
+        while True:
+            seen.add(len(list(feed.chart.orders.top_rated.after(None))))
+            await asyncio.sleep(0)
+
+    reader = asyncio.create_task(read())
+    for _ in range(3):
+        await rebuilder.rebuild()
+    reader.cancel()
+    assert seen == {len(expected)}
+
+
+async def test_other_servers_follow_to_the_new_generation(place: Place) -> None:
+    await place.store.apply(history(100)[0])
+    feeds = [place.feed(), place.feed()]
+    for feed in feeds:
+        await feed.reload()
+    await Rebuilder(place.store, feeds[0], place.nudges, FORMULA).rebuild()
+
+    async def followed() -> bool:
+        await feeds[1].refresh()
+        return feeds[1].chart.formula == feeds[0].chart.formula
+
+    await eventually(followed)
+
+
+async def test_one_of_several_servers_rebuilds_when_it_is_due(place: Place) -> None:
+    quick = FormulaConfig(rebuild_interval_s=3600, rebuild_check_s=0.05)
+    feeds = [place.feed() for _ in range(4)]
+    for feed in feeds:
+        await feed.reload()
+    rebuilders = [Rebuilder(place.store, feed, place.nudges, quick) for feed in feeds]
+    tasks = [asyncio.create_task(rebuilder.run()) for rebuilder in rebuilders]
+    try:
+
+        async def generation() -> int:
+            state = await place.store.formula(fresh=True)
+            return state.formula.generation if state else 0
+
+        await eventually(lambda: _equals(generation, 1))
+        # Nothing is due any more: many more looks leave it as it is.
+        await asyncio.sleep(0.5)
+        assert await generation() == 1
+        await place.store.apply(history(100)[0])
+        for feed in feeds:
+            await caught_up(place, feed)
+        await eventually(lambda: _equals(generation, 2))
+    finally:
+        await end(tasks)
+
+
+async def _equals(value: Callable[[], Awaitable[int]], expected: int) -> bool:
+    return await value() == expected
+
+
+async def test_without_any_vote_there_is_a_formula_all_the_same(place: Place) -> None:
+    formula = await place.store.measure(20.0)
+    assert formula is not None
+    assert formula.prior_mean == 5.5
+
+
+async def test_only_one_rebuild_runs_at_a_time(place: Place, stack: Stack) -> None:
+    other = await asyncpg.connect(stack.dsn("ranking_svc"))
+    try:
+        await other.execute("SELECT pg_advisory_lock(hashtext('rebuild'))")
+        with pytest.raises(MarqueeError) as caught:
+            await Rebuilder(place.store, place.feed(), place.nudges, FORMULA).rebuild()
+        assert caught.value.reason == "REBUILD_UNDER_WAY"
+    finally:
+        await other.close()

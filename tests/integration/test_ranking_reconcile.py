@@ -1,0 +1,204 @@
+"""Reconciliation: what is wrong is found and repaired, and what is only under way is neither."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
+
+from mesh import names, rpc
+from mesh.errors import MarqueeError
+from mesh.local.stack import Stack
+from ranking_svc import reconcile
+from ranking_svc.model import Change, Histogram
+from ranking_svc.reconcile import Reconciler
+from ranking_svc.topics import Offsets
+from tests.integration.ranking_place import NOW, Place, history, place_in, recount
+
+PORTION = 7
+
+
+async def nothing() -> None:
+    pass
+
+
+@dataclass
+class Totals:
+    """RatingTotalsService over a recount that is given; `before` runs before each call is answered."""
+
+    recount: dict[int, Histogram]
+    pending: int = 0
+    calls: int = 0
+    before: Callable[[], Awaitable[None]] = field(default=nothing)
+
+    async def StreamTotals(
+        self, request: internal_pb2.StreamTotalsRequest, context: rpc.Context
+    ) -> AsyncIterator[internal_pb2.StreamTotalsResponse]:
+        self.calls += 1
+        await self.before()
+        asked = {names.movie_number(movie) for movie in request.movies} or self.recount.keys()
+        movies = sorted(asked & self.recount.keys())
+        for start in range(0, len(movies) or 1, PORTION):
+            yield internal_pb2.StreamTotalsResponse(
+                totals=[
+                    internal_pb2.MovieTotals(movie=names.movie_name(movie), histogram=self.recount[movie])
+                    for movie in movies[start : start + PORTION]
+                ],
+                outbox_pending=self.pending,
+            )
+
+
+@pytest.fixture
+async def place(stack: Stack) -> AsyncIterator[Place]:
+    async with place_in(stack) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "_PAUSE_S", 0.01)
+
+
+@pytest.fixture
+async def totals(place: Place) -> Totals:
+    changes, expected = history(400)
+    await place.store.apply(changes)
+    return Totals(expected)
+
+
+@pytest.fixture
+async def reconciler(place: Place, totals: Totals) -> AsyncIterator[Reconciler]:
+    server = grpc.aio.server()
+    descriptor = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
+    server.add_generic_rpc_handlers([rpc.handlers(descriptor, totals)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        fence = Offsets(place.queue, place.topic, place.group).fence
+        yield Reconciler(place.store, internal_pb2_grpc.RatingTotalsServiceStub(channel), fence)
+    await server.stop(0)
+
+
+async def plant(place: Place) -> list[int]:
+    """Spoils four aggregates in four ways; gives their movies."""
+    async with place.pg.write() as connection:
+        await connection.execute("UPDATE scores SET h8 = h8 + 1 WHERE movie = 3")
+        await connection.execute("UPDATE scores SET h10 = h10 + 2, h1 = h1 - 1 WHERE movie = 11")
+        await connection.execute("DELETE FROM scores WHERE movie = 20")
+        await connection.execute("INSERT INTO scores (movie, h5) VALUES (777, 4)")
+    return [3, 11, 20, 777]
+
+
+async def test_what_agrees_is_compared_and_left_alone(reconciler: Reconciler, totals: Totals) -> None:
+    found = await reconciler.run(repair=True)
+    assert (found.compared, found.differing, found.repaired) == (len(totals.recount), 0, 0)
+
+
+async def test_planted_differences_are_found(place: Place, reconciler: Reconciler, totals: Totals) -> None:
+    planted = await plant(place)
+    before = await place.histograms()
+    found = await reconciler.run(repair=False)
+    assert [one.movie for one in found.mismatches] == planted
+    assert (found.differing, found.repaired) == (4, 0)
+    for one in found.mismatches:
+        assert one.aggregate == before.get(one.movie, (0,) * 10)
+        assert one.recount == totals.recount.get(one.movie, (0,) * 10)
+    assert await place.histograms() == before
+
+
+async def test_planted_differences_are_repaired(place: Place, reconciler: Reconciler, totals: Totals) -> None:
+    await plant(place)
+    assert (await reconciler.run(repair=True)).repaired == 4
+    assert await place.histograms() == totals.recount
+    assert (await reconciler.run(repair=True)).differing == 0
+
+
+async def test_a_change_that_arrives_meanwhile_is_no_difference(
+    place: Place, reconciler: Reconciler, totals: Totals
+) -> None:
+    late = [Change(10_000 + movie, movie, None, 9, NOW) for movie in (1, 2, 3)]
+    ratings = {movie: list(counts) for movie, counts in totals.recount.items()}
+    for change in late:
+        ratings[change.movie][8] += 1
+    totals.recount = {movie: tuple(counts) for movie, counts in ratings.items()}
+
+    async def arrives() -> None:
+        if totals.calls == 2:
+            await place.store.apply(late)
+
+    totals.before = arrives
+    found = await reconciler.run(repair=True)
+    assert (found.differing, found.repaired) == (0, 0)
+    assert await place.histograms() == totals.recount
+
+
+async def test_changes_still_in_the_topic_are_waited_for(
+    place: Place, reconciler: Reconciler, totals: Totals
+) -> None:
+    late = Change(10_000, 1, None, 9, NOW)
+    ratings = list(totals.recount[1])
+    ratings[8] += 1
+    totals.recount[1] = tuple(ratings)
+    await place.send([late])
+    running = asyncio.create_task(reconciler.run(repair=True))
+    async with place.aggregating():
+        found = await running
+    assert (found.differing, found.repaired) == (0, 0)
+    assert (await place.histograms())[1] == totals.recount[1]
+
+
+async def test_nothing_is_repaired_while_changes_wait_in_the_outbox(
+    place: Place, reconciler: Reconciler, totals: Totals
+) -> None:
+    await plant(place)
+    totals.pending = 5
+    found = await reconciler.run(repair=True)
+    assert (found.differing, found.repaired) == (4, 0)
+
+
+async def test_a_movie_that_changes_in_every_look_is_not_called_wrong(
+    place: Place, reconciler: Reconciler, totals: Totals
+) -> None:
+    await plant(place)
+
+    async def busy() -> None:
+        counts = list(totals.recount[3])
+        counts[4] += 1
+        totals.recount[3] = tuple(counts)
+
+    totals.before = busy
+    found = await reconciler.run(repair=True)
+    assert [one.movie for one in found.mismatches] == [11, 20, 777]
+
+
+async def test_more_movies_than_a_portion_are_compared_one_by_one(
+    place: Place, reconciler: Reconciler, totals: Totals
+) -> None:
+    many = {((1, movie), 1 + movie % 10) for movie in range(1000, 4500)}
+    await place.store.apply(
+        [Change(movie, movie, None, score, NOW) for (_, movie), score in sorted(many, key=lambda r: r[0][1])]
+    )
+    totals.recount |= recount(many)
+    async with place.pg.write() as connection:
+        await connection.execute("UPDATE scores SET h1 = h1 + 1 WHERE movie % 2 = 0 AND movie >= 1000")
+    found = await reconciler.run(repair=True)
+    assert found.compared == len(totals.recount)
+    assert (found.differing, found.repaired, len(found.mismatches)) == (1750, 1750, 100)
+    assert await place.histograms() == totals.recount
+
+
+async def test_without_rating_svc_the_caller_is_asked_to_try_again(place: Place) -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        stub = internal_pb2_grpc.RatingTotalsServiceStub(channel)
+        with pytest.raises(MarqueeError) as caught:
+            await Reconciler(place.store, stub, nothing).run(repair=False)
+    assert caught.value.reason == "RATINGS_UNAVAILABLE"
+
+
+async def test_without_consumers_the_wait_ends_with_a_sentence(place: Place) -> None:
+    await place.send([Change(1, 1, None, 9, NOW)])
+    with pytest.raises(MarqueeError) as caught:
+        await Offsets(place.queue, place.topic, place.group).fence(timeout_s=0.5)
+    assert caught.value.reason == "CHANGES_UNDER_WAY"

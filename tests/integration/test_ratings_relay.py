@@ -1,0 +1,161 @@
+"""The relay: every committed change reaches the topic, whatever becomes of relays and their sessions."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from marquee.ratings.v1.events_pb2 import RatingChanged
+
+from mesh.kafka import Topic, ensure_topics
+from mesh.local.provision import SUPERUSER
+from mesh.local.stack import Stack
+from rating_svc import topics
+from tests.faults.ratings_parts import Role, eventually
+from tests.faults.ratings_rig import Rig, rig, submission
+
+_ACTIVE = "marquee_rating_relay_active"
+
+
+@pytest.fixture
+async def bench(stack: Stack) -> AsyncIterator[Rig]:
+    async with rig(stack) as made:
+        await ensure_topics(made.kafka, [Topic(topics.SUBMITTED, 4), Topic(topics.CHANGED, 4)])
+        yield made
+
+
+@pytest.fixture
+def relay(stack: Stack, bench: Rig, tmp_path: Path) -> Callable[[], Role]:
+    """Makes a relay of the rig's database. The topic of changes is everybody's."""
+    return lambda: Role(
+        stack, "relay", tmp_path, MARQUEE_PG_PRIMARY=bench.dsn, MARQUEE_RATING_RELAY_TAKEOVER_S="6"
+    )
+
+
+@pytest.fixture
+def changed(stack: Stack) -> "Changes":
+    return Changes(stack.kafka_bootstrap)
+
+
+class Changes:
+    """What comes to the topic of changes after this was made."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "log_level": 0})
+        known = self._consumer.list_topics(topics.CHANGED, timeout=10).topics[topics.CHANGED].partitions
+        ends = [
+            TopicPartition(
+                topics.CHANGED, p, self._consumer.get_watermark_offsets(TopicPartition(topics.CHANGED, p))[1]
+            )
+            for p in known
+        ]
+        self._consumer.assign(ends)
+        self.events: list[RatingChanged] = []
+
+    def read(self) -> list[RatingChanged]:
+        """All that has come."""
+        for message in self._consumer.consume(10_000, 0.2):
+            self.events.append(RatingChanged.FromString(message.value() or b""))
+        return self.events
+
+
+async def submit_and_store(bench: Rig, count: int, score: int, movies: int = 5) -> None:
+    wishes = [submission(f"user{i}", i % movies + 1, score) for i in range(count)]
+    await bench.submit(wishes)
+    async with bench.working():
+        await bench.drained()
+
+
+async def outbox_is_empty(bench: Rig) -> bool:
+    return await bench.event_count() == 0
+
+
+async def test_a_relay_hands_on_what_waited_and_what_comes_after_at_once(
+    bench: Rig, relay: Callable[[], Role], changed: Changes
+) -> None:
+    await submit_and_store(bench, 2500, 5)
+    assert await bench.event_count() == 2500
+    async with relay():
+        await eventually(lambda: outbox_is_empty(bench))
+        events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 2500)))
+        assert Counter(event.event_id for event in events).most_common(1)[0][1] == 1
+        assert {(event.HasField("old_score"), event.new_score) for event in events} == {(False, 5)}
+        await submit_and_store(bench, 10, 6)
+        # NOTIFY wakes it: nobody waits for the poll.
+        await eventually(lambda: outbox_is_empty(bench), timeout_s=5)
+        events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 2510)))
+        assert {(event.old_score, event.new_score) for event in events[2500:]} == {(5, 6)}
+
+
+async def test_another_relay_takes_over_from_one_that_died_or_hangs(
+    bench: Rig, relay: Callable[[], Role], changed: Changes
+) -> None:
+    async with relay() as first:
+        await eventually(lambda: first.metric(_ACTIVE))
+        async with relay() as second:
+            assert await second.metric(_ACTIVE) == 0
+            # It hangs: its connection stands, and the database ends the session all the same.
+            first.signal(signal.SIGSTOP)
+            await submit_and_store(bench, 5, 5)
+            await eventually(lambda: second.metric(_ACTIVE), timeout_s=15)
+            await eventually(lambda: outbox_is_empty(bench))
+            first.signal(signal.SIGCONT)
+
+            async def stands_by() -> bool:
+                return await first.metric(_ACTIVE) == 0
+
+            await eventually(stands_by)
+            await second.kill()
+            await submit_and_store(bench, 5, 7)
+            await eventually(lambda: first.metric(_ACTIVE))
+            await eventually(lambda: outbox_is_empty(bench))
+    events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 10)))
+    assert {event.event_id: event.new_score for event in events} == {
+        i + 1: 5 if i < 5 else 7 for i in range(10)
+    }
+
+
+async def test_a_relay_goes_on_after_the_database_threw_it_out(
+    stack: Stack, bench: Rig, relay: Callable[[], Role], changed: Changes
+) -> None:
+    admin = await asyncpg.connect(stack.dsn(SUPERUSER, database="postgres"))
+    async with relay() as only:
+        await eventually(lambda: only.metric(_ACTIVE))
+        name = bench.dsn.rpartition("/")[2]
+        for score in (1, 2, 3):
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            await submit_and_store(bench, 20, score)
+            await eventually(lambda: outbox_is_empty(bench))
+    await admin.close()
+    events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 60)))
+    assert len({event.event_id for event in events}) == 60
+
+
+async def test_a_change_that_commits_late_is_not_passed_over(
+    bench: Rig, relay: Callable[[], Role], changed: Changes
+) -> None:
+    """Numbers are drawn before the commit, so a lower one can appear after higher ones went out."""
+    late = await asyncpg.connect(bench.dsn)
+    transaction = late.transaction()
+    await transaction.start()
+    await late.execute(
+        "INSERT INTO outbox (movie_id, new_score, submit_time) VALUES (77, 7, '2026-01-01T00:00:00Z')"
+    )
+    async with relay():
+        await submit_and_store(bench, 5, 5)
+        await eventually(lambda: outbox_is_empty(bench))
+        await transaction.commit()
+        await eventually(lambda: outbox_is_empty(bench))
+    await late.close()
+    events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 6)))
+    assert [event.event_id for event in events if event.movie == "movies/tt0000077"] == [1]
+
+
+def _if(events: list[RatingChanged], at_least: int) -> list[RatingChanged]:
+    return events if len(events) >= at_least else []

@@ -1,0 +1,171 @@
+"""Envoy's configuration as it is written."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import envoy
+from edge import contract, routes, tokens
+from edge.limits import DEFAULT_FILE, Limits
+from edge.render import SERVICES, EdgeSettings, main, render
+from edge.template import load
+
+BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
+
+
+def settings(folder: Path, **changes: Any) -> EdgeSettings:
+    given: dict[str, Any] = {
+        "edge_port": 8080,
+        "admin_port": 9901,
+        "endpoints": {name: ["127.0.0.1:50051"] for name in SERVICES},
+        "jwks": tokens.ensure_keys(folder / "keys"),
+        **changes,
+    }
+    return EdgeSettings(**given)
+
+
+def validated(bootstrap: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(BINARY), "--mode", "validate", "--log-level", "warning", "--config-path", str(bootstrap)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def routes_of(out: Path, name: str = "routes") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((out / f"{name}.yaml").read_text())["resources"][0][
+        "virtual_hosts"
+    ][0]["routes"]
+    return found
+
+
+def test_envoy_takes_it_without_a_warning(tmp_path: Path) -> None:
+    found = validated(render(settings(tmp_path), tmp_path / "out"))
+    assert found.returncode == 0, found.stderr
+    assert "warning" not in found.stderr
+
+
+def test_host_names_are_asked_of_dns(tmp_path: Path) -> None:
+    endpoints = {
+        "movie_svc": ["movie-svc.marquee:50051"],
+        "rating_svc": ["10.0.0.1:50051", "[2001:db8::1]:50051"],
+        "ranking_svc": ["ranking-svc:50051"],
+    }
+    bootstrap = render(settings(tmp_path, endpoints=endpoints), tmp_path / "out")
+    clusters = {
+        each["name"]: each for each in yaml.safe_load(bootstrap.read_text())["static_resources"]["clusters"]
+    }
+    assert clusters["movie_svc"]["type"] == "STRICT_DNS"
+    assert clusters["rating_svc"]["type"] == "EDS"
+    assert validated(bootstrap).returncode == 0
+
+
+def test_the_admin_page_is_on_the_loopback_whatever_the_edge_listens_on(tmp_path: Path) -> None:
+    bootstrap = yaml.safe_load(
+        render(settings(tmp_path, edge_address="0.0.0.0"), tmp_path / "out").read_text()
+    )
+    assert bootstrap["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    listener = bootstrap["static_resources"]["listeners"][0]
+    assert listener["address"]["socket_address"]["address"] == "0.0.0.0"
+
+
+def test_rendering_the_same_again_touches_nothing(tmp_path: Path) -> None:
+    render(settings(tmp_path), tmp_path / "out")
+    before = {
+        path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir() if path.suffix == ".yaml"
+    }
+    render(settings(tmp_path), tmp_path / "out")
+    after = {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir() if path.suffix == ".yaml"}
+    assert after == before
+    endpoints = {name: ["127.0.0.1:50099"] for name in SERVICES}
+    render(settings(tmp_path, endpoints=endpoints), tmp_path / "out")
+    changed = {
+        path.name
+        for path in (tmp_path / "out").iterdir()
+        if path.suffix == ".yaml" and before[path.name] != path.stat().st_ino
+    }
+    assert changed == {f"endpoints-{name}.yaml" for name in endpoints}, (
+        "replaced by rename, and only what changed"
+    )
+
+
+def test_files_may_be_meant_for_another_folder(tmp_path: Path) -> None:
+    bootstrap = render(settings(tmp_path, runtime_folder=Path("/etc/envoy")), tmp_path / "out")
+    assert "/etc/envoy/routes.yaml" in bootstrap.read_text()
+    assert str(tmp_path / "out") not in bootstrap.read_text()
+
+
+def test_every_public_rpc_has_its_grpc_and_json_routes(tmp_path: Path) -> None:
+    render(settings(tmp_path), tmp_path / "out")
+    names = [route["name"] for route in routes_of(tmp_path / "out")]
+    for method in contract.public_methods(contract.load()):
+        assert f"grpc {method.service}.{method.name}" in names
+        for binding in method.bindings:
+            assert f"{binding.verb} {binding.template}" in names
+
+
+def test_an_rpc_without_a_class_stops_the_build() -> None:
+    table = routes.load_table()
+    methods = contract.public_methods(contract.load())
+    del table["services"]["marquee.movies.v1.MovieService"]["methods"]["GetMovie"]
+    with pytest.raises(ValueError, match=r"MovieService\.GetMovie is public but"):
+        routes.route_configuration(methods, table, Path("pages"))
+
+
+def test_a_class_for_no_rpc_stops_the_build() -> None:
+    table = routes.load_table()
+    methods = contract.public_methods(contract.load())
+    table["services"]["marquee.rankings.v1.RankingAdminService"] = {
+        "cluster": "ranking_svc",
+        "token": "required",
+        "methods": {"RebuildCharts": "write"},
+    }
+    with pytest.raises(
+        ValueError, match=r"no public service has: marquee\.rankings\.v1\.RankingAdminService"
+    ):
+        routes.route_configuration(methods, table, Path("pages"))
+
+
+def test_writes_are_retried_only_if_they_can_not_have_happened(tmp_path: Path) -> None:
+    render(settings(tmp_path), tmp_path / "out")
+    for route in routes_of(tmp_path / "out"):
+        verb = route["name"].split(" ")[0]
+        policy = route.get("route", {}).get("retry_policy", {}).get("retry_on", "")
+        if verb in ("PUT", "DELETE"):
+            assert "reset" not in policy.split(",")
+        if verb == "POST":
+            assert policy == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("50051", "is not HOST:PORT"), ("host", "is not HOST:PORT"), (":1", "is not HOST:PORT")],
+)
+def test_a_bad_address_is_refused_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, says: str
+) -> None:
+    jwks = tokens.ensure_keys(tmp_path / "keys")
+    words = ["--out", str(tmp_path / "out"), "--edge-port", "1", "--admin-port", "2", "--jwks", str(jwks)]
+    words += ["--movie", address, "--rating", "127.0.0.1:1", "--ranking", "127.0.0.1:1"]
+    assert main(words) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_template_asks_only_for_what_there_is() -> None:
+    with pytest.raises(KeyError, match=r"envoy/cluster.yaml asks for \$\{name\}"):
+        load("cluster", {})
+
+
+def test_limits_refuse_what_they_do_not_know(tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text(DEFAULT_FILE.read_text() + "max_bananas: 3\n")
+    with pytest.raises(ValueError, match="missing or unknown: max_bananas"):
+        Limits.load(file)
+    file.write_text(DEFAULT_FILE.read_text().replace("default_tier: free", "default_tier: gold"))
+    with pytest.raises(ValueError, match="'gold' has no buckets"):
+        Limits.load(file)
+
+
+def test_a_heavy_users_whole_history_may_be_loaded_at_once() -> None:
+    bucket = Limits.load().tiers["free"]["writes"]
+    assert bucket.burst >= 2698, "the largest number of ratings of one user in MovieLens' small set"

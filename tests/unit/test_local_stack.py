@@ -1,0 +1,82 @@
+"""Ports, secrets and names of a local stack."""
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from mesh.local.processes import ALL, port_names, select
+from mesh.local.stack import HOST, Home, Secrets, Stack, StackError, choose_ports
+
+
+def test_ports_of_last_time_are_kept_while_they_are_free() -> None:
+    first = choose_ports(["a/x", "b/x"], {}, {})
+    assert choose_ports(["a/x", "b/x"], first, {}) == first
+
+
+def test_a_port_that_somebody_took_meanwhile_is_replaced() -> None:
+    first = choose_ports(["a/x", "b/x"], {}, {})
+    with socket.socket() as other:
+        other.bind((HOST, first["a/x"]))
+        other.listen()
+        second = choose_ports(["a/x", "b/x"], first, {})
+    assert second["a/x"] != first["a/x"]
+    assert second["b/x"] == first["b/x"]
+
+
+def test_no_port_is_given_twice() -> None:
+    names = [f"p{i}/x" for i in range(200)]
+    assert len(set(choose_ports(names, {}, {}).values())) == len(names)
+
+
+def test_a_taken_edge_port_is_refused_with_the_variable_that_changes_it() -> None:
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(StackError, match=rf"port {port} is taken.*MARQUEE_EDGE_PORT"):
+            choose_ports(["envoy/edge"], {}, {"envoy/edge": port})
+
+
+def test_secrets_differ_last_and_are_the_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.json"
+    secrets = Secrets(path)
+    assert secrets.get("a") != secrets.get("b")
+    assert Secrets(path).get("a") == secrets.get("a")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_part_of_the_stack_brings_what_it_needs_and_no_more() -> None:
+    names = {process.name for process in select(["rating_svc-worker"])}
+    assert names == {"postgres", "redis", "kafka", "rating_svc-worker"}
+
+
+def test_infra_holds_no_service() -> None:
+    names = {process.name for process in select(["infra"])}
+    assert {"postgres", "postgres-replica", "redis", "kafka"} <= names
+    assert not any(name.endswith("_svc") or "_svc-" in name for name in names)
+
+
+def test_an_unknown_process_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(StackError, match="no process 'postgras': there are postgres,"):
+        select(["postgras"])
+
+
+def test_every_process_needs_only_processes_that_exist() -> None:
+    known = {process.name for process in ALL}
+    for process in ALL:
+        assert set(process.needs) <= known, process.name
+
+
+def test_with_a_key_the_real_omdb_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMDB_API_KEY", "secret")
+    assert "omdb" not in {process.name for process in select(["movie_svc"])}
+
+
+def test_each_instance_has_ports_and_all_stand_in_the_target(tmp_path: Path) -> None:
+    names = port_names(select(["movie_svc"]), {"movie_svc": 2})
+    stack = Stack(Home(tmp_path), choose_ports(names, {}, {}), {"movie_svc": 2})
+    assert stack.names("movie_svc") == ["movie_svc", "movie_svc.2"]
+    first, second = (stack.address(name, "grpc") for name in stack.names("movie_svc"))
+    assert stack.target("movie_svc") == f"ipv4:{first},{second}"

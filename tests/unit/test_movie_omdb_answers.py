@@ -1,0 +1,109 @@
+"""What OMDb's statuses and bodies mean: absence is only what it says in so many words."""
+
+import json
+
+import pytest
+
+from movie_svc.omdb import body
+from movie_svc.omdb.client import classify
+from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
+
+HTML = (
+    b"<!DOCTYPE html>\n<html><head><title>www.omdbapi.com | 522: Connection timed out</title></head></html>"
+)
+
+
+def refusal(text: str) -> bytes:
+    return json.dumps({"Response": "False", "Error": text}).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Movie not found!",
+        "Series not found!",
+        "Incorrect IMDb ID.",
+        "Incorrect IMDb ID",
+        "Error getting data.",
+        "Series or season not found!",
+        "Series or episode not found!",
+        "Too many results.",
+    ],
+)
+def test_absence_is_said_in_so_many_words(text: str) -> None:
+    assert classify(200, refusal(text)) == Absent(text)
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "failure"),
+    [
+        (401, refusal("Request limit reached!"), Failure.LIMITED),
+        (200, refusal("Request limit reached!"), Failure.LIMITED),
+        (401, refusal("Daily request limit reached!"), Failure.LIMITED),
+        (401, refusal("Invalid API key!"), Failure.BAD_KEY),
+        (200, refusal("Invalid API key!"), Failure.BAD_KEY),
+        (401, refusal("No API key provided."), Failure.BAD_KEY),
+        (403, HTML, Failure.CAPTCHA),
+        (503, HTML, Failure.DOWN),
+        (522, HTML, Failure.DOWN),
+        (524, b"error code: 524", Failure.DOWN),
+        (200, HTML, Failure.DOWN),
+        (500, refusal("Movie not found!"), Failure.DOWN),
+        (401, refusal("Movie not found!"), Failure.DOWN),
+        (200, b'{"Title":"The Matrix","Year":"19', Failure.MALFORMED),
+        (200, b"", Failure.MALFORMED),
+        (200, b"[]", Failure.MALFORMED),
+        (200, b"{}", Failure.MALFORMED),
+        (200, refusal("Something new."), Failure.MALFORMED),
+        (
+            200,
+            b'{"Response":"False",'
+            b'"Error":"Conversion from string "3896198a" to type \'Double\' is not valid."}',
+            Failure.MALFORMED,
+        ),
+        (200, b"{" + b" " * (1 << 20) + b"}", Failure.MALFORMED),
+    ],
+)
+def test_nothing_else_says_anything_about_a_title(status: int, raw: bytes, failure: Failure) -> None:
+    outcome = classify(status, raw)
+    assert isinstance(outcome, Failed)
+    assert outcome.failure is failure
+    assert outcome.retry_after > 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "plot"),
+    [
+        (b'{"Title":"T","Plot":"plain","Response":"True"}', "plain"),
+        (b'\xef\xbb\xbf{"Title":"T","Plot":"with a mark","Response":"True"}', "with a mark"),
+        (
+            b'{"Title":"T","Plot":"\x08\x0b\x1a\x1d\x1f\tctrl","Response":"True"}',
+            "\x08\x0b\x1a\x1d\x1f\tctrl",
+        ),
+        (rb'{"Title":"T","Plot":"it\s \x bad","Response":"True"}', r"it\s \x bad"),
+        (rb'{"Title":"T","Plot":"fine \" \u00e9 \\ \n","Response":"True"}', 'fine " é \\ \n'),
+        (b'{"Title":"T","Plot":"He says ""hello"" twice","Response":"True"}', 'He says "hello" twice'),
+        (b'{"Title":"T","Plot":"an "open" quote, and more","Response":"True"}', 'an "open" quote, and more'),
+        (b'{"Title":"T","Plot":"latin \xe9","Response":"True"}', "latin \ufffd"),
+    ],
+)
+def test_bodies_that_are_not_quite_json_are_read(raw: bytes, plot: str) -> None:
+    outcome = classify(200, raw)
+    assert isinstance(outcome, Found)
+    assert outcome.body["Plot"] == plot
+    assert outcome.body["Title"] == "T"
+    assert outcome.raw == raw
+
+
+def test_a_list_survives_bad_quotes_beside_it() -> None:
+    raw = (
+        b'{"Title":"T","Plot":"an "open" quote","Ratings":[{"Source":"Metacritic","Value":"73/100"}],'
+        b'"imdbID":"tt0000001","Response":"True"}'
+    )
+    assert body.read(raw) == {
+        "Title": "T",
+        "Plot": 'an "open" quote',
+        "Ratings": [{"Source": "Metacritic", "Value": "73/100"}],
+        "imdbID": "tt0000001",
+        "Response": "True",
+    }

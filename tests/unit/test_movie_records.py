@@ -1,0 +1,100 @@
+"""What is stored of a movie: etags, freshness, events, and the merging of partial records."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from marquee.movies.v1 import events_pb2, movies_pb2
+
+from movie_svc import records
+from movie_svc.config import FreshnessConfig
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+LATER = NOW + timedelta(days=30)
+FRESHNESS = FreshnessConfig()
+
+
+def movie(**fields: Any) -> movies_pb2.Movie:
+    return movies_pb2.Movie(name="movies/tt0000001", **{"title": "A Title", **fields})
+
+
+def made(source: int = movies_pb2.SOURCE_OMDB, at: datetime = NOW, **fields: Any) -> records.Record:
+    return records.make(movie(**fields), source, at, at)  # type: ignore[arg-type]
+
+
+def stored(record: records.Record) -> movies_pb2.Movie:
+    return movies_pb2.Movie.FromString(record.data)
+
+
+def test_the_etag_changes_with_the_content_and_not_with_when_it_was_fetched() -> None:
+    one, later, other = made(), made(at=LATER), made(plot="Something happens.")
+    assert one.etag == later.etag == stored(one).etag
+    assert one.data != later.data
+    assert other.etag != one.etag
+
+
+def test_the_etag_does_not_depend_on_the_order_of_a_map() -> None:
+    one, other = movie(), movie()
+    one.unparsed["a"], one.unparsed["b"] = "1", "2"
+    other.unparsed["b"], other.unparsed["a"] = "2", "1"
+    assert records.etag_of(one) == records.etag_of(other)
+
+
+def test_columns_say_what_the_bytes_say() -> None:
+    record = made(title="Matrix, The", year=1999, imdb_votes=7, box_office_usd=9, genres=["Sci-Fi", "Drama"])
+    assert (record.number, record.title_key, record.year, record.votes) == (1, "matrix, the", 1999, 7)
+    assert (record.box_office, record.genres, record.words) == (9, ["sci-fi", "drama"], "matrix the")
+    unknown = made()
+    assert (unknown.year, unknown.votes, unknown.box_office, unknown.genres) == (None, None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "usual_s"),
+    [
+        ({"year": 2026}, FRESHNESS.new_s),
+        ({"year": 2025}, FRESHNESS.new_s),
+        ({}, FRESHNESS.new_s),
+        ({"year": 1990, "ongoing": True}, FRESHNESS.new_s),
+        ({"year": 2020}, FRESHNESS.recent_s),
+        ({"year": 1994}, FRESHNESS.old_s),
+    ],
+)
+def test_the_older_a_title_the_longer_it_is_fresh_and_never_all_for_the_same_time(
+    fields: dict[str, Any], usual_s: float
+) -> None:
+    times = {records.fresh_for(movie(**fields), NOW, FRESHNESS).total_seconds() for _ in range(100)}
+    assert all(0.9 * usual_s <= seconds <= 1.1 * usual_s for seconds in times)
+    assert len(times) > 50
+
+
+def test_events_hold_what_other_services_keep() -> None:
+    record = made(year=1999, genres=["Drama"], box_office_usd=9, poster_uri="https://x/p.jpg", plot="Long.")
+    event = events_pb2.MovieChanged.FromString(records.changed_event(record.data, NOW))
+    assert event.movie == movies_pb2.Movie(
+        name="movies/tt0000001",
+        title="A Title",
+        year=1999,
+        genres=["Drama"],
+        box_office_usd=9,
+        poster_uri="https://x/p.jpg",
+        etag=record.etag,
+    )
+    assert event.change_time.ToDatetime(UTC) == NOW
+    assert event.schema_version == 1
+
+
+def test_partial_records_complete_each_other() -> None:
+    listed = made(movies_pb2.SOURCE_CATALOGUE, genres=["Drama"], year=1998, title="Catalogue's")
+    found = made(movies_pb2.SOURCE_OMDB_SEARCH, at=LATER, year=1999, poster_uri="https://x/p.jpg")
+    merged = records.merged(stored(found), stored(listed), found)
+    both = stored(merged)
+    assert (both.title, both.year, list(both.genres), both.poster_uri) == (
+        "A Title",
+        1999,
+        ["Drama"],
+        "https://x/p.jpg",
+    )
+    assert both.source == movies_pb2.SOURCE_OMDB_SEARCH
+    assert both.etag == merged.etag == records.etag_of(both)
+    assert merged.partial
+    assert {"catalogues", "title"} <= set(merged.words.split()), "both titles find it"
