@@ -99,7 +99,7 @@ async def forget(place: Stack, names: Sequence[str]) -> None:
 
 async def eventually(check: Callable[[], Awaitable[object]], timeout: float = 30) -> None:
     async with asyncio.timeout(timeout):
-        while not await check():  # noqa: ASYNC110 - what is awaited is in other processes
+        while not await check():
             await asyncio.sleep(0.05)
 
 

@@ -155,7 +155,7 @@ def recount(ratings: Iterable[tuple[tuple[int, int], int]]) -> dict[int, Histogr
 async def eventually(condition: Callable[[], Awaitable[bool]], timeout: float = 30.0) -> None:
     """Waits until a condition holds."""
     async with asyncio.timeout(timeout):
-        while not await condition():  # noqa: ASYNC110 - what it asks can't set an event here
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

@@ -235,7 +235,7 @@ async def test_certificates_rotate_under_load_without_a_lost_request(
             await asyncio.to_thread(certificates.ensure, mesh_stack.home, rotate=True)
             # Long enough that every process has looked at its files again, and talked since.
             began = time.monotonic()
-            while len(codes) < before + 200 or time.monotonic() < began + 2.5:  # noqa: ASYNC110
+            while len(codes) < before + 200 or time.monotonic() < began + 2.5:
                 await asyncio.sleep(0.1)
         done.set()
 

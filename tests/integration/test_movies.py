@@ -105,7 +105,7 @@ async def refused(call: Any) -> Details:
 async def eventually(check: Callable[[], Any], timeout: float = 10) -> None:
     """Waits until `check` gives something true."""
     async with asyncio.timeout(timeout):
-        while not await check():  # noqa: ASYNC110 - what is awaited is in another process
+        while not await check():
             await asyncio.sleep(0.02)
 
 

@@ -105,7 +105,7 @@ async def test_an_import_that_was_killed_goes_on(importing: Importing, tmp_path:
     file = write(tmp_path / "many.jsonl", [answer(number) for number in range(1, count + 1)])
     process = await importing.start("import", file)
     async with asyncio.timeout(60):
-        while not (await _lines(importing) or 0) >= 2000:  # noqa: ASYNC110 - it goes on in another process
+        while not (await _lines(importing) or 0) >= 2000:
             await asyncio.sleep(0.02)
     process.kill()
     await process.communicate()

@@ -88,7 +88,7 @@ async def status(channel: grpc.aio.Channel, service: str = "") -> int:
 
 async def becomes(channel: grpc.aio.Channel, expected: int, service: str = "") -> None:
     async with asyncio.timeout(5):
-        while await status(channel, service) != expected:  # noqa: ASYNC110 - another process's view
+        while await status(channel, service) != expected:
             await asyncio.sleep(0.01)
 
 

@@ -118,7 +118,7 @@ async def test_every_failure_has_its_name_and_ends_by_itself(
     assert time.perf_counter() - began < CONFIG.deadline_s
     parts.behave(mode="ok")
     async with asyncio.timeout(3):
-        while await parts.ask() != "Found":  # noqa: ASYNC110 - the breaker has no event
+        while await parts.ask() != "Found":
             await asyncio.sleep(0.05)
 
 
