@@ -1,8 +1,9 @@
 """Lints the protos and refuses changes that break a client.
 
-`buf breaking` compares with the last tag, or else with main, or, on main
-itself, with the commit before; where none of them holds protos there is nothing
-to break, and that is said.
+`buf breaking` compares with the last tag, or else with main, or, on main itself,
+with the first contract that it held: several commits may arrive at once, and the
+last one alone would hide what the others broke. A break that is meant is tagged
+first. Where there is no earlier contract, that is said.
 
     python protos/check.py [FOLDER]     FOLDER holds marquee/**/*.proto; this one, if not given
 """
@@ -42,11 +43,12 @@ def baseline() -> str | None:
     """The revision whose clients must go on working."""
     tag = git("describe", "--tags", "--abbrev=0").stdout.decode().strip()
     head = git("rev-parse", "HEAD").stdout
-    for revision in (tag, "origin/main", "main", "HEAD~1"):
+    for revision in (tag, "origin/main", "main"):
         known = git("cat-file", "-e", f"{revision}:protos/marquee").returncode == 0
         if known and (revision == tag or git("rev-parse", revision).stdout != head):
             return revision
-    return None
+    first = git("log", "--reverse", "--format=%h", "--", "protos/marquee").stdout.decode().split()
+    return first[0] if first and not head.decode().startswith(first[0]) else None
 
 
 def main(sources: Path) -> int:
