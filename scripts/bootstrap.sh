@@ -38,9 +38,26 @@ make_venv() {
         say "installing virtualenv for this user"
         "$python" -m pip install -q --user --break-system-packages --no-warn-script-location virtualenv
         "$python" -m virtualenv -q "$venv"
+    elif command -v apt-get >/dev/null && pip=$(unpack_pip); then
+        "$python" -m venv --without-pip "$venv"
+        "$venv/bin/python" "$pip/pip" install -q --disable-pip-version-check pip
+        rm -r "$(dirname "$pip")"
     else
         fail "this Python has no venv and no pip: install python3-venv (as root: apt-get install python3-venv)"
     fi
+}
+
+# Debian's wheel of pip, without being root: apt with folders of its own. Prints where the wheel is.
+unpack_pip() {
+    local folder own
+    folder=$(mktemp -d)
+    own=(-q -o "Dir::State=$folder" -o "Dir::Cache=$folder" -o "Dir::State::status=/var/lib/dpkg/status")
+    say "fetching pip from Debian's package python3-pip-whl"
+    mkdir -p "$folder/lists/partial"
+    (cd "$folder" && apt-get "${own[@]}" update && apt-get "${own[@]}" download python3-pip-whl \
+        && dpkg -x python3-pip-whl_*.deb unpacked) >/dev/null 2>&1 || return 1
+    cp "$folder"/unpacked/usr/share/python-wheels/pip-*.whl "$folder"
+    echo "$folder"/pip-*.whl
 }
 
 # A step runs when the files that it depends on are not those of its last run.
