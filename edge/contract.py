@@ -61,6 +61,12 @@ class Method:
     bindings: tuple[Binding, ...]
     fields: Mapping[str, Any]
     """The request's JSON fields by both their spellings, each with its own fields, or "" if it has none."""
+    deprecated: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Such as `marquee.movies.v1.MovieService.GetMovie`."""
+        return f"{self.service}.{self.name}"
 
     @property
     def grpc_path(self) -> str:
@@ -92,6 +98,7 @@ def public_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> list[Method
                     server_streaming=method.server_streaming,
                     bindings=tuple(_bindings(method)),
                     fields=_json_fields(messages, method.input_type.lstrip(".")),
+                    deprecated=method.options.deprecated,
                 )
                 for method in service.method
             ]

@@ -118,13 +118,16 @@ def not_json(binding: Binding, match: Mapping[str, Any]) -> Route:
     }
 
 
-def wrong_verbs(bindings: Iterable[Binding]) -> list[Route]:
-    """One a path: what is allowed there, for every other verb."""
-    by_path = sorted(bindings, key=lambda binding: binding.path_regex)
+def wrong_verbs(bindings: Iterable[tuple[Binding, bool]]) -> list[Route]:
+    """One a path: what is allowed there, for every other verb. Streams (True) have no HEAD."""
+    by_path = sorted(bindings, key=lambda binding: binding[0].path_regex)
     found = []
-    for _, group in itertools.groupby(by_path, key=lambda binding: binding.path_regex):
-        same = list(group)
-        allowed = ", ".join(sorted(binding.verb for binding in same))
+    for _, group in itertools.groupby(by_path, key=lambda binding: binding[0].path_regex):
+        pairs = list(group)
+        same = [binding for binding, _ in pairs]
+        verbs = {binding.verb for binding in same}
+        verbs |= {"HEAD" for binding, streams in pairs if binding.verb == "GET" and not streams}
+        allowed = ", ".join(sorted(verbs))
         found.append(
             {
                 "name": f"{same[0].template} wrong verb",

@@ -168,6 +168,8 @@ class _Describer:
             "responses": {"200": self._answer(method), "default": {"$ref": "#/components/responses/Error"}},
             "x-marquee-limit": self._table["classes"][entry["methods"][method.name]]["limit"],
         }
+        if method.deprecated:
+            described["deprecated"] = True
         if binding.body:
             schema = self._object(method.input_type, without=bound)
             described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -9,11 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge import canary, contract, errors, files, limits, openapi, routes, template, tokens, upstreams
+from edge import (
+    canary,
+    compression,
+    contract,
+    errors,
+    files,
+    limits,
+    openapi,
+    routes,
+    template,
+    tokens,
+    upstreams,
+)
 from edge.settings import EdgeSettings, EdgeTls
 
 __all__ = ["EdgeSettings", "EdgeTls", "render"]
@@ -21,12 +33,6 @@ __all__ = ["EdgeSettings", "EdgeTls", "render"]
 SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
 
 _DOCS = Path(__file__).with_name("docs")
-_COMPRESSION = "type.googleapis.com/envoy.extensions.compression"
-_LIBRARIES: Sequence[tuple[str, str, Mapping[str, Any]]] = (
-    ("gzip", "gzip.compressor.v3.Gzip", {"compression_level": "COMPRESSION_LEVEL_1"}),
-    ("brotli", "brotli.compressor.v3.Brotli", {"quality": 2}),
-    ("zstd", "zstd.compressor.v3.Zstd", {"compression_level": 1}),
-)
 _INNER_FILTERS = ("errors", "tidy", "transcoder", "router")
 
 
@@ -49,7 +55,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     for page in _DOCS.iterdir():
         files.replace(out / "pages" / page.name, page.read_text())
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
-    for script in ("errors.lua", "etag.lua", "fields.lua"):
+    for script in ("errors.lua", "bodiless.lua", "fields.lua"):
         files.replace(out / script, (template.FOLDER / script).read_text())
     canary.write_routes(
         out,
@@ -62,12 +68,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["errors"] = errors.local_reply_config()
     values["access_log"] = template.load("access_log", values)
     values["cache"] = template.load("cache", values)
-    values["compressors"] = [
-        template.load(
-            "compressor", {"library": library, "options": {"@type": f"{_COMPRESSION}.{kind}", **options}}
-        )
-        for library, kind, options in _LIBRARIES
-    ]
+    values["compressors"] = compression.filters()
     values["http_filters"] = template.load("filters", values)
     values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in _INNER_FILTERS]
     clusters = upstreams.write(settings, out, folder, routes.clusters(table))
@@ -90,6 +91,7 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
         "jwks": str(settings.jwks.resolve()),
         "access_log_path": settings.access_log,
         "folder": str(folder),
+        "version": openapi.VERSION,
         "cache_folder": str(settings.cache_folder or folder / "cache"),
         "rate_limit": limits.filter_config(bounds),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import direct, limits, template
+from edge import compression, deprecation, direct, limits, template
 from edge.contract import Binding, Method
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http"
@@ -39,6 +40,8 @@ class _Rule:
     cluster: str
     token: str
     policy: Mapping[str, Any]
+    deprecated: Mapping[str, Any] | None
+    """Since when and until when, if it will end."""
 
 
 def clusters(table: Mapping[str, Any]) -> dict[str, str]:
@@ -61,7 +64,9 @@ def route_configuration(methods: Iterable[Method], table: Mapping[str, Any], pag
         direct.UNKNOWN_GRPC,
         direct.malformed_url(),
         *itertools.chain.from_iterable(_json_routes(rule, table) for rule in rules),
-        *direct.wrong_verbs(binding for rule in rules for binding in rule.method.bindings),
+        *direct.wrong_verbs(
+            (binding, rule.method.server_streaming) for rule in rules for binding in rule.method.bindings
+        ),
         direct.UNKNOWN_PATH,
     ]
     configuration = _configuration("edge", routes)
@@ -105,6 +110,8 @@ def _rules(methods: Iterable[Method], table: Mapping[str, Any]) -> list[_Rule]:
         for service, entry in table["services"].items()
         for name, kind in entry["methods"].items()
     }
+    methods, ending = list(methods), table.get("deprecated") or {}
+    deprecation.check(methods, ending)
     rules = []
     for method in methods:
         try:
@@ -113,7 +120,8 @@ def _rules(methods: Iterable[Method], table: Mapping[str, Any]) -> list[_Rule]:
             raise ValueError(
                 f"{method.service}.{method.name} is public but envoy/routes.yaml gives it no class"
             ) from None
-        rules.append(_Rule(method, entry["cluster"], entry["token"], table["classes"][kind]))
+        ends = ending.get(method.full_name)
+        rules.append(_Rule(method, entry["cluster"], entry["token"], table["classes"][kind], ends))
     if known:
         names = ", ".join(f"{service}.{name}" for service, name in known)
         raise ValueError(f"envoy/routes.yaml speaks of what no public service has: {names}")
@@ -142,6 +150,8 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
             found.extend(_cached_routes(rule, binding, table))
             continue
         route = _json_route(rule, binding, table, (*_TRANSCODING, "rate_limit", "body_size"))
+        if binding.verb == "GET" and not rule.method.server_streaming:
+            found.append(_for_head(route))
         found.append(route)
         if binding.body:
             found.append(direct.not_json(binding, route["match"]))
@@ -152,23 +162,24 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first hop of a call whose answer is the same for everybody; conditional requests first."""
-    timeout = _seconds(rule.policy["timeout"])
-    found = []
-    for conditions, filters in (([_IS_CONDITIONAL], ("etag",)), ([], ())):
-        route = _route(rule, table, ("tidy", "rate_limit", "cache", "body_size", *filters))
-        route["name"] = f"{binding.verb} {binding.template}"
-        route["match"] = {
-            **direct.path_match(binding),
-            "headers": [direct.verb_match(binding.verb), *conditions],
-        }
-        # The second hop retries, and answers in time even when the service does not.
-        route["route"] = {"cluster": "inner", "timeout": f"{timeout + 1:g}s"}
-        found.append(route)
-    return found
+    """The first hop of a call whose answer is the same for everybody; the special requests first."""
+    route = _route(rule, table, ("tidy", "rate_limit", "cache", "body_size"))
+    route["name"] = f"{binding.verb} {binding.template}"
+    route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
+    # The second hop retries, and answers in time even when the service does not.
+    route["route"] = {"cluster": "inner", "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s"}
+    conditional = copy.deepcopy(route)
+    conditional["match"]["headers"].append({"name": "if-none-match", "present_match": True})
+    conditional["typed_per_filter_config"]["bodiless"] = _ENABLED
+    return [_for_head(route), conditional, route]
 
 
-_IS_CONDITIONAL = {"name": "if-none-match", "present_match": True}
+def _for_head(route: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for HEAD: asked for as GET, answered without the body."""
+    head: dict[str, Any] = copy.deepcopy(dict(route))
+    head["match"]["headers"][0] = direct.verb_match("HEAD")
+    head["typed_per_filter_config"] |= {"bodiless": _ENABLED, **compression.DISABLED}
+    return head
 
 
 def _json_route(
@@ -205,13 +216,16 @@ def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dic
         action["idle_timeout"] = policy["idle"]
         action["max_stream_duration"] = {"max_stream_duration": "0s"}
     if "retry" in policy:
-        action["retry_policy"] = table["retry_policies"][policy["retry"]]
+        action["retry_policy"] = dict(table["retry_policies"][policy["retry"]])
+        if "try" in policy:
+            action["retry_policy"]["per_try_timeout"] = policy["try"]
     return {
         "route": action,
         "metadata": limits.route_metadata(policy["limit"]),
         "typed_per_filter_config": {
             "jwt": {"@type": f"{_TYPE}.jwt_authn.v3.PerRouteConfig", "requirement_name": rule.token},
             **dict.fromkeys(filters, _ENABLED),
+            **({"answers": deprecation.per_route(rule.deprecated)} if rule.deprecated else {}),
         },
     }
 

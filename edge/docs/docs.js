@@ -1,8 +1,8 @@
 // The page of the API: reads /openapi.json, shows its operations and calls them.
 "use strict";
 
-const SHOWN_HEADERS = ["content-type", "cache-control", "age", "etag", "retry-after", "x-ratelimit-limit",
-  "x-ratelimit-remaining", "x-ratelimit-reset", "x-marquee-source", "x-request-id"];
+const SHOWN_HEADERS = ["content-type", "cache-control", "age", "etag", "retry-after", "ratelimit-limit",
+  "ratelimit-remaining", "ratelimit-reset", "api-version", "deprecation", "sunset", "x-marquee-source", "x-request-id"];
 const byId = (id) => document.getElementById(id);
 
 function element(name, properties = {}, ...children) {

@@ -114,7 +114,7 @@ def _request_id() -> str:
 
 def _retry_after(answer: Answer) -> float:
     """Seconds to wait, from Retry-After or the rate limiter's reset; 0 if neither is there."""
-    for name in (b"retry-after", b"x-ratelimit-reset"):
+    for name in (b"retry-after", b"ratelimit-reset"):
         text = answer.header(name)
         if text.isdigit() and int(text):
             return float(text)

@@ -188,10 +188,10 @@ async def test_a_body_must_be_json(edge: Edge, content_type: str | None) -> None
 @pytest.mark.parametrize(
     ("verb", "path", "allow"),
     [
-        ("POST", "/v1/movies/tt1", "GET"),
-        ("PATCH", RATING, "DELETE, GET, PUT"),
-        ("DELETE", "/v1/movies", "GET"),
-        ("TRACE", "/v1/charts/trending", "GET"),
+        ("POST", "/v1/movies/tt1", "GET, HEAD"),
+        ("PATCH", RATING, "DELETE, GET, HEAD, PUT"),
+        ("DELETE", "/v1/movies", "GET, HEAD"),
+        ("TRACE", "/v1/charts/trending", "GET, HEAD"),
         ("GET", "/v1/users/me/ratings:batchRate", "POST"),
     ],
 )

@@ -77,6 +77,19 @@ async def test_a_hanging_service_ends_in_504_in_time(edge: Edge) -> None:
     assert len(edge.service.calls) == 1, "a call that timed out is not tried again"
 
 
+async def test_a_read_that_hangs_is_tried_on_another_instance(pair: Edge) -> None:
+    async def hang(_request: object, _context: object) -> None:
+        await asyncio.sleep(60)
+
+    pair.instances[0].handlers["GetRating"] = hang
+    for _ in range(4):  # some of them come to the instance that hangs first
+        started = time.monotonic()
+        answer = await pair.http.get(RATING, headers=pair.bearer())
+        assert answer.status_code == 200
+        assert time.monotonic() - started < 4
+    assert pair.instances[0].calls, "it was asked"
+
+
 async def test_a_client_that_leaves_cancels_its_call(edge: Edge) -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
 

@@ -10,6 +10,7 @@ import pytest
 from marquee.movies.v1 import movies_pb2
 from marquee.rankings.v1 import rankings_pb2
 
+from edge.openapi import VERSION
 from tests.edge.mesh import Edge, eventually, fail, not_found, running_edge
 
 MOVIE = "/v1/movies/tt0111161"
@@ -72,6 +73,59 @@ async def test_304_works_over_http2(edge: Edge) -> None:
         assert (await client.get(MOVIE)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "token"),
+    [(MOVIE, False), ("/v1/movies:search?query=heat", False), ("/v1/users/me/ratings/tt0111161", True)],
+    ids=["cached", "not cached", "with a token"],
+)
+async def test_head_tells_what_get_would_and_sends_no_body(edge: Edge, path: str, token: bool) -> None:
+    headers = {"accept-encoding": "identity", **(edge.bearer() if token else {})}
+    got = await edge.http.get(path, headers=headers)
+    head = await edge.http.head(path, headers=headers)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+    assert head.headers["content-type"] == "application/json"
+    assert head.headers["etag"] == got.headers["etag"]
+    # The connection is still good: no stray byte of a body came after the head.
+    assert (await edge.http.get(path, headers=headers)).content == got.content
+
+
+async def test_head_of_a_long_answer_of_an_error_and_over_http2(edge: Edge) -> None:
+    edge.service.headers.clear()
+    edge.service.handlers["GetMovie"] = long_movie
+    long = await edge.http.head("/v1/movies/tt0000006", headers={"accept-encoding": "gzip, br, zstd"})
+    assert (long.status_code, long.content) == (200, b"")
+    edge.service.handlers["GetMovie"] = lambda request, context: fail(context, not_found(request.name))
+    missing = await edge.http.head("/v1/movies/tt0000404")
+    assert (missing.status_code, missing.content) == (404, b"")
+    assert (await edge.http.head("/v1/users/me/ratings")).status_code == 401
+    edge.service.handlers.clear()
+    async with httpx.AsyncClient(http1=False, http2=True, base_url=edge.url) as client:
+        answer = await client.head(MOVIE)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_head_is_served_from_the_cache_and_fills_it(edge: Edge) -> None:
+    path = "/v1/movies/tt0000007"
+
+    async def cached() -> bool:
+        return "age" in (await edge.http.head(path)).headers
+
+    await eventually(cached, what="a cached movie")
+    edge.service.calls.clear()
+    got = await edge.http.get(path)
+    assert got.json()["name"] == "movies/tt0000007"
+    assert "age" in got.headers
+    conditional = await edge.http.head(path, headers={"if-none-match": '"v1"'})
+    assert conditional.status_code == 304
+    assert edge.service.calls == []
+
+
+async def test_every_answer_tells_the_apis_version(edge: Edge) -> None:
+    for path in (MOVIE, MOVIE, "/v1/users/me/ratings", "/nope", "/healthz", "/v1/movies:search?query=heat"):
+        assert (await edge.http.get(path)).headers["api-version"] == VERSION, path
+
+
 async def long_movie(request: Any, context: Any) -> movies_pb2.Movie:
     await context.send_initial_metadata((("etag", '"v1"'),))
     return movies_pb2.Movie(name=request.name, plot="Two imprisoned men bond over a number of years. " * 200)
@@ -114,6 +168,22 @@ async def test_a_compressed_answer_keeps_its_etag_as_a_weak_one(edge: Edge) -> N
         "/v1/movies/tt0000004", headers={**headers, "if-none-match": first.headers["etag"]}
     )
     assert again.status_code == 304
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+async def test_nothing_follows_a_head_without_a_body(edge: Edge, coding: str) -> None:
+    edge.service.handlers["GetMovie"] = long_movie
+    edge.service.headers.clear()
+    lines = f"host: x\r\nconnection: close\r\naccept-encoding: {coding}\r\n"
+    for verb, condition in (
+        ("GET", 'if-none-match: W/"v1"\r\n'),
+        ("HEAD", 'if-none-match: "v1"\r\n'),
+        ("HEAD", ""),
+    ):
+        request = f"{verb} /v1/movies/tt0000008 HTTP/1.1\r\n{lines}{condition}\r\n"
+        head, _, body = (await raw(edge, request)).partition(b"\r\n\r\n")
+        assert head.split(b" ")[1] == (b"304" if condition else b"200")
+        assert body == b"", (verb, condition)
 
 
 async def test_short_answers_and_streams_are_not_compressed(edge: Edge) -> None:
@@ -178,8 +248,13 @@ async def test_a_stream_that_ends_says_in_its_trailers_how(edge: Edge) -> None:
 
 
 async def raw_stream(edge: Edge) -> bytes:
+    return await raw(edge, f"GET {MOVIE}/score:watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+
+
+async def raw(edge: Edge, request: str) -> bytes:
+    """All that the edge sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
-    writer.write(f"GET {MOVIE}/score:watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    writer.write(request.encode())
     received = await asyncio.wait_for(reader.read(), 10)
     writer.close()
     return received

@@ -1,6 +1,8 @@
 """Envoy's configuration as it is written."""
 
+import dataclasses
 import subprocess
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,33 @@ def test_limits_refuse_what_they_do_not_know(tmp_path: Path) -> None:
 def test_a_heavy_users_whole_history_may_be_loaded_at_once() -> None:
     bucket = Limits.load().tiers["free"]["writes"]
     assert bucket.burst >= 2698, "the largest number of ratings of one user in MovieLens' small set"
+
+
+def test_a_deprecated_call_says_when_it_ends() -> None:
+    methods = contract.public_methods(contract.load())
+    old = next(method for method in methods if method.name == "LookupMovie")
+    methods[methods.index(old)] = dataclasses.replace(old, deprecated=True)
+    table = routes.load_table()
+    with pytest.raises(ValueError, match=r"without dates.*LookupMovie"):
+        routes.route_configuration(methods, table, Path("pages"))
+    ends = {"since": date(2026, 1, 1), "sunset": date(2026, 7, 1), "link": "https://marquee.example/v2"}
+    table["deprecated"] = {old.full_name: ends}
+    configuration = routes.route_configuration(methods, table, Path("pages"))
+    said = [
+        {
+            each["append"]["header"]["key"]: each["append"]["header"]["value"]
+            for each in route["typed_per_filter_config"]["answers"]["mutations"]["response_mutations"]
+        }
+        for route in configuration["virtual_hosts"][0]["routes"]
+        if "answers" in route.get("typed_per_filter_config", {})
+    ]
+    # gRPC, HEAD and GET
+    assert said == 3 * [
+        {
+            "deprecation": "@1767225600",
+            "sunset": "Wed, 01 Jul 2026 00:00:00 GMT",
+            "link": '<https://marquee.example/v2>; rel="deprecation"',
+        }
+    ]
+    with pytest.raises(ValueError, match="does not deprecate"):
+        routes.route_configuration(contract.public_methods(contract.load()), table, Path("pages"))

@@ -1,0 +1,34 @@
+"""Compressed answers: with gzip, brotli or zstd, as the client likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge import template
+
+_LIBRARIES: Sequence[tuple[str, str, Mapping[str, Any]]] = (
+    ("gzip", "gzip.compressor.v3.Gzip", {"compression_level": "COMPRESSION_LEVEL_1"}),
+    ("brotli", "brotli.compressor.v3.Brotli", {"quality": 2}),
+    ("zstd", "zstd.compressor.v3.Zstd", {"compression_level": 1}),
+)
+
+DISABLED: Mapping[str, Any] = {
+    library: {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.compressor.v3.CompressorPerRoute",
+        "disabled": True,
+    }
+    for library, _, _ in _LIBRARIES
+}
+"""For routes that are never compressed."""
+
+
+def filters() -> list[dict[str, Any]]:
+    """Envoy's filters, one of each library."""
+    return [
+        template.load("compressor", {"library": library, "options": {"@type": _TYPE + kind, **options}})
+        for library, kind, options in _LIBRARIES
+    ]
+
+
+_TYPE = "type.googleapis.com/envoy.extensions.compression."
