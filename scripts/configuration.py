@@ -26,10 +26,10 @@ Processes read everything from the environment, once, when they start, and refus
 def concerns(package: str) -> list[type]:
     """The configuration dataclasses of a package."""
     found = []
-    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        if info.name in ("__main__", "local"):
+    for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if info.name.endswith("__main__") or info.name.startswith("mesh.local"):
             continue
-        module = importlib.import_module(f"{package}.{info.name}")
+        module = importlib.import_module(info.name)
         for _, cls in inspect.getmembers(module, inspect.isclass):
             own = cls.__module__ == module.__name__
             if own and dataclasses.is_dataclass(cls) and settings_of(cls):

@@ -1,0 +1,30 @@
+"""Where Kafka is and how it is used."""
+
+from dataclasses import dataclass
+
+from mesh.config import setting
+
+
+@dataclass(frozen=True)
+class KafkaConfig:
+    """Where Kafka is and how it is used."""
+
+    bootstrap: str = setting("MARQUEE_KAFKA_BOOTSTRAP", help="host:port of the brokers, separated by commas")
+    replication: int = setting(
+        "MARQUEE_KAFKA_REPLICATION", 1, "copies of each topic that is created; 3 in production", low=1, high=5
+    )
+    max_in_flight: int = setting(
+        "MARQUEE_KAFKA_MAX_IN_FLIGHT", 2000, "messages not yet acknowledged, at most", low=1
+    )
+    timeout_s: float = setting(
+        "MARQUEE_KAFKA_TIMEOUT_S", 3.0, "how long a message may take to be acknowledged, in seconds", low=0.1
+    )
+    linger_ms: float = setting(
+        "MARQUEE_KAFKA_LINGER_MS", 2.0, "how long a message waits for others to go with it, in ms", low=0
+    )
+    session_timeout_s: float = setting(
+        "MARQUEE_KAFKA_SESSION_TIMEOUT_S",
+        10.0,
+        "after how long without a heartbeat a consumer's partitions go to others, in seconds",
+        low=6,
+    )

@@ -1,0 +1,193 @@
+"""A producer for asyncio on confluent-kafka's synchronous one."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from prometheus_client import Counter, Gauge
+
+from mesh.errors import MarqueeError, exhausted, unavailable
+from mesh.kafka.config import KafkaConfig
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT: Final = Gauge(
+    "marquee_kafka_producer_in_flight",
+    "Messages handed to Kafka and not yet acknowledged. At MARQUEE_KAFKA_MAX_IN_FLIGHT new ones are refused.",
+)
+PRODUCED: Final = Counter(
+    "marquee_kafka_produced_total",
+    "Messages by outcome: acknowledged, failed, refused.",
+    ("topic", "outcome"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a message stands in the log."""
+
+    partition: int
+    offset: int
+    """-1 if not known: a retry found the message there already, and the broker does not say where."""
+
+
+class KafkaProducer:
+    """Sends messages; idempotent, `acks=all`, bounded in number and in time.
+
+    librdkafka reports deliveries in the thread that polls. That thread puts them
+    into a queue and wakes the event loop once for all that have come since the
+    last time, not once a message.
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._producer = _make_producer(config)
+        self._loop = asyncio.get_running_loop()
+        self._delivered: deque[tuple[asyncio.Future[Position], KafkaError | None, Position | None]] = deque()
+        self._woken = False
+        self._in_flight = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
+        self._thread.start()
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Position:
+        """Sends a message and waits until the log has it.
+
+        After UNAVAILABLE the message may or may not stand in the log: send it
+        again with the same id, and let the reader drop the second one.
+
+        Raises:
+            MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED` if too many are under way,
+                UNAVAILABLE `QUEUE_UNAVAILABLE` if Kafka did not acknowledge in time.
+        """
+        if self._in_flight >= self._config.max_in_flight:
+            PRODUCED.labels(topic, "refused").inc()
+            raise exhausted("OVERLOADED", "too many writes are under way; try again", retry_after=1)
+        done: asyncio.Future[Position] = self._loop.create_future()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            self._report(done, error, message)
+
+        try:
+            self._producer.produce(
+                topic,
+                value,
+                key,
+                on_delivery=delivered,
+                headers=[(name, text.encode()) for name, text in (headers or {}).items()],
+            )
+        except BufferError:
+            PRODUCED.labels(topic, "refused").inc()
+            raise exhausted("OVERLOADED", "too many writes are under way; try again", retry_after=1) from None
+        except KafkaException as error:
+            raise _failed(topic, error) from error
+        self._in_flight += 1
+        IN_FLIGHT.set(self._in_flight)
+        # Nobody may be left to take the outcome: the caller can be cancelled.
+        done.add_done_callback(_ignore)
+        try:
+            # `done` must not be cancelled with the caller: the message is on its way all the same.
+            position = await asyncio.wait_for(asyncio.shield(done), timeout_s or self._config.timeout_s + 1)
+        except (TimeoutError, KafkaException) as error:
+            raise _failed(topic, error) from error
+        PRODUCED.labels(topic, "acknowledged").inc()
+        return position
+
+    async def ping(self) -> None:
+        """Raises if no broker answers. For health."""
+        await asyncio.to_thread(self._producer.list_topics, timeout=1.5)
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Waits until all messages under way have ended, at most `timeout_s`."""
+        await asyncio.to_thread(self._producer.flush, timeout_s)
+        self._closing.set()
+        await asyncio.to_thread(self._thread.join, 2)
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._producer.poll(0.2)
+            except KafkaException as error:
+                self._replace(error)
+
+    def _replace(self, error: KafkaException) -> None:
+        """In the polling thread: starts anew after a fatal error, after which a producer takes nothing more.
+
+        What was under way ends as not acknowledged.
+        """
+        log.error("the Kafka producer failed for good and is replaced: %s", error)
+        broken, self._producer = self._producer, _make_producer(self._config)
+        with contextlib.suppress(KafkaException):
+            broken.purge()
+            broken.flush(1)
+
+    def _report(self, done: asyncio.Future[Position], error: KafkaError | None, message: Message) -> None:
+        """In the polling thread: hands a delivery over to the event loop."""
+        position = None
+        if error is None:
+            offset = message.offset()
+            position = Position(message.partition() or 0, -1 if offset is None else offset)
+        self._delivered.append((done, error, position))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._settle)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                self._delivered.clear()
+
+    def _settle(self) -> None:
+        """In the event loop: settles all deliveries that have come."""
+        self._woken = False
+        while self._delivered:
+            done, error, position = self._delivered.popleft()
+            self._in_flight -= 1
+            if done.done():
+                continue
+            if position is None:
+                done.set_exception(KafkaException(error))
+            else:
+                done.set_result(position)
+        IN_FLIGHT.set(self._in_flight)
+
+
+def _make_producer(config: KafkaConfig) -> Producer:
+    return Producer(
+        {
+            "bootstrap.servers": config.bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "lz4",
+            "linger.ms": config.linger_ms,
+            "message.timeout.ms": int(config.timeout_s * 1000),
+            "request.timeout.ms": max(1000, int(config.timeout_s * 500)),
+            "socket.timeout.ms": 10_000,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1000,
+            "queue.buffering.max.messages": config.max_in_flight * 2,
+            "log_level": 3,
+        }
+    )
+
+
+def _failed(topic: str, error: Exception) -> MarqueeError:
+    PRODUCED.labels(topic, "failed").inc()
+    log.warning("%s did not acknowledge: %s", topic, error or "time-out")
+    return unavailable("QUEUE_UNAVAILABLE", "the write could not be queued in time; try again", retry_after=2)
+
+
+def _ignore(done: asyncio.Future[Position]) -> None:
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,96 @@
+"""Topics: declared in code, created where they are missing."""
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from mesh.kafka.config import KafkaConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it must be."""
+
+    name: str
+    partitions: int
+    retention_s: int | None = None
+    compacted: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, str]:
+        """The topic's configuration in Kafka's own names."""
+        made = {"cleanup.policy": "compact" if self.compacted else "delete", **self.config}
+        if self.retention_s is not None:
+            made["retention.ms"] = str(self.retention_s * 1000)
+        return made
+
+
+async def ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float = 30.0) -> None:
+    """Creates the topics that are missing. Waits for the brokers to come.
+
+    Raises:
+        RuntimeError: the brokers stayed away for `timeout_s`.
+        KafkaException: they refused.
+    """
+    await asyncio.to_thread(_ensure_topics, config, topics, timeout_s)
+
+
+def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float) -> None:
+    admin = _admin(config.bootstrap)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            known = set(admin.list_topics(timeout=2).topics)
+            break
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kafka at {config.bootstrap} stayed away for {timeout_s:g} s") from error
+    missing = [topic for topic in topics if topic.name not in known]
+    if not missing:
+        return
+    created = admin.create_topics(
+        [NewTopic(t.name, t.partitions, config.replication, config=t.settings()) for t in missing],
+        request_timeout=15,
+    )
+    for name, future in created.items():
+        try:
+            future.result()
+            log.info("created topic %s", name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+@functools.cache
+def _admin(bootstrap: str) -> AdminClient:
+    """One client a process: each has threads and connections of its own."""
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+
+@dataclass(frozen=True)
+class TopicIdentity:
+    """What tells a topic from another one of the same name, in which offsets mean something else."""
+
+    id: str
+    """Drawn by the brokers when the topic was created."""
+    partitions: int
+
+
+async def identify(config: KafkaConfig, topic: str) -> TopicIdentity:
+    """Asks the brokers which topic that is.
+
+    Raises:
+        KafkaException: there is none, or no broker answered.
+    """
+    answer = _admin(config.bootstrap).describe_topics(TopicCollection([topic]), request_timeout=5)[topic]
+    description = await asyncio.wrap_future(answer)
+    return TopicIdentity(str(description.topic_id), len(description.partitions))
