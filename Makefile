@@ -30,6 +30,7 @@ test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and 
 	$(PYTEST) tests/integration -m "not faults and not slow"
 
 test-faults: install ## Run the tests that kill parts of a running mesh
+	-@scripts/ratelimit.sh >/dev/null
 	$(PYTEST) tests -m faults
 
 bench: install ## Measure the running mesh: latencies, and CPU per request

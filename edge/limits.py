@@ -77,14 +77,14 @@ def filter_config(limits: Limits) -> dict[str, Any]:
         # Calls that no descriptor is for (health, the API description) are not limited.
         "always_consume_default_token_bucket": False,
         "token_bucket": {"max_tokens": 1000000, "tokens_per_fill": 1000000, "fill_interval": "1s"},
-        "rate_limits": _descriptors(limits),
+        "rate_limits": descriptors(limits),
         "descriptors": [
             {
                 # A descriptor without a value stands for each value by itself.
                 "entries": [
                     {"key": "tier", "value": tier},
                     {"key": "class", "value": kind},
-                    {"key": "masked_remote_address" if tier == ANONYMOUS else "user"},
+                    {"key": client_key(tier)},
                 ],
                 "token_bucket": {
                     "max_tokens": bucket.burst,
@@ -96,6 +96,11 @@ def filter_config(limits: Limits) -> dict[str, Any]:
             for kind, bucket in buckets.items()
         ],
     }
+
+
+def client_key(tier: str) -> str:
+    """Which entry of a descriptor tells one client of a tier from another."""
+    return "masked_remote_address" if tier == ANONYMOUS else "user"
 
 
 def route_metadata(kind: str) -> dict[str, Any]:
@@ -116,7 +121,7 @@ _BY_USER = {"request_headers": {"header_name": SUBJECT_HEADER, "descriptor_key":
 _BY_ADDRESS = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
 
 
-def _descriptors(limits: Limits) -> list[dict[str, Any]]:
+def descriptors(limits: Limits) -> list[dict[str, Any]]:
     """How a call's tier, class and client are told; of all entries, just one applies to a call."""
     named = [tier for tier in limits.tiers if tier not in (ANONYMOUS, limits.default_tier)]
     unlisted = [

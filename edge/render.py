@@ -22,6 +22,7 @@ from edge import (
     limits,
     openapi,
     routes,
+    shared_limits,
     template,
     tokens,
     upstreams,
@@ -72,6 +73,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["http_filters"] = template.load("filters", values)
     values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in _INNER_FILTERS]
     clusters = upstreams.write(settings, out, folder, routes.clusters(table))
+    clusters += shared_limits.clusters(settings.rate_limit_service)
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
     values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
     values["overload_manager"] = template.load("overload", values)
@@ -94,6 +96,7 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
         "version": openapi.VERSION,
         "cache_folder": str(settings.cache_folder or folder / "cache"),
         "rate_limit": limits.filter_config(bounds),
+        "shared_rate_limit": shared_limits.filters(bounds, settings.rate_limit_service),
     }
     values.update({f"limits.{name}": value for name, value in vars(bounds).items()})
     return values
@@ -133,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--issuer", default=tokens.ISSUER, help="the issuer that tokens must name")
     parser.add_argument("--limits", type=Path, default=limits.DEFAULT_FILE, help="what one client may do")
     parser.add_argument(
+        "--rate-limit-service", metavar="HOST:PORT", help="the rate-limit service that several Envoys share"
+    )
+    parser.add_argument(
         "--trusted-hops", type=int, default=0, help="proxies before the edge to believe (default: 0)"
     )
     parser.add_argument(
@@ -159,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         jwks=given.jwks,
         issuer=given.issuer,
         limits_file=given.limits,
+        rate_limit_service=given.rate_limit_service,
         trusted_hops=given.trusted_hops,
         access_log=given.access_log,
         cache_folder=given.cache_folder,

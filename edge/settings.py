@@ -37,6 +37,8 @@ class EdgeSettings:
     """Address that the API is served on."""
     limits_file: Path = limits.DEFAULT_FILE
     """What one client may do."""
+    rate_limit_service: str | None = None
+    """`HOST:PORT` of the rate-limit service that several Envoys share; without it, each counts for itself."""
     trusted_hops: int = 0
     """How many proxies before the edge may be believed about a client's address (X-Forwarded-For)."""
     issuer: str = tokens.ISSUER

@@ -12,7 +12,7 @@ _MAX_MEMORY: Final = "128mb"
 
 
 def command(stack: Stack) -> list[str]:
-    return [str(_binary()), str(_config(stack))]
+    return [str(binary()), str(_config(stack))]
 
 
 async def prepare(stack: Stack, _log: IO[bytes]) -> None:
@@ -38,7 +38,8 @@ def _config(stack: Stack) -> Path:
     return stack.home.data / "redis.conf"
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """Where the redis-server is."""
     on_path = shutil.which("redis-server")
     if on_path:
         return Path(on_path)

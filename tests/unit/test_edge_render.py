@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import envoy
-from edge import contract, routes, tokens
+from edge import contract, routes, shared_limits, tokens
 from edge.limits import DEFAULT_FILE, Limits
 from edge.render import SERVICES, EdgeSettings, main, render
 from edge.template import load
@@ -201,3 +201,20 @@ def test_a_deprecated_call_says_when_it_ends() -> None:
     ]
     with pytest.raises(ValueError, match="does not deprecate"):
         routes.route_configuration(contract.public_methods(contract.load()), table, Path("pages"))
+
+
+def test_shared_limits_are_what_a_bucket_gives_in_a_minute() -> None:
+    bounds = Limits.load()
+    config = shared_limits.service_config(bounds)
+    assert config["domain"] == "marquee"
+    found = {
+        (tier["value"], kind["value"]): (client["key"], client["rate_limit"])
+        for tier in config["descriptors"]
+        for kind in tier["descriptors"]
+        for client in kind["descriptors"]
+    }
+    assert len(found) == sum(len(buckets) for buckets in bounds.tiers.values())
+    writes = bounds.tiers["free"]["writes"]
+    per_minute = writes.burst + 60 * writes.per_second
+    assert found["free", "writes"] == ("user", {"unit": "minute", "requests_per_unit": per_minute})
+    assert found["anonymous", "reads"][0] == "masked_remote_address"
