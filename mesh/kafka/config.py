@@ -22,6 +22,13 @@ class KafkaConfig:
     linger_ms: float = setting(
         "MARQUEE_KAFKA_LINGER_MS", 2.0, "how long a message waits for others to go with it, in ms", low=0
     )
+    gather_ms: float = setting(
+        "MARQUEE_KAFKA_GATHER_MS",
+        25.0,
+        "how long a consumer waits for a batch to grow after its first message, in ms",
+        low=0,
+        high=1000,
+    )
     session_timeout_s: float = setting(
         "MARQUEE_KAFKA_SESSION_TIMEOUT_S",
         10.0,

@@ -69,6 +69,7 @@ class BatchConsumer:
             }
         )
         self._topics = list(topics)
+        self._gather_s = config.gather_ms / 1000
         # librdkafka's consumer is not for several threads at once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer")
         self._batch: list[Record] = []
@@ -138,7 +139,7 @@ class BatchConsumer:
         messages = self._consumer.consume(1, timeout_s)
         try:
             if messages and limit > 1:
-                messages += self._consumer.consume(limit - 1, 0.005)
+                messages += self._consumer.consume(limit - 1, self._gather_s)
             return _records(messages)
         except KafkaException:
             # The position is behind these already: the next commit would skip them.
