@@ -14,7 +14,7 @@ from typing import Any, Final
 import uvloop
 from rich.console import Console
 
-from mesh.local import admin, chart, recount, services, steps
+from mesh.local import admin, chart, movies, recount, steps
 from mesh.local.edge_client import EdgeClient
 from mesh.local.movielens import Dataset, Rating, omdb_answers, open_dataset, sample_films
 from mesh.local.stack import Stack, StackError
@@ -107,8 +107,8 @@ def _know_movies(stack: Stack, dataset: Dataset) -> None:
 
 def _movie_svc(stack: Stack, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "movie_svc", *arguments],
-        env={**os.environ, **services.stores(stack, "movie_svc")},
+        movies.command(*arguments),
+        env=movies.environment(stack),
         capture_output=True,
         text=True,
         check=False,

@@ -100,6 +100,25 @@ async def test_all_recorded_answers_are_stored_as_they_are(importing: Importing)
         assert json.loads(zlib.decompress(row["body"])) == body
 
 
+async def test_marquee_movies_import_shows_how_far_it_is(importing: Importing, tmp_path: Path) -> None:
+    """The command of the running stack, on a terminal."""
+    file = write(tmp_path / "some.jsonl", [answer(number) for number in range(1, 2501)])
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mesh.local", "movies", "import", file),
+        env={**os.environ, "MARQUEE_HOME": str(importing.stack.home.root)},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    assert await process.wait() == 0
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "░  40%  1,000 titles" in shown
+    assert "100%  2,500 titles" in shown
+    assert await importing.sql.fetchval("SELECT count(*) FROM movies") == 2500
+
+
 async def test_an_import_that_was_killed_goes_on(importing: Importing, tmp_path: Path) -> None:
     count = 30_000
     file = write(tmp_path / "many.jsonl", [answer(number) for number in range(1, count + 1)])
