@@ -5,7 +5,7 @@ import logging
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -16,16 +16,20 @@ from marquee.movies.v1 import movies_pb2
 from mesh.redisdb import AWAY
 from movie_svc import metrics
 from movie_svc.config import CacheConfig
-from movie_svc.records import ETAG_CHARS, Record, spread
+from movie_svc.records import AHEAD, ETAG_CHARS, Record, ahead, spread
 
 log = logging.getLogger(__name__)
 
 KEY_PREFIX: Final = "movie:m:"
-_FORMAT: Final = 1
-_HEAD: Final = struct.Struct(f"<BBdd{ETAG_CHARS}s")
+_FORMAT: Final = 2
+_HEAD: Final = struct.Struct(f"<BBddd{ETAG_CHARS}s")
 # What an entry takes in memory beside its bytes: objects, dictionary slots.
 _OVERHEAD_BYTES: Final = 400
 _MAX_WRITES: Final = 64
+# KEYS: the title. ARGV: what is there, what is to be there, for how many ms.
+_REPLACE: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,18 @@ class Entry:
         """Whether OMDb knows more than this."""
         return self.source != movies_pb2.SOURCE_OMDB
 
-    def packed(self) -> bytes:
-        head = _HEAD.pack(_FORMAT, self.source, self.fetched_at, self.fresh_until, self.etag.encode())
-        return head + self.data
+    def is_due(self, now: float) -> bool:
+        """Whether its source is to be asked again; now and then somewhat before it is not fresh any more."""
+        return not self.absent and self.fresh_until < now + ahead(self.fresh_until - self.fetched_at)
+
+    def nears_its_end(self, now: float) -> bool:
+        """Whether it may be asked for again: `is_due` has most probably said so at some time."""
+        return self.fresh_until < now + 5 * AHEAD * (self.fresh_until - self.fetched_at)
+
+    def packed(self, kept_until: float) -> bytes:
+        """What is stored in Redis, until then (in seconds since 1970)."""
+        times = (self.fetched_at, self.fresh_until, kept_until)
+        return _HEAD.pack(_FORMAT, self.source, *times, self.etag.encode()) + self.data
 
 
 def of_record(record: Record) -> Entry:
@@ -64,12 +77,12 @@ def of_record(record: Record) -> Entry:
     )
 
 
-def unpacked(raw: bytes) -> Entry | None:
-    """The entry of packed bytes; None if another release packed them."""
+def unpacked(raw: bytes) -> tuple[Entry, float] | None:
+    """The entry of packed bytes, and until when it is kept; None if another release packed them."""
     if len(raw) < _HEAD.size or raw[0] != _FORMAT:
         return None
-    _, source, fetched_at, fresh_until, etag = _HEAD.unpack_from(raw)
-    return Entry(raw[_HEAD.size :], etag.rstrip(b"\0").decode(), source, fetched_at, fresh_until)
+    _, source, fetched_at, fresh_until, kept_until, etag = _HEAD.unpack_from(raw)
+    return Entry(raw[_HEAD.size :], etag.rstrip(b"\0").decode(), source, fetched_at, fresh_until), kept_until
 
 
 class When(Enum):
@@ -83,6 +96,16 @@ class When(Enum):
     """It is newer, and nobody asked for it."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """An entry in the in-process cache; times are of the monotonic clock, in seconds."""
+
+    entry: Entry
+    size: int
+    until: float
+    renew_at: float
+
+
 class L1:
     """The in-process cache: bounded in bytes, least recently used out first.
 
@@ -90,11 +113,15 @@ class L1:
     are kept for seconds only. What was read before a change and comes in after
     it must not be kept: a fill says when it began, and is refused if its key
     was invalidated since.
+
+    What is read shortly before its time is over is had anew meanwhile: see
+    `when_ending`.
     """
 
     def __init__(self, config: CacheConfig) -> None:
         self._config = config
-        self._entries: OrderedDict[int, tuple[Entry, float, int]] = OrderedDict()
+        self._entries: OrderedDict[int, _Kept] = OrderedDict()
+        self._renew: Callable[[int], None] = lambda _number: None
         self._bytes = 0
         self._tracked = False
         self._changes = 0
@@ -111,15 +138,22 @@ class L1:
     def size_bytes(self) -> int:
         return self._bytes
 
+    def when_ending(self, renew: Callable[[int], None]) -> None:
+        """Sets what is told, once, of an entry that is read and will soon be over."""
+        self._renew = renew
+
     def get(self, number: int) -> Entry | None:
         found = self._entries.get(number)
         if found is None:
             return None
-        if found[1] < time.monotonic():
-            self._drop(number)
-            return None
+        if found.renew_at < (now := time.monotonic()):
+            if found.until < now:
+                self._drop(number)
+                return None
+            found.renew_at = found.until
+            self._renew(number)
         self._entries.move_to_end(number)
-        return found[0]
+        return found.entry
 
     def begin_fill(self) -> int:
         """To be called before what is to be put is read; gives what `put` needs. End with `end_fill`."""
@@ -141,10 +175,11 @@ class L1:
             return
         self._drop(number)
         while self._bytes + size > self._config.l1_bytes:
-            _, (_, _, evicted) = self._entries.popitem(last=False)
-            self._bytes -= evicted
+            _, evicted = self._entries.popitem(last=False)
+            self._bytes -= evicted.size
             metrics.CACHE_EVICTIONS.inc()
-        self._entries[number] = (entry, time.monotonic() + spread(ttl), size)
+        until = time.monotonic() + spread(ttl)
+        self._entries[number] = _Kept(entry, size, until, until - ahead(ttl))
         self._bytes += size
 
     def invalidate(self, numbers: Iterable[int]) -> None:
@@ -169,7 +204,7 @@ class L1:
     def _drop(self, number: int) -> None:
         found = self._entries.pop(number, None)
         if found is not None:
-            self._bytes -= found[2]
+            self._bytes -= found.size
 
 
 class RedisCache:
@@ -179,7 +214,13 @@ class RedisCache:
         self._client = client
         self._config = config
         self._paused_until = 0.0
+        self._replace = client.register_script(_REPLACE)
+        self._renew: Callable[[int, bytes], None] = lambda _number, _raw: None
         self._writes: set[asyncio.Task[None]] = set()
+
+    def when_ending(self, renew: Callable[[int, bytes], None]) -> None:
+        """Sets what is told of an entry that is read and will soon be over, as it is stored."""
+        self._renew = renew
 
     async def get_many(self, numbers: Collection[int]) -> Mapping[int, Entry]:
         """What Redis has of the numbers, in one round trip."""
@@ -191,11 +232,23 @@ class RedisCache:
             self._pause(error)
             return {}
         found = {}
+        now = time.time()
         for number, raw in zip(numbers, values, strict=True):
-            entry = unpacked(raw) if isinstance(raw, bytes) else None
-            if entry is not None:
-                found[number] = entry
+            if isinstance(raw, bytes) and (known := unpacked(raw)) is not None:
+                found[number], kept_until = known
+                # An absence ends with its freshness: there is nothing to renew.
+                if kept_until - now < ahead(self._config.redis_ttl_s) and not found[number].absent:
+                    self._renew(number, raw)
         return found
+
+    async def replace(self, number: int, raw: bytes, entry: Entry) -> None:
+        """Stores an entry if what is stored still is `raw`: what has changed meanwhile stays as it is."""
+        ttl = spread(self._config.redis_ttl_s)
+        packed = entry.packed(time.time() + ttl)
+        try:
+            await self._replace(keys=[f"{KEY_PREFIX}{number}"], args=[raw, packed, int(ttl * 1000)])
+        except AWAY as error:
+            self._pause(error)
 
     def put_later(self, entries: Mapping[int, Entry], when: When) -> None:
         """As `put`, in the background."""
@@ -223,7 +276,7 @@ class RedisCache:
                 if ttl > 0:
                     pipeline.set(
                         f"{KEY_PREFIX}{number}",
-                        entry.packed(),
+                        entry.packed(now + ttl),
                         px=max(1, int(ttl * 1000)),
                         nx=when is When.NOTHING_THERE,
                         xx=when is When.SOMETHING_THERE,

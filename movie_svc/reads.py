@@ -33,6 +33,7 @@ class _Layer:
         self.miss = metrics.CACHE.labels(name, "miss")
         self.error = metrics.CACHE.labels(name, "error")
         self.coalesced = metrics.CACHE.labels(name, "coalesced")
+        self.renewed = metrics.CACHE.labels(name, "renewed")
 
     def found(self, entry: Entry, now: float) -> None:
         (self.absent if entry.absent else self.hit if entry.fresh_until > now else self.stale).inc()
@@ -57,9 +58,13 @@ class Reads:
         self._flights: dict[int, asyncio.Future[Answer]] = {}
         self._from_redis = Batches(self._ask_redis, at_once=2, largest=200)
         self._from_postgres = Batches(self._ask_postgres, at_once=4, largest=200)
+        self._to_renew = Batches(self._renew, at_once=1, largest=200)
+        self._ending: dict[int, bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_l1, self._in_redis = _Layer("l1"), _Layer("redis")
         self._in_postgres, self._at_omdb = _Layer("postgres"), _Layer("omdb")
+        l1.when_ending(self._renew_here)
+        redis.when_ending(self._renew_in_redis)
 
     async def get(self, number: int, timeout_s: float) -> Answer:
         """What is known of one number.
@@ -117,7 +122,8 @@ class Reads:
 
     async def settled(self) -> None:
         """Waits until what goes on in the background has ended."""
-        while tasks := [*self._from_redis.running, *self._from_postgres.running, *self._tasks]:
+        batches = (self._from_redis, self._from_postgres, self._to_renew)
+        while tasks := [*(task for each in batches for task in each.running), *self._tasks]:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._intake.settled()
         await self._redis.settled()
@@ -167,6 +173,30 @@ class Reads:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _renew_here(self, number: int) -> None:
+        """Has a title anew that this process will soon not have any more; nobody waits for it."""
+        self._in_l1.renewed.inc()
+        if number not in self._flights:
+            self._flight(number)
+
+    def _renew_in_redis(self, number: int, raw: bytes) -> None:
+        """The same for one that Redis will soon not have any more."""
+        if number not in self._ending:
+            self._in_redis.renewed.inc()
+            self._ending[number] = raw
+            self._to_renew.add((number,))
+
+    async def _renew(self, numbers: list[int]) -> None:
+        try:
+            entries = await self._store.get_many(numbers, fresh=True)
+            for number, entry in entries.items():
+                await self._redis.replace(number, self._ending[number], entry)
+        except MarqueeError as error:
+            log.info("Redis will have to do without %d titles for a moment: %s", len(numbers), error)
+        finally:
+            for number in numbers:
+                del self._ending[number]
+
     def _land(
         self, numbers: list[int], found: Mapping[int, Entry], layer: str, counters: _Layer, begun: int
     ) -> list[int]:
@@ -180,7 +210,7 @@ class Reads:
                 missing.append(number)
                 continue
             counters.found(entry, now)
-            if entry.fresh_until < now:
+            if entry.is_due(now):
                 self._wishes.wish(number)
             self._l1.put(number, entry, begun)
             self._succeed(number, Answer(entry, layer))
@@ -191,7 +221,10 @@ class Reads:
         begun = self._l1.begin_fill()
         try:
             answer = await self._intake.ask(number, away)
-            (self._at_omdb if answer.layer == "omdb" else self._in_redis).found(answer.entry, time.time())
+            if answer.layer == "omdb":
+                self._at_omdb.found(answer.entry, time.time())
+            else:  # another replica was asking already
+                self._at_omdb.coalesced.inc()
             self._l1.put(number, answer.entry, begun)
             self._succeed(number, answer)
         except MarqueeError as error:

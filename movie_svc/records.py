@@ -15,6 +15,8 @@ from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import parse
 
 ETAG_CHARS: Final = 16
+# The share of a time by which what it is kept for is renewed before its end, on average.
+AHEAD: Final = 0.02
 _NOT_CONTENT: Final = ("fetch_time", "stale", "etag")
 _IN_EVENTS: Final = ("name", "title", "type", "year", "genres", "box_office_usd", "poster_uri", "etag")
 
@@ -162,6 +164,15 @@ def fresh_for(movie: movies_pb2.Movie, now: datetime, config: FreshnessConfig) -
 def spread(seconds: float) -> float:
     """A time within ±10 %."""
     return seconds * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
+
+
+def ahead(seconds: float) -> float:
+    """How long before its end what is kept for `seconds` is to be had anew, so that nobody waits for it then.
+
+    Drawn at random, so that those who keep the same don't all come at once: see Vattani, Chierichetti and
+    Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+    """
+    return seconds * AHEAD * random.expovariate(1)
 
 
 def changed_event(data: bytes, now: datetime) -> bytes:

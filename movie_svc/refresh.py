@@ -71,7 +71,7 @@ class Refresher:
     async def _next(self) -> int | None:
         while (wanted := await self._wishes.most_wanted()) is not None:
             entry = (await self._store.get_many([wanted], fresh=True)).get(wanted)
-            if entry is not None and not entry.absent and entry.fresh_until < time.time():
+            if entry is not None and not entry.absent and entry.nears_its_end(time.time()):
                 return wanted
         if time.monotonic() < self._due_at:
             return None

@@ -172,6 +172,19 @@ async def test_what_redis_has_lost_postgres_still_has(
     assert (await omdb.calls())["i"] == 1
 
 
+async def test_what_is_read_all_the_time_is_renewed_before_redis_drops_it(start: Start) -> None:
+    async with start(MARQUEE_MOVIE_L1_BYTES="0", MARQUEE_MOVIE_REDIS_TTL_S="3") as replica:
+
+        async def renewed() -> bool:
+            await replica.get(MATRIX)
+            return (await replica.metrics()).get(RENEWED, 0) >= 3
+
+        await eventually(renewed, 60)
+
+
+RENEWED = 'marquee_movie_cache_total{layer="redis",outcome="renewed"}'
+
+
 async def test_headers_say_how_old_an_answer_is_and_how_long_it_keeps(replica: MovieProcess) -> None:
     movie = await replica.get(MATRIX)
     call = replica.stub.GetMovie(movies_pb2.GetMovieRequest(name=MATRIX), timeout=5)
@@ -262,7 +275,19 @@ async def test_full_plots_are_an_extra(replica: MovieProcess, omdb: Omdb) -> Non
 
 async def test_read_masks(replica: MovieProcess) -> None:
     mask = field_mask_pb2.FieldMask(paths=["title", "year"])
-    assert await replica.get(MATRIX, read_mask=mask) == movies_pb2.Movie(title="The Matrix", year=1999)
+    partial = movies_pb2.Movie(title="The Matrix", year=1999)
+    assert await replica.get(MATRIX, read_mask=mask) == partial
+    assert await replica.get(MATRIX, fields=mask) == partial
+    lookup = movies_pb2.LookupMovieRequest(title="The Matrix", year=1999, read_mask=mask)
+    assert await replica.stub.LookupMovie(lookup, timeout=5) == partial
+
+    async def listed() -> bool:
+        found = await replica.stub.ListMovies(movies_pb2.ListMoviesRequest(fields=mask), timeout=5)
+        return list(found.movies) == [partial]
+
+    await eventually(listed)
+    search = movies_pb2.SearchMoviesRequest(query="matrix", year=1999, read_mask=mask)
+    assert list((await replica.stub.SearchMovies(search, timeout=5)).movies) == [partial]
 
 
 async def test_look_ups_know_articles_and_refuse_near_matches(replica: MovieProcess, omdb: Omdb) -> None:

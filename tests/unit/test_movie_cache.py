@@ -117,12 +117,43 @@ def test_the_size_is_always_the_sum(puts: list[tuple[int, int]]) -> None:
     assert l1.size_bytes == sum(len(e.data) + 400 for e in kept if e is not None)
 
 
-@given(st.binary(max_size=200), st.integers(0, 3), st.floats(0, 2e9), st.floats(0, 2e9))
-def test_packing_loses_nothing(data: bytes, source: int, fetched: float, fresh: float) -> None:
+def test_what_is_read_shortly_before_its_end_is_had_anew_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("movie_svc.cache.time.monotonic", lambda: now)
+    monkeypatch.setattr("movie_svc.cache.spread", lambda seconds: seconds)
+    l1 = cache(l1_ttl_s=100)
+    renewed: list[int] = []
+    l1.when_ending(renewed.append)
+    for number in range(1000):
+        put(l1, number, entry())
+    now += 80
+    assert all(l1.get(number) is not None for number in range(1000))
+    assert len(renewed) < 5, "it is far too early"
+    now += 19.99
+    assert all(l1.get(number) is not None for number in range(1000)), "nobody waits"
+    assert len(renewed) > 900
+    for number in range(1000):
+        l1.get(number)
+    assert sorted(set(renewed)) == sorted(renewed)
+
+
+def test_the_source_is_asked_again_somewhat_early_and_not_by_all_at_once() -> None:
+    hour = Entry(b"data", "", 1, fetched_at=0, fresh_until=3600)
+    at = {now: sum(hour.is_due(now) for _ in range(1000)) for now in (1800, 3500, 3601)}
+    assert at[1800] == 0
+    assert 0 < at[3500] < 1000
+    assert at[3601] == 1000
+    assert hour.nears_its_end(3500)
+    assert not hour.nears_its_end(1800)
+    assert not Entry(b"", "", 0, fetched_at=0, fresh_until=1).is_due(2), "an absence is not looked into"
+
+
+@given(st.binary(max_size=200), st.integers(0, 3), *[st.floats(0, 2e9)] * 3)
+def test_packing_loses_nothing(data: bytes, source: int, fetched: float, fresh: float, kept: float) -> None:
     packed = Entry(data, "0123456789abcdef", source, fetched, fresh)
-    assert unpacked(packed.packed()) == packed
+    assert unpacked(packed.packed(kept)) == (packed, kept)
 
 
-@pytest.mark.parametrize("raw", [b"", b"\x01", b"\x02" + bytes(100)])
+@pytest.mark.parametrize("raw", [b"", b"\x02", b"\x01" + bytes(100)])
 def test_what_another_release_packed_is_a_miss(raw: bytes) -> None:
     assert unpacked(raw) is None
