@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from google.protobuf import field_mask_pb2
+from google.protobuf.message import Message
 from marquee.movies.v1 import movies_pb2
 
 from mesh.errors import invalid
@@ -15,6 +16,9 @@ MAX_BATCH: Final = 100
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
 _ORDERS: Final = ("title", "year", "imdb_votes")
+
+Cut = Callable[[bytes], bytes]
+"""Cuts a movie's bytes down to some of its fields."""
 
 
 def text(field: str, value: str, low: int, high: int) -> str:
@@ -54,8 +58,15 @@ def order(field: str, value: str) -> tuple[str, bool]:
     return parts[0], parts[1:] == ["desc"]
 
 
-def mask(field: str, value: field_mask_pb2.FieldMask) -> Callable[[bytes], bytes] | None:
-    """What cuts a movie's bytes down to a mask; None if all fields are wanted."""
+def mask(request: Message) -> Cut | None:
+    """What cuts a movie's bytes down to the mask of a request; None if all fields are wanted."""
+    given = [name for name in ("read_mask", "fields") if request.HasField(name)]
+    if not given:
+        return None
+    if len(given) == 2:
+        raise invalid("fields", "it is another name of read_mask, which is given too")
+    field = given[0]
+    value: field_mask_pb2.FieldMask = getattr(request, field)
     if not value.paths or list(value.paths) == ["*"]:
         return None
     for path in value.paths:

@@ -1,7 +1,7 @@
 """The handlers of MovieService. They answer with ready bytes; a message is built only to cut fields out."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
@@ -25,8 +25,6 @@ _RESERVE_S: Final = 0.05
 _KEEP_S: Final = 60
 _KEEP_STALE_S: Final = 5
 _KEEP_LIST_S: Final = 30
-
-Cut = Callable[[bytes], bytes]
 
 
 class MovieService:
@@ -52,7 +50,7 @@ class MovieService:
 
     async def GetMovie(self, request: movies_pb2.GetMovieRequest, context: Context) -> bytes:
         number = names.movie_number(request.name)
-        cut = requests.mask("read_mask", request.read_mask) if request.HasField("read_mask") else None
+        cut = requests.mask(request)
         entry = self._reads.peek(number)
         if entry is not None:
             answer = Answer(entry, "l1")
@@ -74,9 +72,9 @@ class MovieService:
         numbers = dict.fromkeys(
             names.movie_number(name, f"names[{i}]") for i, name in enumerate(request.names)
         )
-        cut = requests.mask("read_mask", request.read_mask) if request.HasField("read_mask") else None
+        cut = requests.mask(request)
         found = await self._reads.get_many(numbers, self._time_left(context))
-        movies: list[bytes] = []
+        entries: list[Entry] = []
         missing: list[movies_pb2.MissingMovie] = []
         for number in numbers:
             answer = found[number]
@@ -85,35 +83,39 @@ class MovieService:
             elif answer.entry.absent:
                 missing.append(_missing(number, "MOVIE_NOT_FOUND"))
             else:
-                movies.append(self._ready(answer.entry))
+                entries.append(answer.entry)
         await self._describe_list(context, (a.layer for a in found.values() if isinstance(a, Answer)))
-        return wire.batch(map(cut, movies) if cut else movies, missing)
+        return wire.batch(self._all_ready(entries, cut), missing)
 
     async def LookupMovie(self, request: movies_pb2.LookupMovieRequest, context: Context) -> bytes:
         title = requests.text("title", request.title, 1, 200)
         year = requests.year("year", request.year) if request.HasField("year") else None
         kind = requests.kind("type", request.type)
+        cut = requests.mask(request)
         answer = await self._finder.lookup(title, year, kind, self._time_left(context))
         await self._describe(context, answer, answer.entry.etag)
-        return self._ready(answer.entry)
+        data = self._ready(answer.entry)
+        return cut(data) if cut else data
 
     async def SearchMovies(self, request: movies_pb2.SearchMoviesRequest, context: Context) -> bytes:
         query = requests.text("query", request.query, 2, 200)
         year = requests.year("year", request.year) if request.HasField("year") else None
         kind = requests.kind("type", request.type)
+        cut = requests.mask(request)
         size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
         binding = ("search", query, year, kind)
         cursor = self._tokens.decode(request.page_token, *binding)
         results = await self._finder.search(query, year, kind, size, cursor, self._time_left(context))
         await self._describe_list(context, ["omdb" if results.asked_omdb else "postgres"])
         token = self._tokens.encode(results.cursor, *binding) if results.cursor else ""
-        return wire.page(map(self._ready, results.entries), token)
+        return wire.page(self._all_ready(results.entries, cut), token)
 
     async def ListMovies(self, request: movies_pb2.ListMoviesRequest, context: Context) -> bytes:
         genre = requests.text("genre", request.genre, 0, 100)
         decade = requests.decade("decade", request.decade) if request.HasField("decade") else None
         year = requests.year("year", request.year) if request.HasField("year") else None
         kind = requests.kind("type", request.type)
+        cut = requests.mask(request)
         order, descending = requests.order("order_by", request.order_by)
         size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
         binding = ("list", genre.casefold(), decade, year, kind, order, descending)
@@ -122,7 +124,7 @@ class MovieService:
         page = await self._listings.list(Filters(genre, first, last, kind), order, descending, size, cursor)
         await self._describe_list(context, ["postgres"])
         token = self._tokens.encode(page.cursor, *binding) if page.cursor else ""
-        return wire.page(map(self._ready, page.entries), token)
+        return wire.page(self._all_ready(page.entries, cut), token)
 
     def _time_left(self, context: Context) -> float:
         """How long to wait for others, in seconds."""
@@ -135,6 +137,10 @@ class MovieService:
 
     def _ready(self, entry: Entry) -> bytes:
         return entry.data + wire.STALE if self._is_stale(entry) else entry.data
+
+    def _all_ready(self, entries: Iterable[Entry], cut: requests.Cut | None) -> Iterable[bytes]:
+        ready = map(self._ready, entries)
+        return map(cut, ready) if cut else ready
 
     async def _describe(self, context: Context, answer: Answer, etag: str) -> None:
         """Says in headers where an answer comes from and how long it may be kept (RFC 9111: `max-age` counts

@@ -84,6 +84,8 @@ def test_paths_use_the_resources_names(document: dict[str, Any]) -> None:
         "title": True,
         "year": False,
         "type": False,
+        "readMask": False,
+        "fields": False,
     }
 
 
