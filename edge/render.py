@@ -34,7 +34,7 @@ __all__ = ["EdgeSettings", "EdgeTls", "render"]
 SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
 
 _DOCS = Path(__file__).with_name("docs")
-_INNER_FILTERS = ("errors", "tidy", "transcoder", "router")
+_INNER_FILTERS = ("errors", "tidy", "transcoder", "transcoder_partial", "router")
 
 
 def render(settings: EdgeSettings, out: Path) -> Path:

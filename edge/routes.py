@@ -77,10 +77,11 @@ def route_configuration(methods: Iterable[Method], table: Mapping[str, Any], pag
 def inner_route_configuration(methods: Iterable[Method], table: Mapping[str, Any]) -> dict[str, Any]:
     """The RouteConfiguration `inner`: the second hop of calls whose answers may be cached."""
     routes = [
-        _json_route(rule, binding, table, _TRANSCODING)
+        route
         for rule in _rules(methods, table)
         for binding in rule.method.bindings
         if _is_cached(rule, binding)
+        for route in _with_partial(rule, _json_route(rule, binding, table, _TRANSCODING))
     ]
     for route in routes:
         # What must not depend on who asks is not told who does.
@@ -152,7 +153,7 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
         route = _json_route(rule, binding, table, (*_TRANSCODING, "rate_limit", "body_size"))
         if binding.verb == "GET" and not rule.method.server_streaming:
             found.append(_for_head(route))
-        found.append(route)
+        found.extend(_with_partial(rule, route))
         if binding.body:
             found.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
@@ -172,6 +173,23 @@ def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> l
     conditional["match"]["headers"].append({"name": "if-none-match", "present_match": True})
     conditional["typed_per_filter_config"]["bodiless"] = _ENABLED
     return [_for_head(route), conditional, route]
+
+
+def _with_partial(rule: _Rule, route: dict[str, Any]) -> list[dict[str, Any]]:
+    """The route, and before it the one for those who ask for some fields only, if the RPC lets them."""
+    if "readMask" not in rule.method.fields:
+        return [route]
+    partial = copy.deepcopy(route)
+    partial["match"]["headers"].append(_HAS_MASK)
+    del partial["typed_per_filter_config"]["transcoder"]
+    partial["typed_per_filter_config"]["transcoder_partial"] = _ENABLED
+    return [partial, route]
+
+
+_HAS_MASK = {
+    "name": ":path",
+    "string_match": {"safe_regex": {"regex": r".*[?&](readMask|read_mask|fields)=.+"}},
+}
 
 
 def _for_head(route: Mapping[str, Any]) -> dict[str, Any]:

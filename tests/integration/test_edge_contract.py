@@ -88,6 +88,21 @@ async def test_json_answers_hold_zeros_and_no_grpc_headers(edge: Edge) -> None:
     assert [name for name in answer.headers if name.startswith("grpc-")] == []
 
 
+@pytest.mark.parametrize("name", ["readMask", "read_mask", "fields"])
+@pytest.mark.parametrize("path", ["/v1/movies/tt0111161", "/v1/movies:lookup?title=Heat"])
+async def test_an_answer_of_some_fields_holds_no_others(edge: Edge, path: str, name: str) -> None:
+    edge.service.handlers["GetMovie"] = edge.service.handlers["LookupMovie"] = _titled
+    answer = await edge.http.get(f"{path}{'&' if '?' in path else '?'}{name}=title,year")
+    assert answer.json() == {"title": "Heat"}
+    (call,) = edge.service.calls
+    asked = call.request.fields if name == "fields" else call.request.read_mask
+    assert list(asked.paths) == ["title", "year"]
+
+
+async def _titled(request: object, context: object) -> movies_pb2.Movie:
+    return movies_pb2.Movie(title="Heat")
+
+
 async def test_json_is_served_over_http2_too(edge: Edge) -> None:
     import httpx
 
