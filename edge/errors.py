@@ -16,6 +16,7 @@ def local_reply_config() -> dict[str, Any]:
     values = {
         "not_ready": _body(503, statuses[503]),
         "malformed": _body(400, statuses[400]),
+        "wrong_verb": _body(405, statuses[405]),
         "mappers": [_mapper(status, said) for status, said in statuses.items()],
     }
     return {"mappers": template.load("errors", values, part="mappers")}

@@ -16,7 +16,7 @@ from typing import Any
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import descriptor_pb2
 
-from edge import contract, routes
+from edge import bounds, contract, routes
 from edge.contract import Binding, Method
 from edge.limits import Limits
 
@@ -190,7 +190,7 @@ class _Describer:
                     "in": "query",
                     "description": message.comment(2, index),
                     "required": _behaves(field, field_behavior_pb2.REQUIRED),
-                    "schema": self._schema(field),
+                    "schema": {**self._schema(field), **bounds.of(method.input_type, field.name)},
                 }
 
     def _answer(self, method: Method) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class _Describer:
         for index, field in enumerate(message.descriptor.field):
             if field.name in without:
                 continue
-            described = self._schema(field)
+            described = {**self._schema(field), **bounds.of(name, field.name)}
             if said := message.comment(2, index):
                 described["description"] = said
             if _behaves(field, field_behavior_pb2.OUTPUT_ONLY):
@@ -254,20 +254,20 @@ class _Describer:
 
 def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
     for name in re.findall(r"\{([a-z]+)\}", path):
-        said, example = _PATH_PARAMETERS[name]
+        said, example, taken = _PATH_PARAMETERS[name]
         yield {
             "name": name,
             "in": "path",
             "required": True,
             "description": said,
-            "schema": {"type": "string"},
+            "schema": {"type": "string", **taken},
             "example": example,
         }
 
 
 _PATH_PARAMETERS = {
-    "movie": ("The movie's IMDb id.", "tt0111161"),
-    "user": ("`me`: the token's subject.", "me"),
+    "movie": ("The movie's IMDb id.", "tt0111161", {"pattern": f"^{bounds.IMDB_ID}$"}),
+    "user": ("`me`: the token's subject.", "me", {"enum": ["me"]}),
 }
 _ERROR = {
     "type": "object",
