@@ -265,7 +265,7 @@ def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
         }
 
 
-_PATH_PARAMETERS = {
+_PATH_PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "movie": ("The movie's IMDb id.", "tt0111161", {"pattern": f"^{bounds.IMDB_ID}$"}),
     "user": ("`me`: the token's subject.", "me", {"enum": ["me"]}),
 }
