@@ -1,6 +1,7 @@
-"""Users who rate, change their minds, take back, repeat themselves, try again, and remember."""
+"""Users at the edge who rate, change their minds, take back, repeat themselves, try again, and remember."""
 
 import asyncio
+import json
 import random
 import time
 import uuid
@@ -8,77 +9,97 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import grpc
+from edge import tokens
+from mesh.local.http1 import Answer, Client
+from mesh.local.stack import HOST, Stack
 
-from tests.faults.ratings_parts import User
-
-_ATTEMPT_S = 2.0
+_PATIENCE_S = 6.0
 _FIRST_PAUSE_S = 0.05
 _MAX_PAUSE_S = 1.0
 
 # What a client may see while parts are down. Anything else is a fault of ours.
-_PASSING = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-}
+_PASSING = (429, 499, 503, 504)
 
 
 @dataclass(frozen=True)
 class Wish:
     """A submission under the name that its author gave it."""
 
-    movie: int
+    movie: str
+    """IMDb id, such as tt0111161."""
     score: int | None
+    """None: to take the rating back."""
     request_id: str
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A read that did not give what had just been acknowledged."""
+
+    at: float
+    """When, on the monotonic clock."""
+    what: str
 
 
 @dataclass
 class Journal:
     """What all authors saw."""
 
-    acknowledged: int = 0
     attempts: int = 0
     repeats: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    stale: list[str] = field(default_factory=list)
-    """Reads that did not give what had just been acknowledged."""
+    stale: list[Stale] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
-    """The longest that a write took from its first attempt until it was acknowledged."""
+    took_s: list[float] = field(default_factory=list)
+    """Of each write, how long it took from its first attempt until it was acknowledged."""
+
+    @property
+    def acknowledged(self) -> int:
+        return len(self.took_s)
 
 
 class Author:
     """One user. Submits one thing after the other, so that it is plain which was last."""
 
     def __init__(
-        self,
-        name: str,
-        seed: int,
-        channels: Sequence[grpc.aio.Channel],
-        movies: Sequence[int],
-        journal: Journal,
+        self, stack: Stack, name: str, seed: int, client: Client, movies: Sequence[str], journal: Journal
     ) -> None:
         self.name = name
-        self.expected: dict[int, int | None] = {}
+        self.expected: dict[str, int | None] = {}
         """Of each movie, the score that was acknowledged last; None if it was taken back."""
+        self.acknowledged: list[Wish] = []
         self._chance = random.Random(f"{seed} {name}")
-        self._replicas = [User(channel, name, _ATTEMPT_S) for channel in channels]
+        self._client = client
+        token = tokens.issue(stack.home.tokens, name, (), 24 * 3600, "partner")
+        self._headers = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
         self._movies = movies
         self._journal = journal
-        self._history: list[Wish] = []
 
     async def run(self, until: asyncio.Event) -> None:
         """Submits and reads until told to stop; what was begun is brought to an end."""
         while not until.is_set():
-            await asyncio.sleep(self._chance.uniform(0, 0.15))
+            await asyncio.sleep(self._chance.uniform(0, 0.3))
             draw = self._chance.random()
-            if draw < 0.12 and self._history:
-                await self._repeat(self._chance.choice(self._history[-50:]))
+            if draw < 0.12 and self.acknowledged:
+                await self._repeat(self._chance.choice(self.acknowledged[-50:]))
             else:
                 score = None if draw > 0.85 else self._chance.randint(1, 10)
                 await self._submit(Wish(self._chance.choice(self._movies), score, str(uuid.uuid4())))
+
+    async def ratings(self) -> dict[str, tuple[int, str]]:
+        """All of one's ratings, page by page: score and state by IMDb id."""
+        found: dict[str, tuple[int, str]] = {}
+        token = ""
+        while True:
+            path = f"/v1/users/me/ratings?pageSize=7&pageToken={token}"
+            answer = await self._client.request("GET", path, self._headers)
+            assert answer.status == 200, answer.body
+            page = json.loads(answer.body)
+            for rating in page.get("ratings", ()):
+                found[rating["movie"].removeprefix("movies/")] = rating["score"], rating["state"]
+            token = page.get("nextPageToken", "")
+            if not token:
+                return found
 
     async def _submit(self, wish: Wish) -> None:
         """Sends it, again and again under the same name, until it is acknowledged."""
@@ -86,17 +107,15 @@ class Author:
         pause = _FIRST_PAUSE_S
         while True:
             if self._chance.random() < 0.1:  # an impatient client sends it twice at once
-                ended = await asyncio.gather(self._send(wish), self._send(wish))
-                taken = any(ended)
+                taken = any(await asyncio.gather(self._send(wish), self._send(wish)))
             else:
                 taken = await self._send(wish)
             if taken:
                 break
             await asyncio.sleep(pause * self._chance.uniform(0.5, 1))
             pause = min(pause * 2, _MAX_PAUSE_S)
-        self._journal.acknowledged += 1
-        self._journal.slowest_s = max(self._journal.slowest_s, time.monotonic() - began)
-        self._history.append(wish)
+        self._journal.took_s.append(time.monotonic() - began)
+        self.acknowledged.append(wish)
         self.expected[wish.movie] = wish.score
         if self._chance.random() < 0.5:
             await self._read(wish.movie)
@@ -109,30 +128,44 @@ class Author:
 
     async def _send(self, wish: Wish) -> bool:
         self._journal.attempts += 1
-        replica = self._chance.choice(self._replicas)
         # Some wait less than the write takes: they never learn that it was taken.
-        patience = self._chance.choice((_ATTEMPT_S, _ATTEMPT_S, 0.02))
-        try:
-            if wish.score is None:
-                await replica.delete(wish.movie, wish.request_id, timeout=patience)
-            else:
-                await replica.rate(wish.movie, wish.score, wish.request_id, timeout=patience)
-        except grpc.aio.AioRpcError as error:
-            self._note(error, "write")
-            return False
-        return True
+        patience = 0.03 if self._chance.random() < 0.1 else _PATIENCE_S
+        path = f"/v1/users/me/ratings/{wish.movie}"
+        if wish.score is None:
+            answer = await self._call("write", "DELETE", f"{path}?requestId={wish.request_id}", b"", patience)
+        else:
+            body = json.dumps({"score": wish.score, "requestId": wish.request_id}).encode()
+            answer = await self._call("write", "PUT", path, body, patience)
+        return answer is not None and answer.status == 200
 
-    async def _read(self, movie: int) -> None:
-        expected = self.expected[movie]
-        try:
-            found = await self._chance.choice(self._replicas).score(movie)
-        except grpc.aio.AioRpcError as error:
-            self._note(error, "read")
+    async def _read(self, movie: str) -> None:
+        answer = await self._call("read", "GET", f"/v1/users/me/ratings/{movie}", b"", _PATIENCE_S, (404,))
+        if answer is None or answer.status not in (200, 404):
             return
+        found = json.loads(answer.body)["score"] if answer.status == 200 else None
+        expected = self.expected[movie]
         if found != expected:
-            self._journal.stale.append(f"{self.name} {movie}: {found}, acknowledged was {expected}")
+            what = f"{self.name} {movie}: {found}, acknowledged was {expected}"
+            self._journal.stale.append(Stale(time.monotonic(), what))
 
-    def _note(self, error: grpc.aio.AioRpcError, what: str) -> None:
-        self._journal.errors[f"{what} {error.code().name}"] += 1
-        if error.code() not in _PASSING:
-            self._journal.unexpected.append(f"{what}: {error.code().name}: {error.details()}")
+    async def _call(
+        self, what: str, method: str, path: str, body: bytes, patience: float, fine: tuple[int, ...] = ()
+    ) -> Answer | None:
+        """The answer; None if there was none."""
+        try:
+            async with asyncio.timeout(patience):
+                answer = await self._client.request(method, path, self._headers, body)
+        except (ConnectionError, TimeoutError, OSError) as error:
+            self._journal.errors[f"{what} {type(error).__name__}"] += 1
+            return None
+        if answer.status != 200 and answer.status not in fine:
+            self._journal.errors[f"{what} {answer.status}"] += 1
+            if answer.status not in _PASSING:
+                self._journal.unexpected.append(f"{what} {path}: {answer.status}: {answer.body[:300]!r}")
+        return answer
+
+
+def crowd(stack: Stack, count: int, seed: int, movies: Sequence[str], journal: Journal) -> list[Author]:
+    """Authors who share connections to the edge, as browsers behind one proxy do."""
+    client = Client(HOST, stack.port("envoy", "edge"))
+    return [Author(stack, f"author{i}", seed, client, movies, journal) for i in range(count)]

@@ -1,0 +1,17 @@
+"""A planted bug: ranking_svc counts whatever it is handed, without asking whether it had been before."""
+
+import sys
+from collections.abc import Iterable
+
+if sys.orig_argv[-2:] == ["ranking_svc", "consumer"]:
+    from ranking_svc import store
+    from ranking_svc.events import deltas
+    from ranking_svc.model import Change
+
+    async def wrong(self: store.Store, changes: Iterable[Change]) -> store.Taken:
+        taken = list(changes)
+        async with self._pg.write() as connection:
+            await store._add(connection, deltas(taken))
+        return store.Taken(taken, 0)
+
+    store.Store.apply = wrong  # type: ignore[method-assign]
