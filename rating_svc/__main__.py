@@ -124,7 +124,7 @@ async def relay() -> None:
 
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(
-            pg_config.primary, timeout=pg_config.timeout_s, command_timeout=pg_config.timeout_s
+            pg_config.own_session, timeout=pg_config.timeout_s, command_timeout=pg_config.timeout_s
         )
 
     pg = await postgres.connect(pg_config)
@@ -143,23 +143,26 @@ async def _prepare(log: LogConfig) -> None:
     """Brings the schema up to date and creates the topics that are missing."""
     kafka_config = load(KafkaConfig)
     await asyncio.gather(
-        migrations.migrate(load(PostgresConfig).primary, _MIGRATIONS),
+        migrations.migrate(load(PostgresConfig).own_session, _MIGRATIONS),
         kafka.ensure_topics(kafka_config, topics.declared(log, kafka_config)),
     )
 
 
-async def dead_letter_command(verb: str, ids: list[str]) -> None:
+async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:
     """Lists, shows or redrives dead letters."""
     config = load(KafkaConfig)
     if verb == "redrive":
         producer = KafkaProducer(config)
         try:
-            sent = await dlq.redrive(config, producer, ids)
+            sent = await dlq.redrive(config, producer, ids, topic)
         finally:
             await producer.close()
         print(f"sent {len(sent)} dead letters again")
         return
-    letters = await dlq.read(config, redriven=bool(ids))
+    letters = await dlq.read(config, topic, redriven=bool(ids))
+    unknown = set(ids) - {letter.id for letter in letters}
+    if unknown:
+        raise dlq.UnknownLetter(f"{topic} has no letter {', '.join(sorted(unknown))}")
     for letter in letters:
         if verb == "show" and (not ids or letter.id in ids):
             print(dlq.shown(letter))
@@ -168,6 +171,8 @@ async def dead_letter_command(verb: str, ids: list[str]) -> None:
     print(f"{len(letters)} dead letters", file=sys.stderr)
 
 
+# Both speak of themselves by the same headers; the second holds what ranking_svc could not count.
+_DEAD_LETTERS: Final = {"submissions": topics.DEAD_LETTERS, "changes": topics.CHANGED_DEAD_LETTERS}
 _ROLES: Final = {"serve": serve, "worker": worker, "relay": relay}
 
 
@@ -179,10 +184,11 @@ def run(arguments: list[str]) -> None:
     letters = commands.add_parser("dlq", help=dead_letter_command.__doc__)
     letters.add_argument("verb", choices=("list", "show", "redrive"))
     letters.add_argument("ids", nargs="*", metavar="PARTITION:OFFSET", help="all not yet redriven, if none")
+    letters.add_argument("--of", choices=tuple(_DEAD_LETTERS), default="submissions", help="of which topic")
     given = parser.parse_args(arguments)
     if given.command == "dlq":
         try:
-            asyncio.run(dead_letter_command(given.verb, given.ids))
+            asyncio.run(dead_letter_command(given.verb, given.ids, _DEAD_LETTERS[given.of]))
         except (dlq.UnknownLetter, KafkaException, MarqueeError, ConfigError) as error:
             raise SystemExit(f"rating_svc: {error}") from None
         return

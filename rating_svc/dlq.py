@@ -14,7 +14,7 @@ from typing import Final, cast
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
-from marquee.ratings.v1.events_pb2 import RatingSubmitted
+from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 
 from mesh.kafka import KafkaConfig, KafkaProducer
 from rating_svc import dead_letters, topics
@@ -105,7 +105,8 @@ def shown(letter: Letter) -> str:
     lines += [f"  {name}: {value}" for name, value in sorted(letter.headers.items())]
     lines.append(f"  key: {letter.key!r}")
     try:
-        event = RatingSubmitted.FromString(letter.value)
+        kind = RatingChanged if letter.headers.get(dead_letters.TOPIC) == topics.CHANGED else RatingSubmitted
+        event = kind.FromString(letter.value)
         lines.append(f"  value: {json_format.MessageToJson(event, indent=None)}")
     except DecodeError:
         lines.append(f"  value: {letter.value.hex(' ')}")

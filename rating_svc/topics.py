@@ -8,6 +8,8 @@ from rating_svc.config import LogConfig
 SUBMITTED: Final = "marquee.ratings.submitted.v1"
 CHANGED: Final = "marquee.ratings.changed.v1"
 DEAD_LETTERS: Final = "marquee.ratings.submitted.dlq.v1"
+CHANGED_DEAD_LETTERS: Final = "marquee.ratings.changed.dlq.v1"
+"""ranking_svc's own: it holds changes that could not be counted, for operators to send here again."""
 
 _DAY_S: Final = 86_400
 
