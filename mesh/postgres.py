@@ -76,9 +76,22 @@ class PostgresConfig:
     statement_cache: int = setting(
         "MARQUEE_PG_STATEMENT_CACHE",
         256,
-        "prepared statements kept a connection; 0 behind a PgBouncer older than 1.21 in transaction mode",
+        "prepared statements kept a connection; 0 behind a PgBouncer in transaction mode that keeps no track "
+        "of them (older than 1.21, or max_prepared_statements = 0)",
         low=0,
     )
+    session: str = setting(
+        "MARQUEE_PG_SESSION",
+        "",
+        "the DSN of the primary past a pooler in transaction mode, for what needs a session of its own: "
+        "migrations, and the relay's turn; empty: MARQUEE_PG_PRIMARY",
+        secret=True,
+    )
+
+    @property
+    def own_session(self) -> str:
+        """The DSN for what listens, or holds a lock for longer than a transaction."""
+        return self.session or self.primary
 
 
 @dataclass

@@ -40,7 +40,7 @@ async def serve() -> None:
     pg_config, kafka_config = load(postgres.PostgresConfig), load(kafka.KafkaConfig)
     service_server = server.Server(NAME, load(server.ServerConfig))
     tokens = pages.PageTokens(load(PagesConfig).key)
-    await migrations.migrate(pg_config.primary, MIGRATIONS)
+    await migrations.migrate(pg_config.own_session, MIGRATIONS)
     async with AsyncExitStack() as stack:
         pg = await postgres.connect(pg_config)
         stack.push_async_callback(pg.close)
@@ -92,7 +92,7 @@ async def serve() -> None:
 
 async def run_import(options: argparse.Namespace) -> None:
     pg_config = load(postgres.PostgresConfig)
-    await migrations.migrate(pg_config.primary, MIGRATIONS)
+    await migrations.migrate(pg_config.own_session, MIGRATIONS)
     pg = await postgres.connect(pg_config)
     redis = redisdb.connect(load(redisdb.RedisConfig))
     try:

@@ -39,7 +39,7 @@ async def serve() -> None:
     database, charts, formula = load(postgres.PostgresConfig), load(ChartConfig), load(FormulaConfig)
     peers, channels = load(PeersConfig), load(channel.ChannelConfig)
     server = Server("ranking_svc", load(ServerConfig))
-    await migrations.migrate(database.primary, MIGRATIONS)
+    await migrations.migrate(database.own_session, MIGRATIONS)
     pg = await postgres.connect(database)
     redis = redisdb.connect(load(redisdb.RedisConfig))
     ratings = channel.connect(
@@ -83,7 +83,7 @@ async def consumer() -> None:
     """Takes changes of ratings and of movies in."""
     database, queue, config = load(postgres.PostgresConfig), load(kafka.KafkaConfig), load(ConsumerConfig)
     server = Server("ranking_svc", load(ServerConfig))
-    await migrations.migrate(database.primary, MIGRATIONS)
+    await migrations.migrate(database.own_session, MIGRATIONS)
     await kafka.ensure_topics(queue, [topics.DEAD_LETTERS])
     pg = await postgres.connect(database)
     redis = redisdb.connect(load(redisdb.RedisConfig))

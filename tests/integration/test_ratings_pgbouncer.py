@@ -1,0 +1,164 @@
+"""rating_svc and ranking_svc behind a real PgBouncer in transaction mode, with fewer servers than clients.
+
+Needs Debian's package `pgbouncer`; without it these tests are skipped, and say so.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from mesh.local.postgres_server import plain_user
+from mesh.local.stack import HOST, Stack
+from mesh.postgres import PostgresConfig, connect
+from ranking_svc.store import Store
+from tests.faults.ratings_parts import Role, User, eventually, free_port, movie_name, totals
+from tests.integration.ranking_place import history, place_in
+
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+SERVERS = 3
+MOVIE = 7_000_001
+
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer here: apt-get install pgbouncer")
+
+
+def statement_caches() -> list[int]:
+    """What MARQUEE_PG_STATEMENT_CACHE may be: from 1.21 on, PgBouncer keeps track of prepared statements."""
+    if PGBOUNCER is None:
+        return [0]
+    told = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)\.(\d+)", told)
+    assert found is not None, told
+    return [0, 256] if (int(found[1]), int(found[2])) >= (1, 21) else [0]
+
+
+@pytest.fixture(scope="module", params=statement_caches())
+def pooled(stack: Stack, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The environment of a process that goes through PgBouncer."""
+    port = free_port()
+    folder = stack.home.data / f"pgbouncer-{port}"
+    folder.mkdir(mode=0o755)
+    passwords = "".join(
+        f'"{role}" "{stack.secrets.get(f"postgres/{role}")}"\n' for role in ("rating_svc", "ranking_svc")
+    )
+    (folder / "users.txt").write_text(passwords)
+    server = f"host={HOST} port={stack.port('postgres', 'sql')}"
+    settings = {
+        "listen_addr": HOST,
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "plain",
+        "auth_file": folder / "users.txt",
+        "pool_mode": "transaction",
+        "default_pool_size": SERVERS,
+        **({"max_prepared_statements": 100} if request.param else {}),
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    (folder / "pgbouncer.ini").write_text(
+        "\n".join(["[databases]", f"* = {server}", "[pgbouncer]", *lines, ""])
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                "setpriv",
+                "--pdeathsig=SIGINT",
+                *plain_user(stack),
+                "--",
+                str(PGBOUNCER),
+                str(folder / "pgbouncer.ini"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    _await_port(port, process, folder / "log")
+    yield {
+        role: stack.dsn(role).replace(f":{stack.port('postgres', 'sql')}/", f":{port}/")
+        for role in ("rating_svc", "ranking_svc")
+    } | {"cache": str(request.param)}
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+
+
+def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((HOST, port), 0.2).close()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+
+
+async def test_ratings_go_the_whole_way(stack: Stack, pooled: dict[str, str], tmp_path: Path) -> None:
+    environment = {
+        "MARQUEE_PG_PRIMARY": pooled["rating_svc"],
+        "MARQUEE_PG_REPLICAS": "",
+        "MARQUEE_PG_SESSION": stack.dsn("rating_svc"),
+        "MARQUEE_PG_STATEMENT_CACHE": pooled["cache"],
+    }
+    prefix = f"pooled-{uuid.uuid4()}"
+    async with (
+        Role(stack, "serve", tmp_path, **environment) as serve,
+        Role(stack, "worker", tmp_path, **environment, MARQUEE_RATING_BATCH="5"),
+        Role(stack, "worker", tmp_path, **environment, MARQUEE_RATING_BATCH="5"),
+        Role(stack, "relay", tmp_path, **environment) as relay,
+        grpc.aio.insecure_channel(serve.address) as channel,
+    ):
+        users = [User(channel, f"{prefix}-{i}") for i in range(40)]
+        before = await totals(channel, [MOVIE])
+        for score in (3, 8):
+            await asyncio.gather(*(user.rate(MOVIE + i, score) for user in users for i in range(3)))
+        await asyncio.gather(*(user.delete(MOVIE + 2) for user in users))
+        # Reads of many at once, while the workers write through the same few servers.
+        lists = await asyncio.gather(*(user.list_all(page_size=1) for user in users))
+        assert all([r.score for r in listed] == [8, 8] for listed in lists)
+
+        async def counted() -> bool:
+            found = await totals(channel, [MOVIE])
+            return sum(found.get(movie_name(MOVIE), [])) == sum(before.get(movie_name(MOVIE), [])) + 40
+
+        await eventually(counted, 60)
+
+        async def handed_on() -> bool:
+            # At least one vote of each for each of the two movies that they still rate.
+            return await relay.metric("marquee_rating_relay_published_total") >= 2 * len(users)
+
+        await eventually(handed_on, 60)
+
+
+async def test_aggregates_and_charts_are_those_of_the_changes(stack: Stack, pooled: dict[str, str]) -> None:
+    changes, expected = history(1200)
+    async with place_in(stack):
+        pg = await connect(
+            PostgresConfig(primary=pooled["ranking_svc"], statement_cache=int(pooled["cache"]), pool_size=12)
+        )
+        store = Store(pg)
+        try:
+            async with store.snapshot() as snapshot:
+                horizon = await snapshot.horizon()
+            parts = [changes[at : at + 50] for at in range(0, len(changes), 50)]
+            # Each part twice: at least once is what a log promises.
+            _, *news = await asyncio.gather(
+                asyncio.gather(*(store.apply(part) for part in parts for _ in range(2))),
+                *(store.news(horizon) for _ in range(10)),
+            )
+            assert all(one.horizon >= horizon for one in news)
+            found = {movie: counts for movie, counts in await store.histograms_after(0, 1000) if any(counts)}
+            assert found == expected
+            last = await store.news(horizon)
+            assert {tally.movie for tally in last.tallies} >= set(expected)
+        finally:
+            await pg.close()
