@@ -40,6 +40,7 @@ class Limits:
     max_headers_count: int
     max_connections: int
     max_concurrent_streams: int
+    calls_always_under_way: int
     max_heap_bytes: int
     max_cache_bytes: int
     max_cache_entries: int

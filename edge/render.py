@@ -23,6 +23,7 @@ from edge import (
     openapi,
     routes,
     shared_limits,
+    shedding,
     template,
     tokens,
     upstreams,
@@ -69,9 +70,12 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["errors"] = errors.local_reply_config()
     values["access_log"] = template.load("access_log", values)
     values["cache"] = template.load("cache", values)
+    values["shedders"] = shedding.filters(table, bounds.calls_always_under_way)
     values["compressors"] = compression.filters()
     values["http_filters"] = template.load("filters", values)
-    values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in _INNER_FILTERS]
+    shedders = {each["name"] for each in values["shedders"]}
+    inner = {*_INNER_FILTERS, *shedders}
+    values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in inner]
     clusters = upstreams.write(settings, out, folder, routes.clusters(table))
     clusters += shared_limits.clusters(settings.rate_limit_service)
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import compression, deprecation, direct, limits, template
+from edge import compression, deprecation, direct, limits, shedding, template
 from edge.contract import Binding, Method
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http"
@@ -131,6 +131,8 @@ def _rules(methods: Iterable[Method], table: Mapping[str, Any]) -> list[_Rule]:
 
 def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
     filters = ["rate_limit"] if rule.method.client_streaming else ["rate_limit", "body_size"]
+    if shedder := shedding.name(rule.cluster, rule.policy):
+        filters += ["buffer", shedder]
     route = _route(rule, table, filters)
     route["name"] = f"grpc {rule.method.service}.{rule.method.name}"
     route["match"] = {"path": rule.method.grpc_path, "grpc": {}}
@@ -203,7 +205,8 @@ def _for_head(route: Mapping[str, Any]) -> dict[str, Any]:
 def _json_route(
     rule: _Rule, binding: Binding, table: Mapping[str, Any], filters: Iterable[str]
 ) -> dict[str, Any]:
-    route = _route(rule, table, filters)
+    shedder = shedding.name(rule.cluster, rule.policy)
+    route = _route(rule, table, (*filters, shedder) if shedder else filters)
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
     if "timeout" in rule.policy:

@@ -279,6 +279,7 @@ async def running_edge(
     instances: int = 1,
     credentials: grpc.ServerCredentials | None = None,
     expect_ready: bool = True,
+    expect_status: int = 200,
     **settings: Any,
 ) -> AsyncIterator[Edge]:
     """Starts services and Envoy, waits until the edge answers or is ready, and stops them all."""
@@ -308,7 +309,9 @@ async def running_edge(
             if process.returncode is not None:
                 raise AssertionError(f"Envoy stopped: {(folder / 'envoy.log').read_text()}")
             with contextlib.suppress(httpx.TransportError):
-                return (await edge.http.get("/readyz" if expect_ready else "/healthz")).status_code == 200
+                return (
+                    await edge.http.get("/readyz" if expect_ready else "/healthz")
+                ).status_code == expect_status
             return False
 
         try:
