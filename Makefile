@@ -29,9 +29,9 @@ test-unit: install ## Run the unit tests
 test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and Envoy
 	$(PYTEST) tests/integration -m "not faults and not slow"
 
-test-faults: install ## Run the tests that kill parts of a running mesh
+test-faults: install ## Run the tests that kill parts of a running mesh, and those that take long
 	-@scripts/ratelimit.sh >/dev/null
-	$(PYTEST) tests -m faults
+	$(PYTEST) tests -m "faults or slow"
 
 bench: install ## Measure the running mesh: latencies, and CPU per request
 	$(MARQUEE) up

@@ -18,7 +18,7 @@ OUTBOX_CHANNEL: Final = "rating_outbox"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-_GET: Final = """
+GET: Final = """
 SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
 WHERE user_id = $1 AND movie_id = $2"""
 
@@ -33,7 +33,7 @@ UNION ALL
    AND (update_time, movie_id) < ($3, $4) AND score BETWEEN $5 AND $6
  ORDER BY update_time DESC, movie_id DESC LIMIT $7)"""
 
-_EXPORT: Final = """
+EXPORT: Final = """
 SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
 WHERE user_id = $1 AND movie_id > $2 ORDER BY movie_id LIMIT $3"""
 
@@ -157,7 +157,7 @@ class RatingStore:
         Raises:
             MarqueeError: UNAVAILABLE if no database answers.
         """
-        found = await self._postgres.fetchrow(_GET, user, movie, fresh=fresh)
+        found = await self._postgres.fetchrow(GET, user, movie, fresh=fresh)
         return None if found is None else _row(found)
 
     async def page(
@@ -197,7 +197,7 @@ class RatingStore:
         Raises:
             MarqueeError: UNAVAILABLE if no database answers.
         """
-        return [_row(r) for r in await self._postgres.fetch(_EXPORT, user, movie, limit, fresh=fresh)]
+        return [_row(r) for r in await self._postgres.fetch(EXPORT, user, movie, limit, fresh=fresh)]
 
 
 @contextlib.asynccontextmanager

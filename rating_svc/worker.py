@@ -31,6 +31,7 @@ _IDLE_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.2
 _MAX_PAUSE_S: Final = 5.0
 _SILENCE_S: Final = 15.0
+_GLANCE_S: Final = 0.001
 _POISON: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 _STORED = metrics.DEALT_WITH.labels("stored")
@@ -76,6 +77,8 @@ class Worker:
         self._epoch = log_config.epoch
         self._config = config
         self._limit = DeadLetterLimit(config)
+        # Submissions a transaction: fewer while the database is too slow for a whole batch in its time.
+        self._portion = config.batch
         self._stopped = ""
 
     async def ping(self) -> None:
@@ -120,10 +123,16 @@ class Worker:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                refused = await self._store(to_store)
-                self._check_limit(0, refused)
-                to_store = ()
-                letters += refused
+                while to_store:
+                    if len(to_store) < len(entries) and not await consumer.wait(_GLANCE_S):
+                        # It took so long that others deal with it now.
+                        return
+                    portion, rest = to_store[: self._portion], to_store[self._portion :]
+                    refused = await self._store(portion)
+                    self._check_limit(0, refused)
+                    letters += refused
+                    to_store = rest
+                    self._portion = min(self._portion + max(1, self._config.batch // 10), self._config.batch)
                 while letters:
                     await self._bury(letters[0])
                     del letters[0]
@@ -133,6 +142,7 @@ class Worker:
                     "log" if getattr(error, "reason", "") == "QUEUE_UNAVAILABLE" else "database"
                 ).inc()
                 log.warning("a batch of %d waits: %s: %s", len(batch), type(error).__name__, error)
+                self._portion = max(1, self._portion // 2)
             if not await consumer.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311
                 log.info("a batch of %d is dropped: partitions of it went to others", len(batch))
                 return

@@ -62,7 +62,9 @@ class BatchConsumer:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": int(config.session_timeout_s * 1000),
                 "heartbeat.interval.ms": 2000,
-                "max.poll.interval.ms": 120_000,
+                # Others wait so long for a member that lives and does not rejoin. None needs to be silent
+                # for longer than a statement takes: see `wait`.
+                "max.poll.interval.ms": 45_000,
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 8192,
                 "log_level": 3,

@@ -41,11 +41,14 @@ async def converge(stack: Stack, broken: list[str]) -> None:
         return not await _sql(stack, "rating_svc", "SELECT FROM outbox LIMIT 1")
 
     try:
+        stage = "the workers"
         await ranking_topics.Offsets(kafka, topics.SUBMITTED, LogConfig().worker_group).fence(_CONVERGE_S)
+        stage = "the relay"
         await eventually(handed_on, _CONVERGE_S, 0.2)
+        stage = "the consumers of rankings"
         await ranking_topics.Offsets(kafka).fence(_CONVERGE_S)
     except (AssertionError, MarqueeError) as error:
-        broken.append(f"it did not converge: {error}")
+        broken.append(f"it did not converge, at {stage}: {error}")
 
 
 async def compare(stack: Stack, authors: Sequence[Author]) -> list[str]:

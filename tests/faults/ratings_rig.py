@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,12 +186,16 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(stack: Stack, partitions: int = 4) -> AsyncIterator[Rig]:
-    """A rig, and its database's end."""
+async def rig(
+    stack: Stack, partitions: int = 4, before: Callable[[str], Awaitable[None]] | None = None
+) -> AsyncIterator[Rig]:
+    """A rig, and its database's end. `before` gets the superuser's DSN before the schema is made."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(stack.dsn(SUPERUSER, database="postgres"))
     try:
         await admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+        if before is not None:
+            await before(stack.dsn(SUPERUSER, database=name))
         made = Rig(stack, stack.dsn(ROLE, database=name), f"test.{name}", partitions)
         try:
             await made.open()

@@ -130,6 +130,27 @@ async def test_poison_goes_to_the_dead_letters_with_its_reason_and_holds_nobody_
     assert "titles/" in dlq.shown(letters[1])
 
 
+async def test_a_database_too_slow_for_a_whole_batch_gets_smaller_ones(bench: Rig) -> None:
+    await slow_down(bench, 0.01)
+    wishes = [submission(f"user-{i}", 1, 5) for i in range(400)]
+    await bench.submit(wishes)
+    # All of them at once would take four seconds, and a statement may take three.
+    async with bench.working(bench.worker(batch=400)):
+        await bench.stored({(wish.user, 1): 5 for wish in wishes}, 60)
+
+
+async def slow_down(bench: Rig, row_s: float) -> None:
+    """Makes each row cost the database so many seconds."""
+    await bench.fetch(
+        f"""CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_sleep({row_s} * (SELECT count(*) FROM come)); RETURN NULL; END $$"""
+    )
+    await bench.fetch(
+        """CREATE TRIGGER slow AFTER INSERT ON seen_requests REFERENCING NEW TABLE AS come
+        FOR EACH STATEMENT EXECUTE FUNCTION slow()"""
+    )
+
+
 async def test_what_the_database_refuses_is_found_and_the_rest_is_stored(bench: Rig) -> None:
     async with bench.working():
         await bench.submit([submission("start", 1, 1)])
