@@ -1,110 +1,108 @@
-"""A new release on trial: what share of a service's calls go to it.
+"""A new release on trial: what share of a service's calls goes to it, as an operator sets it.
 
-`python -m edge.canary set --dir DIR SERVICE PERCENT` rewrites the route files that `edge.render` wrote, and a
-running Envoy takes them up at once. The files themselves are the only record of the shares.
+`python -m edge.canary set --dir DIR SERVICE PERCENT` changes the routes in the folder that `edge.render`
+wrote to, and a running Envoy takes them up at once. An operator's word stands above flags until `clear`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from edge import files
-from edge.upstreams import canary_of
-
-_FILES = ("routes.yaml", "routes-inner.yaml")
+from edge import trials, upstreams
+from edge.live import Routes
+from edge.trials import Audience, Canary, Owner, Trials
 
 
-def shares(folder: Path) -> dict[str, int]:
-    """The percentage of calls that go to a new release, by service; services without a trial are left out."""
-    found = {}
-    for action in _actions(_read(folder / name) for name in _FILES):
-        if "weighted_clusters" in action:
-            stable, trial = action["weighted_clusters"]["clusters"]
-            found[stable["name"]] = trial["weight"]
-    return found
-
-
-def set_share(folder: Path, service: str, percent: int) -> None:
+def set_share(folder: Path, service: str, percent: float) -> None:
     """Sends `percent` (0–100) of a service's calls to its new release.
 
-    Raises ValueError if that is no percentage, or the edge knows of no new release of the service.
+    Raises ValueError if that is no percentage, or there is no such service.
     """
-    if not 0 <= percent <= 100:
-        raise ValueError(f"{percent} is no share of all calls: give 0 to 100 percent")
-    clusters = files.read_yaml(folder / "envoy.yaml")["static_resources"]["clusters"]
-    if canary_of(service) not in {cluster["name"] for cluster in clusters}:
-        raise ValueError(
-            f"the edge knows of no new release of {service}: "
-            f"render it with --{service.removesuffix('_svc')}-canary HOST:PORT, and start Envoy with that"
-        )
-    edge_routes, inner_routes = (_read(folder / name)["resources"][0] for name in _FILES)
-    write_routes(folder, edge_routes, inner_routes, {**shares(folder), service: percent})
+    _change(folder, service, Audience(trials.check_percent(percent)), "operator")
 
 
-def write_routes(
-    folder: Path,
-    edge_routes: dict[str, Any],
-    inner_routes: dict[str, Any],
-    wanted: Mapping[str, int] | None = None,
-) -> None:
-    """Writes both route files with the shares wanted, by default those that they have now."""
-    if wanted is None:
-        wanted = shares(folder)
-    for name, configuration in zip(_FILES, (edge_routes, inner_routes), strict=True):
-        content = {"resources": [configuration]}
-        for action in _actions([content]):
-            _divide(action, wanted)
-        files.write_yaml(folder / name, content)
+def deliver(folder: Path, service: str) -> None:
+    """Lets the controller deliver a new release step by step (`edge.delivery`).
+
+    Raises ValueError if there is no such service.
+    """
+    _change(folder, service, Audience(), "controller")
 
 
-def _divide(action: dict[str, Any], wanted: Mapping[str, int]) -> None:
-    stable = action.get("cluster") or action["weighted_clusters"]["clusters"][0]["name"]
-    percent = wanted.get(stable, 0)
-    action.pop("cluster", None)
-    action.pop("weighted_clusters", None)
-    if percent:
-        weights = ((stable, 100 - percent), (canary_of(stable), percent))
-        clusters = [{"name": name, "weight": weight} for name, weight in weights]
-        action["weighted_clusters"] = {"clusters": clusters}
-    else:
-        action["cluster"] = stable
+def clear(folder: Path, service: str) -> None:
+    """Ends a trial: all calls go to the stable release, unless a flag says otherwise.
+
+    Raises ValueError if there is no such service.
+    """
+    _change(folder, service, None)
 
 
-def _actions(contents: Any) -> Iterator[dict[str, Any]]:
-    for content in contents:
-        for configuration in content["resources"]:
-            for route in configuration["virtual_hosts"][0]["routes"]:
-                if "route" in route:
-                    yield route["route"]
+def shares(folder: Path) -> dict[str, float]:
+    """The percentage of everybody's calls that goes to a new release, by service on trial."""
+    return trials.load(folder).shares()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {"resources": []}
-    content: dict[str, Any] = files.read_yaml(path)
-    return content
+def set_endpoints(folder: Path, service: str, addresses: Sequence[str]) -> None:
+    """Tells the edge where the instances of a service's new release are."""
+    upstreams.write_endpoints(folder, upstreams.canary_hosts_of(service), addresses)
+
+
+def describe(on_trial: Trials) -> list[str]:
+    """A line a trial."""
+    lines = []
+    for service, canary in on_trial.canaries.items():
+        audience = canary.audience
+        line = f"{service}\t{audience.percent:g} %\tby {canary.owner}"
+        if audience.segments:
+            line += f"\tsegments: {len(audience.segments)}"
+        if canary.delivery:
+            line += f"\t{canary.delivery.get('phase', '')}: {canary.delivery.get('reason', '')}".rstrip(": ")
+        lines.append(line)
+    for name, experiment in on_trial.experiments.items():
+        weights = ", ".join(f"{variant} {weight}" for variant, weight in experiment.variants.items())
+        lines.append(f"{name}\t{experiment.audience.percent:g} % take part\t{weights}")
+    return lines
+
+
+def _change(folder: Path, service: str, audience: Audience | None, owner: Owner = "operator") -> None:
+    routes = Routes(folder)
+    if service not in routes.services:
+        raise ValueError(f"there is no service {service!r}: there are {', '.join(sorted(routes.services))}")
+    with trials.changing(folder) as now:
+        canary = None
+        if audience is not None:
+            known = now.canaries.get(service, Canary())
+            canary = dataclasses.replace(known, audience=audience, owner=owner, delivery={})
+        routes.change(now.with_canary(service, canary))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`set` changes a share, `show` prints all."""
+    """`set` changes a share, `auto` leaves it to the controller, `clear` ends a trial, `show` prints all."""
     parser = argparse.ArgumentParser(prog="python -m edge.canary", description="New releases on trial.")
     commands = parser.add_subparsers(dest="command", required=True)
     change = commands.add_parser("set", help="send a share of a service's calls to its new release")
-    show = commands.add_parser("show", help="print the shares")
-    for command in (change, show):
+    auto = commands.add_parser("auto", help="let the controller raise the share step by step, or roll back")
+    end = commands.add_parser("clear", help="end a trial")
+    show = commands.add_parser("show", help="print what is on trial")
+    for command in (change, auto, end, show):
         command.add_argument("--dir", type=Path, required=True, help="folder that edge.render wrote to")
-    change.add_argument("service", help="movie_svc, rating_svc or ranking_svc")
-    change.add_argument("percent", type=int, help="0 to 100; 0 ends the trial")
+    for command in (change, auto, end):
+        command.add_argument("service", help="movie_svc, rating_svc or ranking_svc")
+    change.add_argument("percent", type=float, help="0 to 100; at 0 only marquee-release: canary reaches it")
     given = parser.parse_args(argv)
     try:
         if given.command == "set":
             set_share(given.dir, given.service, given.percent)
-        for service, percent in shares(given.dir).items():
-            print(f"{service}\t{percent} %")
+        elif given.command == "auto":
+            deliver(given.dir, given.service)
+        elif given.command == "clear":
+            clear(given.dir, given.service)
+        for line in describe(trials.load(given.dir)):
+            print(line)
     except (ValueError, FileNotFoundError) as error:
         print(f"edge.canary: {error}", file=sys.stderr)
         return 1

@@ -14,28 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from edge import (
-    canary,
     compression,
     contract,
     errors,
     files,
+    issuer,
     limits,
+    live,
     openapi,
     routes,
     shared_limits,
     shedding,
     template,
-    tokens,
     upstreams,
 )
 from edge.settings import EdgeSettings, EdgeTls
+from mesh.config import load
 
 __all__ = ["EdgeSettings", "EdgeTls", "render"]
 
 SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
 
 _DOCS = Path(__file__).with_name("docs")
-_INNER_FILTERS = ("errors", "tidy", "transcoder", "transcoder_partial", "router")
+_INNER_FILTERS = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
 
 
 def render(settings: EdgeSettings, out: Path) -> Path:
@@ -59,11 +60,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
     for script in ("errors.lua", "bodiless.lua", "fields.lua"):
         files.replace(out / script, (template.FOLDER / script).read_text())
-    canary.write_routes(
-        out,
-        routes.route_configuration(methods, table, folder / "pages"),
-        routes.inner_route_configuration(methods, table),
-    )
+    live.Routes(out, methods, table, runtime_folder=folder).write()
     values = _values(settings, bounds, folder)
     values["services"] = list(table["services"])
     values["ready_clusters"] = {name: {"value": 1} for name in SERVICES}
@@ -77,7 +74,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     inner = {*_INNER_FILTERS, *shedders}
     values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in inner]
     clusters = upstreams.write(settings, out, folder, routes.clusters(table))
-    clusters += shared_limits.clusters(settings.rate_limit_service)
+    clusters += shared_limits.clusters(settings.rate_limit_service) + issuer.clusters(settings.issuer)
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
     values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
     values["overload_manager"] = template.load("overload", values)
@@ -92,9 +89,6 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
         "edge_address": settings.edge_address,
         "edge_port": settings.edge_port,
         "trusted_hops": settings.trusted_hops,
-        "issuer": settings.issuer,
-        "audience": settings.audience,
-        "jwks": str(settings.jwks.resolve()),
         "access_log_path": settings.access_log,
         "folder": str(folder),
         "version": openapi.VERSION,
@@ -102,6 +96,8 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
         "rate_limit": limits.filter_config(bounds),
         "shared_rate_limit": shared_limits.filters(bounds, settings.rate_limit_service),
     }
+    jwt = issuer.jwt_filter(settings.issuer, settings.jwks)
+    values["jwt_providers"], values["jwt_requirements"] = jwt["providers"], jwt["requirement_map"]
     values.update({f"limits.{name}": value for name, value in vars(bounds).items()})
     return values
 
@@ -136,8 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             dest=f"{name}_canary",
             help=f"an instance of a new release of {name} on trial; may be given several times",
         )
-    parser.add_argument("--jwks", type=Path, required=True, help="file of the token issuer's public keys")
-    parser.add_argument("--issuer", default=tokens.ISSUER, help="the issuer that tokens must name")
+    parser.add_argument(
+        "--jwks",
+        type=Path,
+        help="file of the token issuer's public keys; not needed with MARQUEE_OIDC_JWKS_URL",
+    )
     parser.add_argument("--limits", type=Path, default=limits.DEFAULT_FILE, help="what one client may do")
     parser.add_argument(
         "--rate-limit-service", metavar="HOST:PORT", help="the rate-limit service that several Envoys share"
@@ -167,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         endpoints={name: getattr(given, name) for name in SERVICES},
         canaries={name: getattr(given, f"{name}_canary") for name in SERVICES},
         jwks=given.jwks,
-        issuer=given.issuer,
+        issuer=load(issuer.IssuerConfig),
         limits_file=given.limits,
         rate_limit_service=given.rate_limit_service,
         trusted_hops=given.trusted_hops,

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import compression, deprecation, direct, limits, shedding, template
+from edge import compression, deprecation, direct, division, limits, shedding, template
 from edge.contract import Binding, Method
+from edge.division import Trial
+from edge.trials import Trials
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http"
 _ENABLED = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
@@ -32,6 +34,9 @@ _JSON_LINES = {
 }
 
 
+_NOTHING_ON_TRIAL = Trials()
+
+
 @dataclass(frozen=True)
 class _Rule:
     """What the edge knows of one RPC beyond its contract."""
@@ -42,6 +47,7 @@ class _Rule:
     policy: Mapping[str, Any]
     deprecated: Mapping[str, Any] | None
     """Since when and until when, if it will end."""
+    trial: Trial
 
 
 def clusters(table: Mapping[str, Any]) -> dict[str, str]:
@@ -49,18 +55,22 @@ def clusters(table: Mapping[str, Any]) -> dict[str, str]:
     return {service: entry["cluster"] for service, entry in table["services"].items()}
 
 
-def route_configuration(methods: Iterable[Method], table: Mapping[str, Any], pages: Path) -> dict[str, Any]:
+def route_configuration(
+    methods: Iterable[Method], table: Mapping[str, Any], pages: Path, trials: Trials = _NOTHING_ON_TRIAL
+) -> dict[str, Any]:
     """The RouteConfiguration `edge`: gRPC calls first, then JSON, then what answers everything else.
 
-    `pages` is the folder of the API's description and its page.
+    `pages` is the folder of the API's description and its page, `trials` what is on trial.
 
     Raises ValueError if a public RPC has no class in `envoy/routes.yaml`, or a class there no RPC.
     """
-    rules = _rules(methods, table)
+    rules = _rules(methods, table, trials)
     routes = [
         *direct.own_pages(pages),
         direct.PREFLIGHT,
-        *(_grpc_route(rule, table) for rule in rules),
+        *itertools.chain.from_iterable(
+            division.divide(_grpc_route(rule, table), rule.trial) for rule in rules
+        ),
         direct.UNKNOWN_GRPC,
         direct.malformed_url(),
         *itertools.chain.from_iterable(_json_routes(rule, table) for rule in rules),
@@ -85,8 +95,13 @@ def inner_route_configuration(methods: Iterable[Method], table: Mapping[str, Any
     ]
     for route in routes:
         # What must not depend on who asks is not told who does.
-        route["request_headers_to_remove"] = [limits.SUBJECT_HEADER, limits.TIER_HEADER, limits.SCOPES_HEADER]
-    return _configuration("inner", routes)
+        route["request_headers_to_remove"] = [
+            limits.SUBJECT_HEADER,
+            limits.TIER_HEADER,
+            limits.SCOPES_HEADER,
+            division.RELEASE_HEADER,
+        ]
+    return _configuration("inner", [each for route in routes for each in division.inner_routes(route)])
 
 
 _TRANSCODING = ("errors", "tidy", "transcoder")
@@ -105,7 +120,9 @@ def _is_cached(rule: _Rule, binding: Binding) -> bool:
     return bool(rule.policy.get("cache")) and binding.verb == "GET"
 
 
-def _rules(methods: Iterable[Method], table: Mapping[str, Any]) -> list[_Rule]:
+def _rules(
+    methods: Iterable[Method], table: Mapping[str, Any], trials: Trials = _NOTHING_ON_TRIAL
+) -> list[_Rule]:
     known = {
         (service, name): (entry, kind)
         for service, entry in table["services"].items()
@@ -122,11 +139,20 @@ def _rules(methods: Iterable[Method], table: Mapping[str, Any]) -> list[_Rule]:
                 f"{method.service}.{method.name} is public but envoy/routes.yaml gives it no class"
             ) from None
         ends = ending.get(method.full_name)
-        rules.append(_Rule(method, entry["cluster"], entry["token"], table["classes"][kind], ends))
+        trial = _trial(method, entry["cluster"], table, trials)
+        rules.append(_Rule(method, entry["cluster"], entry["token"], table["classes"][kind], ends, trial))
     if known:
         names = ", ".join(f"{service}.{name}" for service, name in known)
         raise ValueError(f"envoy/routes.yaml speaks of what no public service has: {names}")
     return rules
+
+
+def _trial(method: Method, cluster: str, table: Mapping[str, Any], trials: Trials) -> Trial:
+    canary = trials.canaries.get(cluster)
+    for name, rpcs in table["experiments"].items():
+        if name in trials.experiments and method.full_name in rpcs:
+            return Trial(cluster, canary, trials.experiments[name], name)
+    return Trial(cluster, canary)
 
 
 def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,30 +173,35 @@ def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for binding in rule.method.bindings:
         if _is_cached(rule, binding):
-            found.extend(_cached_routes(rule, binding, table))
+            for route in _cached_routes(rule, binding, table):
+                found.extend(division.divide(route, rule.trial))
             continue
         route = _json_route(rule, binding, table, (*_TRANSCODING, "rate_limit", "body_size"))
+        own: list[dict[str, Any]] = []
+        refusals = []
         if binding.verb == "GET" and not rule.method.server_streaming:
-            found.append(_for_head(route))
-        found.extend(_with_partial(rule, route))
+            own.append(_for_head(route))
+        own += _with_partial(rule, route)
         if binding.body:
-            found.append(direct.not_json(binding, route["match"]))
+            refusals.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
             route["typed_per_filter_config"]["fields"] = _ENABLED
             route["metadata"]["filter_metadata"]["fields"] = {"fields": rule.method.fields}
+        found.extend(itertools.chain.from_iterable(division.divide(each, rule.trial) for each in own))
+        found.extend(refusals)
     return found
 
 
 def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The first hop of a call whose answer is the same for everybody; the special requests first."""
-    route = _route(rule, table, ("tidy", "rate_limit", "cache", "body_size"))
+    route = _route(rule, table, ("tidy", "rate_limit", "release", "cache", "body_size"))
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
     # The second hop retries, and answers in time even when the service does not.
-    route["route"] = {"cluster": "inner", "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s"}
+    route["route"] = {"cluster": division.INNER, "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s"}
     conditional = copy.deepcopy(route)
     conditional["match"]["headers"].append({"name": "if-none-match", "present_match": True})
     conditional["typed_per_filter_config"]["bodiless"] = _ENABLED
@@ -240,11 +271,13 @@ def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dic
         action["retry_policy"] = dict(table["retry_policies"][policy["retry"]])
         if "try" in policy:
             action["retry_policy"]["per_try_timeout"] = policy["try"]
+    # Who calls is known only after the first look at the routes: what depends on it is looked up again.
+    requirement = f"{rule.token}_then_route" if rule.trial.any else rule.token
     return {
         "route": action,
         "metadata": limits.route_metadata(policy["limit"]),
         "typed_per_filter_config": {
-            "jwt": {"@type": f"{_TYPE}.jwt_authn.v3.PerRouteConfig", "requirement_name": rule.token},
+            "jwt": {"@type": f"{_TYPE}.jwt_authn.v3.PerRouteConfig", "requirement_name": requirement},
             **dict.fromkeys(filters, _ENABLED),
             **({"answers": deprecation.per_route(rule.deprecated)} if rule.deprecated else {}),
         },

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge import limits, tokens
+from edge import limits
+from edge.issuer import IssuerConfig
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,10 @@ class EdgeSettings:
     endpoints: Mapping[str, Sequence[str]]
     """`HOST:PORT` of each instance, by service (movie_svc, rating_svc, ranking_svc). A name is asked
     of DNS again and again, and all its addresses are taken."""
-    jwks: Path
-    """File of the token issuer's public keys."""
+    jwks: Path | None = None
+    """File of the token issuer's public keys, unless `issuer` names a URL of them."""
+    issuer: IssuerConfig = field(default_factory=IssuerConfig)
+    """Whose tokens are taken."""
     canaries: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """`HOST:PORT` of each instance of a new release on trial, by service; `edge.canary` sends calls there."""
     edge_address: str = "127.0.0.1"
@@ -41,10 +44,6 @@ class EdgeSettings:
     """`HOST:PORT` of the rate-limit service that several Envoys share; without it, each counts for itself."""
     trusted_hops: int = 0
     """How many proxies before the edge may be believed about a client's address (X-Forwarded-For)."""
-    issuer: str = tokens.ISSUER
-    """The `iss` that tokens must have."""
-    audience: str = tokens.AUDIENCE
-    """The `aud` that tokens must have."""
     access_log: str = "/dev/stdout"
     """File of the access log, one JSON object a line."""
     cache_folder: Path | None = None

@@ -14,8 +14,13 @@ _ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignmen
 
 
 def canary_of(cluster: str) -> str:
-    """The name of the cluster of a service's new release on trial."""
+    """The cluster of a service's new release on trial, as routes know it (`envoy/canary.yaml`)."""
     return f"{cluster}_canary"
+
+
+def canary_hosts_of(cluster: str) -> str:
+    """The cluster of the new release's own instances."""
+    return f"{cluster}_canary_hosts"
 
 
 def write(settings: EdgeSettings, out: Path, folder: Path, services: dict[str, str]) -> list[dict[str, Any]]:
@@ -30,13 +35,24 @@ def write(settings: EdgeSettings, out: Path, folder: Path, services: dict[str, s
         if not addresses:
             raise ValueError(f"{name} has no address: give at least one HOST:PORT")
         clusters.append(_cluster(settings, out, folder, service, name, name, addresses))
-        if on_trial := settings.canaries.get(name, ()):
-            clusters.append(_cluster(settings, out, folder, service, name, canary_of(name), on_trial))
+        # There always, so that a trial needs no restart of Envoy.
+        on_trial = settings.canaries.get(name, ())
+        clusters.append(_cluster(settings, out, folder, service, name, canary_hosts_of(name), on_trial))
+        names = {"name": canary_of(name), "hosts": canary_hosts_of(name), "stable": name}
+        clusters.append(template.load("canary", names))
     if settings.tls:
         for secret in ("edge", "authorities"):
             values = _tls_values(settings.tls)
             files.write_yaml(out / f"tls-{secret}.yaml", template.load("tls", values, part=secret))
     return clusters
+
+
+def write_endpoints(out: Path, cluster: str, addresses: Sequence[str]) -> Path:
+    """Writes where a cluster's instances are; a running Envoy takes it up at once."""
+    path = out / f"endpoints-{cluster}.yaml"
+    resource = {"@type": _ASSIGNMENT, **_assignment(cluster, addresses)}
+    files.write_yaml(path, {"resources": [resource]})
+    return path
 
 
 def _cluster(
@@ -49,21 +65,15 @@ def _cluster(
     addresses: Sequence[str],
 ) -> dict[str, Any]:
     cluster: dict[str, Any] = template.load("cluster", {"name": name, "service": service})
-    assignment = _assignment(name, addresses)
     if all(_is_ip(address) for address in addresses):
-        path = out / f"endpoints-{name}.yaml"
-        resource = {
-            "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-            **assignment,
-        }
-        files.write_yaml(path, {"resources": [resource]})
+        path = write_endpoints(out, name, addresses)
         cluster["type"] = "EDS"
         source = {"path_config_source": {"path": str(folder / path.name)}, "resource_api_version": "V3"}
         cluster["eds_cluster_config"] = {"eds_config": source}
     else:
         cluster["type"] = "STRICT_DNS"
         cluster["dns_refresh_rate"] = "2s"
-        cluster["load_assignment"] = assignment
+        cluster["load_assignment"] = _assignment(name, addresses)
     if settings.tls:
         names = {"name": owner, "host": owner.replace("_", "-"), "folder": str(folder)}
         cluster["transport_socket"] = template.load("tls", names, part="socket")

@@ -15,6 +15,7 @@ PACKAGES = {
     "movie_svc": "movie_svc",
     "rating_svc": "rating_svc",
     "ranking_svc": "ranking_svc",
+    "edge": "The edge: its configuration and its controller",
 }
 HEAD = """# Configuration
 

@@ -1,0 +1,63 @@
+"""The route files of a running edge: written anew when something goes on trial, taken up by Envoy at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge import contract, files, routes, trials
+from edge.contract import Method
+from edge.trials import Trials
+
+EDGE_FILE = "routes.yaml"
+INNER_FILE = "routes-inner.yaml"
+_FOLDER_FILE = "runtime-folder"
+
+
+class Routes:
+    """The routes in one folder that `edge.render` has written or is writing.
+
+    Envoy may find the files in another folder than the one they are written to: `runtime_folder` is
+    remembered.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        methods: Iterable[Method] | None = None,
+        table: Mapping[str, Any] | None = None,
+        runtime_folder: Path | None = None,
+    ) -> None:
+        self._out = out
+        self._methods = list(methods or contract.public_methods(contract.load()))
+        self._table = table or routes.load_table()
+        if runtime_folder is not None:
+            files.replace(out / _FOLDER_FILE, str(runtime_folder))
+        self._folder = Path((out / _FOLDER_FILE).read_text())
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The clusters of which a new release can be on trial."""
+        return frozenset(routes.clusters(self._table).values())
+
+    @property
+    def experiments(self) -> frozenset[str]:
+        """The names of the experiments that the routes know of."""
+        return frozenset(self._table["experiments"])
+
+    def write(self, on_trial: Trials | None = None) -> None:
+        """Writes the routes as `on_trial` wants them, by default as the record has it.
+
+        Call it within `trials.changing` if `on_trial` is given.
+        """
+        wanted = trials.load(self._out) if on_trial is None else on_trial
+        edge = routes.route_configuration(self._methods, self._table, self._folder / "pages", wanted)
+        inner = routes.inner_route_configuration(self._methods, self._table)
+        files.write_yaml(self._out / EDGE_FILE, {"resources": [edge]})
+        files.write_yaml(self._out / INNER_FILE, {"resources": [inner]})
+
+    def change(self, on_trial: Trials) -> None:
+        """Records what is on trial, and routes by it. Call it within `trials.changing`."""
+        trials.save(self._out, on_trial)
+        self.write(on_trial)
