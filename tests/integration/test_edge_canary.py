@@ -128,7 +128,8 @@ async def test_the_share_follows_the_command_without_a_failed_call(edge: Edge, t
 
             await eventually(enough, what="300 calls")
             calls = len(edge.service.calls) + len(trial.calls)
-            assert low <= len(trial.calls) / calls <= high
+            # Each of the four callers may have had one under way.
+            assert low * calls - 4 <= len(trial.calls) <= high * calls + 4
     finally:
         stop.set()
         await asyncio.gather(*load)
