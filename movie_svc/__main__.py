@@ -82,7 +82,7 @@ async def serve() -> None:
         service_server.health.depends_on("redis", redis.ping, optional=True)
         service_server.health.depends_on("omdb", omdb.ping, optional=True)
         service_server.background("replica lag", pg.watch)
-        service_server.background("invalidation", Tracker(redis, l1).run)
+        service_server.background("invalidation", Tracker(redis, l1, redis_cache).run)
         service_server.background("wishes", wishes.run)
         service_server.background("relay", send_events)
         service_server.background("refresh", Refresher(omdb_config, store, intake, omdb, wishes).run)

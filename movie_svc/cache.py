@@ -285,6 +285,10 @@ class RedisCache:
         except AWAY as error:
             self._pause(error)
 
+    def resume(self) -> None:
+        """Ends the pause after a failure: Redis is known to be back."""
+        self._paused_until = 0.0
+
     def _pause(self, error: BaseException) -> None:
         log.warning(
             "Redis is away (%s: %s); left alone for %g s",

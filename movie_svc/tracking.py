@@ -14,7 +14,7 @@ import redis.asyncio as redis
 
 from mesh.redisdb import AWAY
 from movie_svc import metrics
-from movie_svc.cache import KEY_PREFIX, L1
+from movie_svc.cache import KEY_PREFIX, L1, RedisCache
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,10 @@ _RETRY_S: Final = 0.5
 class Tracker:
     """Keeps one L1 true."""
 
-    def __init__(self, client: "redis.Redis", l1: L1) -> None:
+    def __init__(self, client: "redis.Redis", l1: L1, cache: RedisCache) -> None:
         self._pool = client.connection_pool
         self._l1 = l1
+        self._cache = cache
         self._heard = 0.0
 
     async def run(self) -> None:
@@ -47,6 +48,8 @@ class Tracker:
             connection._parser.set_invalidation_push_handler(self._changed)
             await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", KEY_PREFIX)
             await connection.read_response()
+            # Redis can only tell of what it holds: what L1 keeps from now on must get there.
+            self._cache.resume()
             self._l1.track(True)
             log.info("Redis tells of changes")
             await self._listen(connection)

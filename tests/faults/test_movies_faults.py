@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,10 @@ import pytest_asyncio
 import redis.asyncio as redis
 from marquee.movies.v1 import movies_pb2
 
-from mesh.local import state as states
 from mesh.local.omdb_simulator import films
 from mesh.local.stack import Home, Stack
 from tests.conftest import running
+from tests.faults.parts import Part, eventually
 from tests.integration.movies_process import Details, MovieProcess, Omdb
 
 pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
@@ -93,68 +93,11 @@ async def forget(place: Stack, names: Sequence[str]) -> None:
     await connection.execute("DELETE FROM movies WHERE id = ANY($1::int[])", ids)
     await connection.close()
     client = redis.Redis.from_url(place.redis_url("movie_svc"))
-    await client.delete(*(f"movie:m:{number}" for number in ids))
+    keys = [f"movie:m:{number}" for number in ids]
+    # Redis tells of what goes only if it was there.
+    await client.mset(dict.fromkeys(keys, b""))
+    await client.delete(*keys)
     await client.aclose()
-
-
-async def eventually(check: Callable[[], Awaitable[object]], timeout: float = 30) -> None:
-    async with asyncio.timeout(timeout):
-        while not await check():
-            await asyncio.sleep(0.05)
-
-
-class Part:
-    """A process of the stack, held down or held still for a while."""
-
-    def __init__(self, place: Stack, name: str) -> None:
-        self._home = place.home
-        self._name = name
-
-    def _state(self) -> states.State:
-        found = states.live(self._home)
-        assert found is not None
-        return found
-
-    @property
-    def pid(self) -> int:
-        return self._state().processes[self._name].pid
-
-    @asynccontextmanager
-    async def killed(self, seconds: float) -> AsyncIterator[None]:
-        """Killed, and only started again after a while: its supervisor is held still."""
-        supervisor = self._state().pid
-        os.kill(supervisor, signal.SIGSTOP)
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-            yield
-            await asyncio.sleep(seconds)
-        finally:
-            os.kill(supervisor, signal.SIGCONT)
-        await eventually(self._is_ready, 60)
-
-    @asynccontextmanager
-    async def hanging(self, seconds: float) -> AsyncIterator[None]:
-        """Stopped: connections stay open, and nothing comes."""
-        pids = [self.pid, *_children(self.pid)]
-        supervisor = self._state().pid
-        os.kill(supervisor, signal.SIGSTOP)
-        try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            yield
-            await asyncio.sleep(seconds)
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-            os.kill(supervisor, signal.SIGCONT)
-
-    async def _is_ready(self) -> bool:
-        process = self._state().processes[self._name]
-        return process.condition == "ready" and process.alive
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @dataclass
