@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S: Final = 0.2
 _MAX_BACKOFF_S: Final = 10.0
+_EXIT_S: Final = 10
 
 
 @dataclass(frozen=True)
@@ -189,3 +190,8 @@ def main(name: str, entry: Callable[[], Coroutine[Any, Any, None]]) -> None:
             runner.run(entry())
     except ConfigError as error:
         raise SystemExit(f"{name}: {error}") from None
+    finally:
+        # librdkafka may wait for its own threads without end, spinning, where brokers went away at the
+        # wrong moment. All work is done here: the kernel ends what has not ended by then.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_EXIT_S)

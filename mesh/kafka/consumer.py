@@ -122,9 +122,12 @@ class BatchConsumer:
         await asyncio.to_thread(self._consumer.list_topics, timeout=1.5)
 
     async def close(self) -> None:
-        """Leaves the group, so that others take over at once."""
-        await self._run(self._consumer.close)
+        """Leaves the group, so that others take over at once. Goes on if the caller is cancelled."""
+        leaving = self._thread.submit(self._consumer.close)
         self._thread.shutdown(wait=False)
+        # Cancelled with the caller, it would never begin if the thread is still reading: the group
+        # would then miss this consumer only when its session has timed out.
+        await asyncio.shield(asyncio.wrap_future(leaving))
 
     async def _run(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

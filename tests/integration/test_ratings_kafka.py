@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 
@@ -101,6 +102,29 @@ async def test_a_batch_that_outlives_its_partitions_is_lost_to_nobody(
         async with asyncio.timeout(30):
             await asyncio.gather(rest(first), rest(second))
     assert held <= seen
+
+
+async def test_a_consumer_leaves_even_if_it_is_cancelled_while_it_does(
+    config: KafkaConfig, topic: str
+) -> None:
+    """A drain cancels what does not end at once; the group must not wait for a session to time out."""
+    patient = dataclasses.replace(config, session_timeout_s=45)
+    first = BatchConsumer(patient, f"group of {topic}", [topic])
+    await read(first, MESSAGES)
+    reading_on = asyncio.create_task(first.next_batch(1000, 2))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(first.close())
+    await asyncio.sleep(0)
+    for task in (closing, reading_on):
+        task.cancel()
+    await asyncio.gather(closing, reading_on, return_exceptions=True)
+    producer = KafkaProducer(config)
+    for _ in range(PARTITIONS):
+        await producer.send(topic, uuid.uuid4().bytes, b"later")
+    await producer.close()
+    async with reading(patient, topic) as second:
+        # `read` gives up after 30 s, before the session of the first would have timed out.
+        await read(second, PARTITIONS)
 
 
 async def test_waiting_keeps_the_batch_and_later_messages_come_after_it(
