@@ -4,7 +4,8 @@ A dependency is `required` if nothing of the service works without it: while it
 is away, the service says NOT_SERVING and the edge sends calls elsewhere. Others
 must only have been there once before the service first says SERVING, and an
 `optional` one not even that: it costs freshness at most. Each also has a health
-name of its own, `dependency/NAME`, so that a probe can ask for it.
+name of its own, `dependency/NAME`, so that a probe can ask for it; what there is
+to say about it beyond up or down stands in `details`.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ class _Dependency:
     optional: bool
     was_up: bool = False
     up: bool = False
+    detail: str = ""
 
 
 class Health:
@@ -52,7 +54,7 @@ class Health:
         self._services.append(name)
 
     def depends_on(self, name: str, probe: Probe, *, required: bool = False, optional: bool = False) -> None:
-        """Adds a dependency; `probe` raises while it is away."""
+        """Adds a dependency; `probe` raises while it is away. A text that it gives is its detail."""
         self._dependencies.append(_Dependency(name, probe, required, optional))
 
     async def watch(self) -> None:
@@ -68,6 +70,16 @@ class Health:
         for service in self._services:
             await self._set(service, ready and not self._draining)
 
+    def details(self) -> dict[str, object]:
+        """What the last probes found, for people."""
+        return {
+            "draining": self._draining,
+            "dependencies": {
+                d.name: {"up": d.up, "required": d.required, "optional": d.optional, "detail": d.detail}
+                for d in self._dependencies
+            },
+        }
+
     async def drain(self) -> None:
         """Says NOT_SERVING from now on, so that no new calls come."""
         self._draining = True
@@ -76,10 +88,12 @@ class Health:
     async def _probe(self, dependency: _Dependency) -> None:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await dependency.probe()
+                found = await dependency.probe()
             up = True
+            dependency.detail = found if isinstance(found, str) else ""
         except Exception as error:
             up = False
+            dependency.detail = str(error) or type(error).__name__
             if dependency.up or not dependency.was_up:
                 log.warning("%s is away: %s: %s", dependency.name, type(error).__name__, error)
         if up and not dependency.up:

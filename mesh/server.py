@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-import prometheus_client
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from mesh import logs, rpc, tls, tracing
+from mesh import http_page, logs, rpc, tls, tracing
 from mesh.config import ConfigError, load, setting
 from mesh.health import Health
 from mesh.metrics import TASK_FAILURES
@@ -41,7 +40,7 @@ class ServerConfig:
 
     address: str = setting("MARQUEE_GRPC_ADDRESS", "127.0.0.1:50051", "host:port of the gRPC server")
     metrics_address: str = setting(
-        "MARQUEE_METRICS_ADDRESS", "", "host:port of the Prometheus page /metrics; empty for none"
+        "MARQUEE_METRICS_ADDRESS", "", "host:port of the pages /metrics and /health; empty for none"
     )
     drain_wait_s: float = setting(
         "MARQUEE_DRAIN_WAIT_S",
@@ -117,7 +116,7 @@ class Server:
         await server.start()
         if self._config.metrics_address:
             host, _, port = self._config.metrics_address.rpartition(":")
-            prometheus_client.start_http_server(int(port), host)
+            http_page.start(host, int(port), self.health.details)
         tasks = [asyncio.create_task(self.health.watch(), name="health")]
         tasks += [
             asyncio.create_task(self._supervise(name, run), name=name) for name, run in self._background

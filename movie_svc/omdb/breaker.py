@@ -45,6 +45,17 @@ class Breaker:
             return max(0.05, self._probing_since + self._config.deadline_s - self._clock())
         return max(0.0, self._open_until - self._clock())
 
+    @property
+    def state(self) -> str:
+        """For people: closed, half open or open, and why."""
+        if self._open_until is None:
+            return "breaker closed"
+        if self._probing_since is not None:
+            return f"breaker half open: one call probes; it had opened because of: {self.reason}"
+        if wait := self.wait_s():
+            return f"breaker open: not asked for {wait:.0f} s because of: {self.reason}"
+        return f"breaker half open: the next call probes; it had opened because of: {self.reason}"
+
     def admit(self) -> bool:
         """Whether a call may go. One that does must end in `success`, `failure`, `trip` or `neither`."""
         if self._open_until is None:

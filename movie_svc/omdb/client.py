@@ -88,10 +88,13 @@ class Omdb:
         params = {"s": query, "page": str(page), **_filters(year, kind)}
         return await self._ask(params, Purpose.SEARCH)
 
-    async def ping(self) -> None:
-        """Raises while OMDb is not asked. For health; asks nothing itself."""
-        if wait := self.breaker.wait_s():
-            raise ConnectionError(f"not asked for {wait:.0f} s: {self.breaker.reason}")
+    async def ping(self) -> str:
+        """The breaker's state; raises while OMDb is not asked. For health; asks nothing itself."""
+        if not self.enabled:
+            return "never asked: switched off, or no key"
+        if self.breaker.is_open:
+            raise ConnectionError(self.breaker.state)
+        return self.breaker.state
 
     async def _ask(self, params: Mapping[str, str], purpose: Purpose) -> Outcome:
         if not self.enabled:

@@ -103,6 +103,12 @@ class MovieProcess:
         lines = [line for line in raw.decode().splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
+    async def health(self, dependency: str) -> Mapping[str, Any]:
+        """What the health page says of a dependency."""
+        raw = await asyncio.to_thread(_read, f"http://{self.metrics_address}/health")
+        found: Mapping[str, Any] = json.loads(raw)["dependencies"][dependency]
+        return found
+
 
 class Omdb:
     """The simulator's controls."""

@@ -441,6 +441,23 @@ async def test_old_titles_are_served_and_marked_while_omdb_is_away(start: Start,
         await eventually(fresh_again, 20)
 
 
+async def test_health_says_why_omdb_is_left_alone(start: Start, omdb: Omdb) -> None:
+    async with start(MARQUEE_OMDB_REFUSED_PAUSE_S="300") as replica:
+        await replica.get(GODFATHER)
+        assert (await replica.health("omdb"))["detail"] == "breaker closed"
+        await omdb.behave(mode="limited")
+        await refused(replica.get(MATRIX))
+
+        async def told() -> bool:
+            found = await replica.health("omdb")
+            detail = found["detail"]
+            return not found["up"] and "breaker open: not asked for" in detail and "limited" in detail
+
+        await eventually(told)
+        assert (await replica.metrics())["marquee_omdb_breaker_state"] == 2
+        assert (await replica.get(GODFATHER)).title == "The Godfather"
+
+
 async def test_replicas_share_the_days_calls(start: Start, omdb: Omdb) -> None:
     limit = {"MARQUEE_OMDB_DAILY_LIMIT": "4"}
     names = [f"movies/tt{number:07d}" for number in (133093, 234215, 242653, 68646, 71562, 110912)]

@@ -1,6 +1,7 @@
 """Health and drain of a real server."""
 
 import asyncio
+import json
 import socket
 import urllib.request
 from collections.abc import AsyncIterator
@@ -196,3 +197,20 @@ async def test_metrics_are_served_where_configured() -> None:
     async with running(made(address, metrics_address=metrics), address):
         page = await asyncio.to_thread(urllib.request.urlopen, f"http://{metrics}/metrics", None, 5)
         assert b"grpc_server_in_flight" in page.read()
+
+
+async def test_what_is_to_say_of_a_part_is_served_beside_the_metrics() -> None:
+    address, metrics = free_address(), free_address()
+    server = made(address, metrics_address=metrics)
+
+    async def probe() -> str:
+        return "half full"
+
+    server.health.depends_on("glass", probe)
+    server.health.depends_on("water", Part(up=False).probe, optional=True)
+    async with running(server, address):
+        page = await asyncio.to_thread(urllib.request.urlopen, f"http://{metrics}/health", None, 5)
+        parts = json.load(page)["dependencies"]
+        assert (parts["glass"]["up"], parts["glass"]["detail"]) == (True, "half full")
+        assert (parts["water"]["up"], parts["water"]["optional"]) == (False, True)
+        assert parts["water"]["detail"]

@@ -74,6 +74,19 @@ def test_one_call_probes_and_its_success_closes(breaker: Breaker, clock: Clock) 
     assert not breaker.is_open
 
 
+def test_its_state_is_told_to_people(breaker: Breaker, clock: Clock) -> None:
+    assert breaker.state == "breaker closed"
+    fail(breaker, 4)
+    assert breaker.state.startswith("breaker open: not asked for ")
+    assert breaker.state.endswith("because of: down")
+    clock.now += 2 * 1.2
+    assert breaker.state.startswith("breaker half open: the next call probes")
+    assert breaker.admit()
+    assert breaker.state.startswith("breaker half open: one call probes")
+    breaker.success()
+    assert breaker.state == "breaker closed"
+
+
 def test_a_failed_probe_opens_it_for_longer_up_to_a_limit(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 4)
     pauses = []
