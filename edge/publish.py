@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edge import files
+from edge import files, trials
 
 
 class Refused(ValueError):
@@ -42,9 +42,10 @@ class Stage:
         self.folder = Path(self._temporary.name)
 
     def __enter__(self) -> Stage:
-        # What is written anew may depend on what is there: the shares of releases on trial.
-        for file in self._live.glob("*.yaml"):
-            shutil.copy2(file, self.folder)
+        # Routes depend on what is on trial.
+        record = self._live / trials.FILE
+        if record.exists():
+            shutil.copy2(record, self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,6 +58,7 @@ class Stage:
         """
         validate(self.folder, runtime_folder)
         # Routes last: they speak of what stands in the others.
+        (self.folder / trials.FILE).unlink(missing_ok=True)
         staged = sorted(self.folder.rglob("*"), key=lambda path: path.name.startswith("routes"))
         for file in staged:
             target = self._live / file.relative_to(self.folder)

@@ -28,6 +28,7 @@ from edge import (
     shared_limits,
     shedding,
     template,
+    trials,
     upstreams,
 )
 from edge.settings import EdgeSettings, EdgeTls
@@ -90,7 +91,7 @@ def render_validated(settings: EdgeSettings, out: Path) -> Path:
     runtime_folder = (settings.runtime_folder or out).resolve()
     (settings.cache_folder or out / "cache").mkdir(mode=0o700, parents=True, exist_ok=True)
     cache_folder = settings.cache_folder or runtime_folder / "cache"
-    with publish.Stage(out) as stage:
+    with trials.changing(out), publish.Stage(out) as stage:
         staged = dataclasses.replace(settings, runtime_folder=runtime_folder, cache_folder=cache_folder)
         render(staged, stage.folder)
         stage.go_live(runtime_folder)

@@ -24,7 +24,7 @@ async def edge() -> Any:
 
 def live(edge: Edge) -> dict[str, bytes]:
     folder = edge.folder / "envoy"
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
 async def test_a_broken_table_changes_nothing(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
