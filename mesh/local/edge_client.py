@@ -33,9 +33,9 @@ class EdgeClient:
     def close(self) -> None:
         self._client.close()
 
-    async def get(self, path: str, user: str) -> Answer:
-        """A GET. Raises ConnectionError or TimeoutError."""
-        return await self._client.request("GET", path, self._as(user))
+    async def get(self, path: str, user: str, headers: str = "") -> Answer:
+        """A GET, with more headers, whole lines each. Raises ConnectionError or TimeoutError."""
+        return await self._client.request("GET", path, self._as(user) + headers)
 
     async def put_rating(self, user: str, movie: str, score: int) -> Answer:
         """One PUT, as it comes. Raises ConnectionError or TimeoutError."""
