@@ -132,7 +132,9 @@ class Worker:
                     self._check_limit(0, refused)
                     letters += refused
                     to_store = rest
-                    self._portion = min(self._portion + max(1, self._config.batch // 10), self._config.batch)
+                    # Half at once and back little by little: what runs into the time limit was in vain.
+                    self._portion = min(self._portion + max(1, self._config.batch // 50), self._config.batch)
+                    pause = _FIRST_PAUSE_S
                 while letters:
                     await self._bury(letters[0])
                     del letters[0]
