@@ -93,7 +93,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pace", type=float, default=50, help="what the database stores a second")
     parser.add_argument("--times", type=float, default=10)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=10)
     given = parser.parse_args()
     with mesh() as running_mesh:
         uvloop.run(main(given, running_mesh))
