@@ -56,7 +56,8 @@ class Operation {
     const schema = this.resolve(parameter.schema);
     const id = `${this.operation.operationId}-${parameter.name}`;
     const input = schema.enum
-      ? element("select", { id }, element("option", { value: "" }, "–"), ...schema.enum.map((value) => element("option", {}, value)))
+      ? element("select", { id }, ...(parameter.required ? [] : [element("option", { value: "" }, "–")]),
+        ...schema.enum.map((value) => element("option", {}, value)))
       : element("input", { id, value: parameter.example ?? "", required: Boolean(parameter.required) });
     if (schema.type === "array") input.placeholder = "several, separated by commas";
     this.inputs.set(parameter, input);
