@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,78 +10,24 @@ from enum import Enum
 from typing import Final
 
 import redis.asyncio as redis
-from marquee.movies.v1 import movies_pb2
 
 from mesh.redisdb import AWAY
 from movie_svc import metrics
 from movie_svc.config import CacheConfig
-from movie_svc.records import AHEAD, ETAG_CHARS, Record, ahead, spread
+from movie_svc.entries import Entry, unpacked
+from movie_svc.records import ahead, spread
 
 log = logging.getLogger(__name__)
 
 KEY_PREFIX: Final = "movie:m:"
-_FORMAT: Final = 2
-_HEAD: Final = struct.Struct(f"<BBddd{ETAG_CHARS}s")
 # What an entry takes in memory beside its bytes: objects, dictionary slots.
 _OVERHEAD_BYTES: Final = 400
 _MAX_WRITES: Final = 64
+_MAX_WRITTEN: Final = 10_000
 # KEYS: the title. ARGV: what is there, what is to be there, for how many ms.
 _REPLACE: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What is known of one number: a movie's ready bytes, or that there is none (`data` is empty)."""
-
-    data: bytes
-    etag: str
-    source: int
-    fetched_at: float
-    """Seconds since 1970."""
-    fresh_until: float
-    """Seconds since 1970."""
-
-    @property
-    def absent(self) -> bool:
-        return not self.data
-
-    @property
-    def partial(self) -> bool:
-        """Whether OMDb knows more than this."""
-        return self.source != movies_pb2.SOURCE_OMDB
-
-    def is_due(self, now: float) -> bool:
-        """Whether its source is to be asked again; now and then somewhat before it is not fresh any more."""
-        return not self.absent and self.fresh_until < now + ahead(self.fresh_until - self.fetched_at)
-
-    def nears_its_end(self, now: float) -> bool:
-        """Whether it may be asked for again: `is_due` has most probably said so at some time."""
-        return self.fresh_until < now + 5 * AHEAD * (self.fresh_until - self.fetched_at)
-
-    def packed(self, kept_until: float) -> bytes:
-        """What is stored in Redis, until then (in seconds since 1970)."""
-        times = (self.fetched_at, self.fresh_until, kept_until)
-        return _HEAD.pack(_FORMAT, self.source, *times, self.etag.encode()) + self.data
-
-
-def of_record(record: Record) -> Entry:
-    return Entry(
-        record.data,
-        record.etag,
-        record.source,
-        record.fetch_time.timestamp(),
-        record.fresh_until.timestamp(),
-    )
-
-
-def unpacked(raw: bytes) -> tuple[Entry, float] | None:
-    """The entry of packed bytes, and until when it is kept; None if another release packed them."""
-    if len(raw) < _HEAD.size or raw[0] != _FORMAT:
-        return None
-    _, source, fetched_at, fresh_until, kept_until, etag = _HEAD.unpack_from(raw)
-    return Entry(raw[_HEAD.size :], etag.rstrip(b"\0").decode(), source, fetched_at, fresh_until), kept_until
 
 
 class When(Enum):
@@ -115,13 +60,15 @@ class L1:
     was invalidated since.
 
     What is read shortly before its time is over is had anew meanwhile: see
-    `when_ending`.
+    `when_ending`. So is what this process has written to Redis, which tells
+    everybody of the change, the writer too.
     """
 
     def __init__(self, config: CacheConfig) -> None:
         self._config = config
         self._entries: OrderedDict[int, _Kept] = OrderedDict()
         self._renew: Callable[[int], None] = lambda _number: None
+        self._written: set[int] = set()
         self._bytes = 0
         self._tracked = False
         self._changes = 0
@@ -139,8 +86,14 @@ class L1:
         return self._bytes
 
     def when_ending(self, renew: Callable[[int], None]) -> None:
-        """Sets what is told, once, of an entry that is read and will soon be over."""
+        """Sets what is told of an entry that is wanted and will soon be over, or was just dropped."""
         self._renew = renew
+
+    def will_write(self, numbers: Iterable[int]) -> None:
+        """Says what this process is about to write to Redis: it is no news here, and wanted afterwards."""
+        if len(self._written) > _MAX_WRITTEN:
+            self._written.clear()
+        self._written.update(numbers)
 
     def get(self, number: int) -> Entry | None:
         found = self._entries.get(number)
@@ -188,6 +141,9 @@ class L1:
             if self._fills:
                 self._changed[number] = self._changes
             self._drop(number)
+            if number in self._written:
+                self._written.discard(number)
+                self._renew(number)
 
     def clear(self) -> None:
         self._changes += 1

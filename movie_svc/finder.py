@@ -12,8 +12,8 @@ from marquee.movies.v1 import movies_pb2
 from mesh import errors
 from mesh.errors import MarqueeError
 from movie_svc import records, titles
-from movie_svc.cache import Entry, of_record
 from movie_svc.config import FreshnessConfig
+from movie_svc.entries import Entry, of_record
 from movie_svc.flights import Flights
 from movie_svc.intake import Answer, Intake, overdue, refused
 from movie_svc.listings import Filters, Listings, SearchedPage

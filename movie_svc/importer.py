@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from movie_svc import catalogue, records
-from movie_svc.cache import RedisCache, When, of_record
+from movie_svc.cache import RedisCache, When
 from movie_svc.config import FreshnessConfig
+from movie_svc.entries import of_record
 from movie_svc.omdb import body, parse
 from movie_svc.records import Record
 from movie_svc.store import Store

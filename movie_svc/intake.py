@@ -10,8 +10,9 @@ from typing import Final
 from mesh import errors, names
 from mesh.errors import MarqueeError
 from movie_svc import metrics, records
-from movie_svc.cache import L1, Entry, RedisCache, When, of_record
+from movie_svc.cache import L1, RedisCache, When
 from movie_svc.config import FreshnessConfig
+from movie_svc.entries import Entry, of_record
 from movie_svc.lease import Leases
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb
@@ -136,6 +137,7 @@ class Intake:
 
     async def _keep(self, number: int, entry: Entry, record: Record | None, outcome: Outcome) -> None:
         """Tells the other replicas what has been answered, and stores it."""
+        self._l1.will_write((number,))
         await self._redis.put({number: entry}, When.ALWAYS)
         await self._leases.release(number)
         if len(self._keeping) > _MAX_SAVES:

@@ -8,7 +8,8 @@ from uuid import uuid4
 import redis.asyncio as redis
 
 from mesh.redisdb import AWAY
-from movie_svc.cache import Entry, RedisCache
+from movie_svc.cache import RedisCache
+from movie_svc.entries import Entry
 
 _POLL_S: Final = 0.05
 # Deletes a lease only if it is still the caller's.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mesh.postgres import Postgres
 from movie_svc import titles
-from movie_svc.cache import Entry
+from movie_svc.entries import Entry
 from movie_svc.hedge import HedgedReads
 from movie_svc.store import ENTRY, entry
 

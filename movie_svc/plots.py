@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from mesh.errors import MarqueeError
 from movie_svc import records, wire
-from movie_svc.cache import Entry
 from movie_svc.config import FreshnessConfig
+from movie_svc.entries import Entry
 from movie_svc.flights import Flights
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb

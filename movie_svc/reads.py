@@ -15,7 +15,8 @@ from mesh import names
 from mesh.errors import MarqueeError
 from movie_svc import metrics
 from movie_svc.batches import Batches
-from movie_svc.cache import L1, Entry, RedisCache, When
+from movie_svc.cache import L1, RedisCache, When
+from movie_svc.entries import Entry
 from movie_svc.intake import Answer, Intake, overdue
 from movie_svc.store import Store
 from movie_svc.wishes import Wishes
@@ -156,6 +157,7 @@ class Reads:
             # A replica may not have it yet: before OMDb is asked, so is the primary.
             for fresh in (False, True):
                 rows = await self._store.get_many(missing, fresh=fresh)
+                self._l1.will_write(rows)
                 self._redis.put_later(rows, When.NOTHING_THERE)
                 missing = self._land(missing, rows, "postgres", self._in_postgres, begun)
                 if not missing:
@@ -174,7 +176,7 @@ class Reads:
             task.add_done_callback(self._tasks.discard)
 
     def _renew_here(self, number: int) -> None:
-        """Has a title anew that this process will soon not have any more; nobody waits for it."""
+        """Has a title anew that this process will soon miss; nobody waits for it."""
         self._in_l1.renewed.inc()
         if number not in self._flights:
             self._flight(number)

@@ -10,7 +10,7 @@ from mesh import errors, names, pages
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
-from movie_svc.cache import Entry
+from movie_svc.entries import Entry
 from movie_svc.finder import Finder
 from movie_svc.intake import Answer
 from movie_svc.listings import Filters, Listings

@@ -17,7 +17,7 @@ from marquee.movies.v1 import movies_pb2
 
 from mesh.postgres import Connection, Postgres
 from movie_svc import records
-from movie_svc.cache import Entry
+from movie_svc.entries import Entry
 from movie_svc.hedge import HedgedReads
 from movie_svc.records import Record
 

@@ -7,12 +7,12 @@ often a title was rated), or with --order=movielens as they were rated, one read
 import argparse
 import asyncio
 import random
-from collections.abc import Sequence
+from collections import Counter
 
 from mesh.local.stack import Stack
 from tests.load.movies_rig import forget, gets, metrics, movielens_titles, replica, run, stores
 
-CACHE = "marquee_movie_cache_total"
+OMDB_CALLS = "marquee_omdb_calls_total"
 LAYERS = ("l1", "redis", "postgres", "omdb")
 
 
@@ -32,11 +32,13 @@ async def main(stack: Stack, options: argparse.Namespace) -> None:
     async with replica(stack, **settings) as one, replica(stack, **settings) as other:
         for start in range(0, len(reads), options.reads):
             part = reads[start : start + options.reads]
-            before = await metrics([one, other])
-            cost = await run(stack, [one, other], gets(part, len(part)), 16)
+            before, sources = await metrics([one, other]), Counter[str]()
+            cost = await run(stack, [one, other], gets(part, len(part)), 16, sources)
             after = await metrics([one, other])
-            after.subtract(before)
-            print(f"reads {start:6}-{start + len(part):6}: {told(after, len(part))}  {cost}", flush=True)
+            calls = sum(after[name] - before[name] for name in after if name.startswith(OMDB_CALLS))
+            shares = "  ".join(f"{layer} {sources[layer] / len(part):6.2%}" for layer in LAYERS)
+            asked = f"OMDb calls per 10,000 reads: {calls / len(part) * 1e4:5.0f}"
+            print(f"reads {start:6}-{start + len(part):6}: {shares}  {asked}  {cost}", flush=True)
         held = await metrics([one, other])
         print(
             f"in-process caches: {held['marquee_movie_l1_entries']:.0f} titles, "
@@ -45,17 +47,7 @@ async def main(stack: Stack, options: argparse.Namespace) -> None:
         )
 
 
-def told(grown: dict[str, int], reads: int) -> str:
-    def count(layer: str, *outcomes: str) -> int:
-        return sum(grown.get(f'{CACHE}{{layer="{layer}",outcome="{o}"}}', 0) for o in outcomes)
-
-    shares = "  ".join(f"{layer} {count(layer, 'hit', 'stale') / reads:6.2%}" for layer in LAYERS)
-    joined = count("l1", "coalesced") + count("omdb", "coalesced")
-    calls = sum(v for name, v in grown.items() if name.startswith("marquee_omdb_calls_total"))
-    return f"{shares}  joined {joined / reads:6.2%}  OMDb calls per 10,000 reads: {calls / reads * 1e4:5.0f}"
-
-
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,7 +57,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--zipf", type=float, default=1.0, help="the exponent of the popularity")
     parser.add_argument("--l1-bytes", type=int, default=64 * 1024 * 1024, help="of each replica")
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args(given)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from movie_svc import catalogue
 from tests.conftest import running
-from tests.integration.movies_process import MovieProcess
+from tests.integration.movies_process import MovieProcess, headers
 
 UNLIMITED = {
     "MARQUEE_OMDB_RATE": "100000",
@@ -132,9 +132,13 @@ class Cost:
 
 
 async def run(
-    stack: Stack, processes: Sequence[MovieProcess], requests: Sequence[Request], concurrency: int
+    stack: Stack,
+    processes: Sequence[MovieProcess],
+    requests: Sequence[Request],
+    concurrency: int,
+    sources: Counter[str] | None = None,
 ) -> Cost:
-    """Sends all requests, to each process in turn, `concurrency` at a time."""
+    """Sends all requests, to each process in turn, `concurrency` at a time; counts where answers come from."""
     latencies: list[float] = []
     turn = iter(requests)
     replicas = itertools.cycle(processes)
@@ -143,11 +147,12 @@ async def run(
         for request in turn:
             stub = next(replicas).stub
             began = time.perf_counter()
-            if isinstance(request, movies_pb2.GetMovieRequest):
-                await stub.GetMovie(request, timeout=30)
-            else:
-                await stub.BatchGetMovies(request, timeout=30)
+            is_get = isinstance(request, movies_pb2.GetMovieRequest)
+            call = stub.GetMovie(request, timeout=30) if is_get else stub.BatchGetMovies(request, timeout=30)
+            await call
             latencies.append((time.perf_counter() - began) * 1000)
+            if sources is not None:
+                sources[(await headers(call))["x-marquee-source"]] += 1
 
     before, began = _cpu(stack, processes), time.perf_counter()
     await asyncio.gather(*(work() for _ in range(concurrency)))

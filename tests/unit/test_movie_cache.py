@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movie_svc.cache import L1, Entry, unpacked
+from movie_svc.cache import L1
 from movie_svc.config import CacheConfig
+from movie_svc.entries import Entry, unpacked
 
 
 def entry(data: bytes = b"data", fresh_until: float = 0.0) -> Entry:
@@ -135,6 +136,19 @@ def test_what_is_read_shortly_before_its_end_is_had_anew_once(monkeypatch: pytes
     for number in range(1000):
         l1.get(number)
     assert sorted(set(renewed)) == sorted(renewed)
+
+
+def test_what_this_process_wrote_is_read_again_once_redis_has_told_of_it() -> None:
+    l1 = cache()
+    renewed: list[int] = []
+    l1.when_ending(renewed.append)
+    put(l1, 1, entry())
+    l1.will_write([1])
+    l1.invalidate([1, 2])
+    assert l1.get(1) is None, "somebody else may have written it as well"
+    assert renewed == [1]
+    l1.invalidate([1])
+    assert renewed == [1], "a change by others is read when it is wanted"
 
 
 def test_the_source_is_asked_again_somewhat_early_and_not_by_all_at_once() -> None:
