@@ -138,7 +138,7 @@ async def run(
     concurrency: int,
     sources: Counter[str] | None = None,
 ) -> Cost:
-    """Sends all requests, to each process in turn, `concurrency` at a time; counts where answers come from."""
+    """Sends all requests, to each process in turn, `concurrency` at a time; counts who answers."""
     latencies: list[float] = []
     turn = iter(requests)
     replicas = itertools.cycle(processes)
