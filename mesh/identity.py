@@ -16,6 +16,8 @@ from mesh.errors import denied, unauthenticated
 
 SUBJECT_HEADER: Final = "x-marquee-subject"
 SCOPES_HEADER: Final = "x-marquee-scopes"
+EXPERIMENT_HEADER: Final = "x-marquee-experiment"
+VARIANT_HEADER: Final = "x-marquee-variant"
 REQUEST_ID_HEADER: Final = "x-request-id"
 TRACEPARENT_HEADER: Final = "traceparent"
 
@@ -43,6 +45,11 @@ class Call:
             if name == key:
                 return value if isinstance(value, str) else value.decode(errors="replace")
         return ""
+
+    def vouched_header(self, key: str) -> str:
+        """A header's value if the caller is one whose word is taken; else empty."""
+        value = self.header(key)
+        return value if value and self._may_vouch() else ""
 
     @cached_property
     def identity(self) -> Identity | None:

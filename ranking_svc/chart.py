@@ -6,8 +6,8 @@ docs/decisions/0031-charts-in-memory.md for what that costs and saves.
 
 import asyncio
 import bisect
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ranking_svc.formula import Formula, Key, key, key_behind, movie_of
@@ -153,14 +153,27 @@ class Orders:
     most_voted: Order
     box_office: Order
     trending: tuple[Order, Order, Order]
+    variants: dict[str, Order] = field(default_factory=dict)
+    """The top-rated chart under the other formulas of an experiment, by variant."""
 
     def __iter__(self) -> Iterator[Order]:
-        return iter((self.top_rated, self.most_voted, self.box_office, *self.trending))
+        return iter(
+            (self.top_rated, self.most_voted, self.box_office, *self.trending, *self.variants.values())
+        )
 
     def named(self) -> Iterator[tuple[str, Order]]:
         """Each order with its name, for metrics."""
         names = ("top_rated", "most_voted", "box_office", "trending_day", "trending_week", "trending_month")
-        return zip(names, self, strict=True)
+        return zip(names, self, strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """One formula and the chart under it. What is kept ready with a movie is of the one without a name."""
+
+    variant: str
+    formula: Formula
+    order: Order
 
 
 class Chart:
@@ -171,8 +184,10 @@ class Chart:
         votes: all votes together.
     """
 
-    def __init__(self, formula: Formula) -> None:
+    def __init__(self, formula: Formula, variants: Mapping[str, float] | None = None) -> None:
+        """Makes an empty chart; `variants` are other m's that it is kept under too, by name."""
         self.formula = formula
+        self._prior_votes = dict(variants or {})
         self.version = 0
         self.votes = 0
         self.orders = Orders(
@@ -180,9 +195,27 @@ class Chart:
             Order(_by_votes),
             Order(_by_box_office),
             (Order(_by_heat(0)), Order(_by_heat(1)), Order(_by_heat(2))),
+            self._variants(formula),
         )
+        self._weighings = self._weigh()
         self._entries: dict[int, Entry] = {}
         self._members: dict[Filter, set[int]] = {}
+
+    def _variants(self, formula: Formula) -> dict[str, Order]:
+        return {name: Order(_by_weighted(self._formula(name, formula))) for name in self._prior_votes}
+
+    def _formula(self, variant: str, formula: Formula) -> Formula:
+        return replace(formula, prior_votes=self._prior_votes.get(variant, formula.prior_votes))
+
+    def _weigh(self) -> dict[str, Weighing]:
+        found = {"": Weighing("", self.formula, self.orders.top_rated)}
+        for name, order in self.orders.variants.items():
+            found[name] = Weighing(name, self._formula(name, self.formula), order)
+        return found
+
+    def weighing(self, variant: str = "") -> Weighing:
+        """The formula and the order of a variant; those in force for a name that is none."""
+        return self._weighings.get(variant) or self._weighings[""]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -228,10 +261,14 @@ class Chart:
         """
         order = Order(_by_weighted(formula))
         await order.fill(self._entries.values())
+        variants = self._variants(formula)
+        for each in variants.values():
+            await each.fill(self._entries.values())
         # What was serialized holds the old weighted scores.
         for entry in self._entries.values():
             entry.line = entry.score = None
-        self.formula, self.orders.top_rated = formula, order
+        self.formula, self.orders.top_rated, self.orders.variants = formula, order, variants
+        self._weighings = self._weigh()
         self.version += 1
 
     def put_tally(self, tally: Tally, *, anyhow: bool = False) -> bool:

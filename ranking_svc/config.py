@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mesh.config import setting
+from mesh.config import ConfigError, setting
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,12 @@ class FormulaConfig:
         "m of the weighted score: how many votes the mean of all weighs; the same in every process",
         low=0.1,
         high=1e6,
+    )
+    variants: str = setting(
+        "MARQUEE_RANKING_VARIANTS",
+        "",
+        "other m's for the experiment ranking-formula, such as few-votes=5,many-votes=100; each takes the "
+        "memory of one more chart",
     )
     rebuild_interval_s: float = setting(
         "MARQUEE_RANKING_REBUILD_INTERVAL_S",
@@ -34,6 +40,25 @@ class FormulaConfig:
         "how often is looked whether a rebuild is due, in seconds",
         low=0.1,
     )
+
+    @property
+    def prior_votes_by_variant(self) -> dict[str, float]:
+        """`variants`, read.
+
+        Raises:
+            ConfigError: it is not NAME=NUMBER,…
+        """
+        try:
+            pairs = (each.split("=") for each in self.variants.split(",") if each)
+            found = {name.strip(): float(votes) for name, votes in pairs}
+        except ValueError:
+            found = {"": 0.0}
+        if any(not name or not 0.1 <= votes <= 1e6 for name, votes in found.items()):
+            raise ConfigError(
+                f"MARQUEE_RANKING_VARIANTS can't be {self.variants!r}: give NAME=VOTES,… "
+                "with votes from 0.1 to 1e6"
+            )
+        return found
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Feed:
         self._watchers = watchers
         self._config = charts
         self._prior_votes = formula.prior_votes
+        self._variants = formula.prior_votes_by_variant
         self._chart: Chart | None = None
         self._horizon = 0
         self._busy = asyncio.Lock()
@@ -139,7 +140,8 @@ class Feed:
         try:
             async with self._store.snapshot(fresh=fresh) as snapshot:
                 horizon = await snapshot.horizon()
-                chart = Chart(_formula_of(await snapshot.formula(), self._prior_votes))
+                formula = _formula_of(await snapshot.formula(), self._prior_votes)
+                chart = Chart(formula, self._variants)
                 async for tallies in snapshot.tallies():
                     for tally in tallies:
                         chart.stage_tally(tally)

@@ -67,3 +67,9 @@ MISMATCHES: Final = Counter(
     "unsettled (changed while being compared; ask again). Above zero: events were lost or counted twice.",
     ("outcome",),
 )
+EXPOSURES: Final = Counter(
+    "marquee_experiment_exposures_total",
+    "Answers made under a variant of an experiment. Those that the edge had in its cache are counted there: "
+    "envoy_experiment_exposures.",
+    ("experiment", "variant"),
+)

@@ -14,11 +14,11 @@ from mesh import identity, names
 from mesh.errors import invalid
 from mesh.pages import PageTokens, page_size
 from mesh.rpc import Context
-from ranking_svc import listing, trending, wire
-from ranking_svc.cache import Answer, Answers
-from ranking_svc.chart import Chart, Entry, Filter, Order
+from ranking_svc import experiment, listing, trending, wire
+from ranking_svc.cache import Answer, Answers, Headers
+from ranking_svc.chart import Chart, Entry, Filter, Order, Weighing
 from ranking_svc.config import ChartConfig
-from ranking_svc.formula import Key, key
+from ranking_svc.formula import Formula, Key, key
 from ranking_svc.listing import Query
 from ranking_svc.rebuild import Rebuilder
 from ranking_svc.reconcile import Reconciler
@@ -46,14 +46,14 @@ class _List:
     order: Callable[[Chart], Order]
     # What the last line of a page is found again by, and the key that this gives in the chart of the moment.
     position: Callable[[Entry], float]
-    key: Callable[[Chart, float, int, int], Key]
+    key: Callable[[Formula, float, int, int], Key]
     # What this chart adds to a line.
     besides: Callable[[Entry], bytes] = lambda _entry: b""
     least: Callable[[], float] = lambda: -math.inf
     has_formula: bool = False
 
 
-def _same_value(_chart: Chart, value: float, votes: int, movie: int) -> Key:
+def _same_value(_formula: Formula, value: float, votes: int, movie: int) -> Key:
     return key(value, votes, movie)
 
 
@@ -85,7 +85,7 @@ _TOP_RATED: Final = _List(
     "top-rated",
     lambda chart: chart.orders.top_rated,
     lambda entry: entry.tally.total if entry.tally else 0,
-    lambda chart, total, votes, movie: key(chart.formula.weighted(int(total), votes), votes, movie),
+    lambda formula, total, votes, movie: key(formula.weighted(int(total), votes), votes, movie),
     has_formula=True,
 )
 _MOST_VOTED: Final = _List(
@@ -122,7 +122,10 @@ class RankingService:
 
     async def GetScore(self, request: pb.GetScoreRequest, context: Context) -> bytes:
         movie = names.score_number(request.name)
-        return await _send(self._answers.make(self._score(movie)), context)
+        arm = experiment.arm()
+        weighing = self._charts.chart.weighing(arm)
+        made = self._answers.make(self._score(movie, weighing))
+        return await _send(made, context, experiment.exposed(arm, weighing))
 
     async def WatchScore(self, request: pb.WatchScoreRequest, _context: Context) -> AsyncIterator[bytes]:
         movie = names.score_number(request.name)
@@ -132,7 +135,7 @@ class RankingService:
         with self._watchers.watch(movie) as watch:
             while not self._watchers.closed and now() < end:
                 watch.changed.clear()
-                made = self._score(movie)
+                made = self._score(movie, self._charts.chart.weighing())
                 if made != sent:
                     yield made
                     sent = made
@@ -160,32 +163,36 @@ class RankingService:
             raise invalid("window", f"{request.window} is not the number of a TrendingWindow")
         return await self._list(_TRENDING[window], request, context)
 
-    def _score(self, movie: int) -> bytes:
-        chart = self._charts.chart
-        entry = chart.get(movie)
-        rank = chart.orders.top_rated.rank(entry) if entry else None
-        return wire.score(movie, entry, rank, chart.formula)
+    def _score(self, movie: int, weighing: Weighing) -> bytes:
+        entry = self._charts.chart.get(movie)
+        rank = weighing.order.rank(entry) if entry else None
+        return wire.score(movie, entry, rank, weighing)
 
     async def _list(self, of: _List, request: Any, context: Context, min_votes: int = 0) -> bytes:
         filters = tuple(_filters(request))
         size = page_size(request.page_size, _PAGE_SIZE, _MAX_PAGE_SIZE)
         chart = self._charts.chart
         query = Query(filters, min_votes)
-        asked = (of.name, query, size, request.page_token)
+        arm = experiment.arm() if of.has_formula else ""
+        weighing = chart.weighing(arm)
+        asked = (of.name, weighing.variant, query, size, request.page_token)
         answer = self._answers.get(
-            chart, asked, lambda: self._page(of, chart, query, size, request.page_token)
+            chart, asked, lambda: self._page(of, chart, weighing, query, size, request.page_token)
         )
-        return await _send(answer, context)
+        return await _send(answer, context, experiment.exposed(arm, weighing) if of.has_formula else ())
 
-    def _page(self, of: _List, chart: Chart, query: Query, size: int, token: str) -> bytes:
+    def _page(
+        self, of: _List, chart: Chart, weighing: Weighing, query: Query, size: int, token: str
+    ) -> bytes:
         binding = (of.name, query.filters, query.min_votes)
         cursor, rank = None, 0
         if (found := self._tokens.decode(token, *binding)) is not None:
             *position, rank = found
-            cursor = of.key(chart, *position)
-        entries, more = listing.page(chart, of.order(chart), query, cursor, size, of.least())
+            cursor = of.key(weighing.formula, *position)
+        order = weighing.order if of.has_formula else of.order(chart)
+        entries, more = listing.page(chart, order, query, cursor, size, of.least())
         lines = [
-            wire.line(entry, number, chart.formula) + of.besides(entry)
+            wire.line(entry, number, weighing) + of.besides(entry)
             for number, entry in enumerate(entries, rank + 1)
         ]
         next_token = ""
@@ -193,7 +200,7 @@ class RankingService:
             last = entries[-1]
             position = [of.position(last), last.votes, last.movie]
             next_token = self._tokens.encode([*position, rank + len(entries)], *binding)
-        return wire.page(lines, next_token, chart.formula if of.has_formula else None)
+        return wire.page(lines, next_token, weighing.formula if of.has_formula else None)
 
 
 class RankingAdminService:
@@ -228,8 +235,8 @@ class RankingAdminService:
         )
 
 
-async def _send(answer: Answer, context: Context) -> bytes:
-    await context.send_initial_metadata(answer.headers)
+async def _send(answer: Answer, context: Context, more: Headers = ()) -> bytes:
+    await context.send_initial_metadata((*answer.headers, *more))
     return answer.body
 
 

@@ -13,7 +13,7 @@ from google.protobuf import timestamp_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
 from mesh import names
-from ranking_svc.chart import Entry
+from ranking_svc.chart import Entry, Weighing
 from ranking_svc.formula import Formula
 from ranking_svc.model import SCORES, Tally
 
@@ -50,22 +50,28 @@ def formula_message(formula: Formula) -> pb.Formula:
     return pb.Formula(prior_votes=formula.prior_votes, prior_mean=formula.prior_mean)
 
 
-def score(movie: int, entry: Entry | None, rank: int | None, formula: Formula) -> bytes:
+def score(movie: int, entry: Entry | None, rank: int | None, weighing: Weighing) -> bytes:
     """A serialized Score; of a movie without votes if `rank` is None."""
+    formula = weighing.formula
     if entry is None or entry.tally is None or rank is None:
         made = pb.Score(
             name=names.score_name(movie), movie=names.movie_name(movie), histogram=[0] * len(SCORES)
         )
         return made.SerializeToString() + _nested(_SCORE_FORMULA, formula_bytes(formula))
+    if weighing.variant:
+        made_ready = _score(entry.tally, formula) + _nested(_SCORE_FORMULA, formula_bytes(formula))
+        return made_ready + _SCORE_RANK + _varint(rank)
     if entry.score is None:
         entry.score = _score(entry.tally, formula) + _nested(_SCORE_FORMULA, formula_bytes(formula))
     return entry.score + _SCORE_RANK + _varint(rank)
 
 
-def line(entry: Entry, rank: int, formula: Formula) -> bytes:
+def line(entry: Entry, rank: int, weighing: Weighing) -> bytes:
     """A serialized ChartEntry."""
+    if weighing.variant:
+        return _LINE_RANK + _varint(rank) + _line(entry, weighing.formula)
     if entry.line is None:
-        entry.line = _line(entry, formula)
+        entry.line = _line(entry, weighing.formula)
     return _LINE_RANK + _varint(rank) + entry.line
 
 

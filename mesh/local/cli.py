@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mesh.local import dead_letters, edge_cli, movies
+from mesh.local import canaries, dead_letters, edge_cli, movies
 from mesh.local import state as states
 from mesh.local.stack import DEFAULT_EDGE_PORT, Stack, StackError, default_home
 
@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(edge_cli.app, name="edge")
 app.add_typer(movies.app, name="movies")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(canaries.app, name="canary")
 
 
 @app.command()
@@ -77,6 +78,22 @@ def up(
 
 
 @app.command()
+def restart(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Processes; all of ours if none."),
+    ] = None,
+) -> None:
+    """Restart processes one after the other while calls come in; Envoy hands its sockets to a new one.
+
+    No call is lost where a service has two instances or more (`marquee up --scale movie_svc=2`).
+    """
+    from mesh.local import rolling
+
+    rolling.restart(default_home(), names or [], typer.echo)
+
+
+@app.command()
 def down(
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove the data, logs and secrets as well.")] = False,
 ) -> None:
@@ -85,6 +102,7 @@ def down(
 
     home = default_home()
     began = time.monotonic()
+    canaries.stop_all(home)
     stopped = progress.stop(home)
     typer.echo(f"stopped after {time.monotonic() - began:.1f} s" if stopped else "nothing is up")
     if wipe:

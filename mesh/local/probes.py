@@ -102,6 +102,11 @@ async def envoy(stack: Stack, name: str) -> None:
     await _http(stack.port(name, "edge"), "/readyz")
 
 
+async def metrics(stack: Stack, name: str) -> None:
+    """A process without gRPC tells its metrics."""
+    await _http(stack.port(name, "metrics"), "/metrics")
+
+
 async def _http(port: int, path: str) -> bytes:
     """A GET on loopback that must be answered with 200; gives the body."""
     reader, writer = await asyncio.open_connection(HOST, port)

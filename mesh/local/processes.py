@@ -36,6 +36,8 @@ class Process:
     """Runs when it first answers, before others may count on it."""
     privileges: Callable[[Stack], Sequence[str]] = lambda _stack: ()
     """Options of setpriv."""
+    successor: Callable[[int], Sequence[str]] | None = None
+    """More options for the process that takes over from a running one; from how many there were before."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 15.0
 
@@ -114,10 +116,20 @@ EDGE: Final = Process(
     probe=probes.envoy,
     needs=["movie_svc", "rating_svc", "ranking_svc"],
     prepare=envoy_server.prepare,
+    successor=envoy_server.successor,
+)
+
+CONTROLLER: Final = Process(
+    "edge-controller",
+    services.controller_command,
+    ports=["metrics"],
+    probe=probes.metrics,
+    needs=["envoy"],
+    environment=services.controller_environment,
 )
 
 
-ALL: Final = (*INFRASTRUCTURE, OMDB, *SERVICES, EDGE)
+ALL: Final = (*INFRASTRUCTURE, OMDB, *SERVICES, EDGE, CONTROLLER)
 
 
 def wanted() -> list[Process]:

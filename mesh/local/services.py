@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 from mesh.local import certificates
@@ -22,6 +23,7 @@ def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
         **_SMALL,
         "MARQUEE_GRPC_ADDRESS": stack.address(name, "grpc"),
         "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
+        "MARQUEE_RANKING_VARIANTS": os.environ.get("MARQUEE_RANKING_VARIANTS", "few-votes=5,many-votes=100"),
         **stores(stack, service),
         **certificate(stack, service),
     }
@@ -29,6 +31,26 @@ def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
         values["MARQUEE_OMDB_URL"] = f"http://{stack.address('omdb', 'http')}/"
         values["OMDB_API_KEY"] = "simulated"
     return values
+
+
+def controller_command(_stack: Stack, _name: str) -> list[str]:
+    return [sys.executable, "-m", "edge.controller"]
+
+
+def controller_environment(stack: Stack, name: str) -> dict[str, str]:
+    """What the edge's controller works on. With MARQUEE_UNLEASH_URL, flags come from there."""
+    return {
+        **_SMALL,
+        "MARQUEE_EDGE_DIR": str(stack.home.envoy),
+        "MARQUEE_EDGE_ADMIN": stack.address("envoy", "admin"),
+        "MARQUEE_FLAGS_FILE": os.environ.get("MARQUEE_FLAGS_FILE") or str(flags_file(stack)),
+        "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
+    }
+
+
+def flags_file(stack: Stack) -> Path:
+    """The feature flags of this stack, to be edited by hand."""
+    return stack.home.root / "flags.json"
 
 
 def certificate(stack: Stack, service: str) -> dict[str, str]:

@@ -58,6 +58,8 @@ class _Unit:
         self.ready = asyncio.Event()
         self.stopped = asyncio.Event()
         self.hooked = False
+        self.epoch = 0
+        """How often it has handed over to a successor since it was last started."""
 
 
 class Supervisor:
@@ -80,6 +82,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hand_over_all)
         self._save()
         tasks = [asyncio.create_task(self._keep(unit), name=unit.name) for unit in self._units]
         tasks.append(asyncio.create_task(self._announce()))
@@ -136,8 +139,13 @@ class Supervisor:
             watcher = asyncio.create_task(self._watch(unit))
             try:
                 ending = await child.exited()
+                while unit.child is not None and unit.child is not child:
+                    # It has ended because it had handed over.
+                    child = unit.child
+                    ending = await child.exited()
             finally:
                 watcher.cancel()
+            unit.epoch = 0
             log.warning("%s %s", unit.name, ending)
             deaths += 1
             if not unit.ready.is_set() and deaths >= _EARLY_DEATHS:
@@ -149,10 +157,18 @@ class Supervisor:
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _MAX_BACKOFF_S)
 
-    def _spawn(self, unit: _Unit) -> Child:
+    def _hand_over_all(self) -> None:
+        """On SIGHUP: what can be replaced while it runs starts its successor, which ends it."""
+        for unit in self._units:
+            if unit.process.successor is not None and unit.ready.is_set():
+                unit.epoch += 1
+                self._spawn(unit, unit.process.successor(unit.epoch))
+                self._set(unit, "ready")
+
+    def _spawn(self, unit: _Unit, more: Sequence[str] = ()) -> Child:
         process = unit.process
         unit.child = Child(
-            process.command(self._stack, unit.name),
+            [*process.command(self._stack, unit.name), *more],
             {**os.environ, **process.environment(self._stack, unit.name)},
             self._stack.home.log(unit.name),
             folder=self._stack.home.root,

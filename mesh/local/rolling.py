@@ -1,0 +1,60 @@
+"""Restarts of a running stack's processes, one after the other."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mesh.local import state as states
+from mesh.local.processes import CONTROLLER, EDGE, SERVICES
+from mesh.local.stack import Home, StackError
+
+_PATIENCE_S: Final = 60.0
+_LOOK_S: Final = 0.1
+
+
+def restart(home: Home, names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Restarts processes of Marquee's own by their names, or by that of their kind; all if none is given.
+
+    The next one's turn comes when the one before is ready again.
+
+    Raises:
+        StackError: there is none of that name, or one did not become ready again.
+    """
+    running = _running(home)
+    own = [process.name for process in (*SERVICES, EDGE, CONTROLLER)]
+    instances = [name for name in running.processes if name.partition(".")[0] in own]
+    chosen = [name for name in instances if not names or name in names or name.partition(".")[0] in names]
+    if unknown := set(names) - {each for name in chosen for each in (name, name.partition(".")[0])}:
+        raise StackError(
+            f"these are not running: {', '.join(sorted(unknown))}; there are {', '.join(instances)}"
+        )
+    for name in chosen:
+        began = time.monotonic()
+        before = _running(home).processes[name].pid
+        if name == EDGE.name:
+            # The supervisor starts a successor, which takes the sockets over and ends the one before.
+            os.kill(_running(home).pid, signal.SIGHUP)
+        else:
+            os.kill(before, signal.SIGTERM)
+        _wait(home, name, before)
+        say(f"{name} is another process after {time.monotonic() - began:.1f} s")
+
+
+def _wait(home: Home, name: str, before: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        process = _running(home).processes[name]
+        replaced = process.pid != before and process.condition == "ready" and process.alive
+        if replaced and not os.path.exists(f"/proc/{before}"):
+            return
+        time.sleep(_LOOK_S)
+    raise StackError(f"{name} was not ready again within {_PATIENCE_S:.0f} s: see `marquee logs {name}`")
+
+
+def _running(home: Home) -> states.State:
+    running = states.live(home)
+    if running is None:
+        raise StackError("the mesh is not up: start it with `marquee up`")
+    return running

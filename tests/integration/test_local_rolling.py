@@ -1,0 +1,104 @@
+"""Everything of Marquee's own is replaced under load, and no call is lost."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edge import tokens
+from mesh.local.provision import TENANTS
+from mesh.local.stack import Home, Stack
+from tests.conftest import running
+
+LOAD_S = 60.0
+MOVIES = [f"tt011116{digit}" for digit in range(1, 5)]
+
+
+def marquee(home: Home, *words: str) -> str:
+    environment = {**os.environ, "MARQUEE_HOME": str(home.root)}
+    done = subprocess.run(
+        [sys.executable, "-m", "mesh.local", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def client(stack: Stack, number: int, stop: asyncio.Event, outcomes: Counter[str]) -> None:
+    """Reads and writes without ever trying anything again."""
+    token = tokens.issue(stack.home.tokens, f"user-{number}", tier="partner")
+    headers = {"authorization": f"Bearer {token}"}
+    calls = [
+        ("GET", "/v1/movies/tt0111161", None),
+        ("GET", "/v1/movies/tt0111161/score", None),
+        ("GET", "/v1/charts/top-rated", None),
+        ("GET", "/v1/users/me/ratings", None),
+        ("PUT", "/v1/users/me/ratings/tt0111161", {"score": 7}),
+    ]
+    turn = number
+    async with httpx.AsyncClient(base_url=stack.edge_url, timeout=15, headers=headers) as http:
+        while not stop.is_set():
+            verb, path, body = calls[turn % len(calls)]
+            turn += 1
+            try:
+                answer = await http.request(verb, path, json=body)
+                failed = "" if answer.status_code == 200 else f" {answer.text[:200]}"
+                outcomes[f"{answer.status_code}{failed and f' {verb} {path}'}{failed}"] += 1
+            except httpx.HTTPError as error:
+                outcomes[f"{verb} {path} {error!r}"] += 1
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.timeout(600)
+async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> None:
+    pairs = {tenant.service: 2 for tenant in TENANTS}
+    home = Home(tmp_path / "home")
+    with running(home, [], pairs) as stack:
+        await warm(stack)
+        outcomes: Counter[str] = Counter()
+        stop = asyncio.Event()
+        began = time.monotonic()
+        load = [asyncio.create_task(client(stack, number, stop, outcomes)) for number in range(6)]
+        try:
+            await asyncio.sleep(2)
+            for name in [*pairs, "rating_svc-worker", "rating_svc-relay", "ranking_svc-consumer", "envoy"]:
+                before = Counter(outcomes)
+                said = await asyncio.to_thread(marquee, home, "restart", name)
+                during = outcomes - before
+                lost = sum(count for outcome, count in during.items() if outcome != "200")
+                print(f"{name}: {during.total()} calls, {lost} lost; {said.strip()}")
+            await asyncio.sleep(max(0.0, LOAD_S - (time.monotonic() - began)))
+        finally:
+            stop.set()
+            await asyncio.gather(*load)
+        print(f"{outcomes.total()} calls in {time.monotonic() - began:.0f} s: {dict(outcomes)}")
+        assert set(outcomes) == {"200"}, outcomes
+        assert outcomes.total() > 500
+        state = json.loads(marquee(home, "status", "--json"))
+        assert state["healthy"]
+
+
+async def warm(stack: Stack) -> None:
+    """Waits until each kind of call is answered: the first rating of a movie makes its score."""
+    token = tokens.issue(stack.home.tokens, "first", tier="partner")
+    async with httpx.AsyncClient(base_url=stack.edge_url, timeout=15) as http:
+        path = "/v1/users/me/ratings/tt0111161"
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            rated = await http.put(path, json={"score": 8}, headers={"authorization": f"Bearer {token}"})
+            movie = await http.get("/v1/movies/tt0111161")
+            if rated.status_code == movie.status_code == 200:
+                return
+            await asyncio.sleep(0.5)
+    raise AssertionError(f"not warm: {rated.text} {movie.text}")
