@@ -1,0 +1,192 @@
+"""New releases and experiments on the whole mesh: real services, the controller, the `marquee` command."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from edge import tokens
+from mesh.local.stack import Stack
+from tests.edge.mesh import eventually
+
+SCORE = "/v1/movies/tt0111161/score"
+PRIOR_VOTES = {"control": 20, "few-votes": 5, "many-votes": 100}
+USERS = [f"taster-{number}" for number in range(60)]
+
+
+@pytest.fixture
+async def http(mesh_stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=mesh_stack.edge_url, timeout=20) as client:
+        yield client
+    write_flags(mesh_stack)
+
+
+def bearer(stack: Stack, user: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {tokens.issue(stack.home.tokens, user, tier='partner')}"}
+
+
+def write_flags(stack: Stack, *features: dict[str, Any]) -> None:
+    partial = stack.home.root / "flags.new"
+    partial.write_text(json.dumps({"version": 2, "features": list(features)}))
+    partial.rename(stack.home.root / "flags.json")
+
+
+def experiment(rollout: int, **weights: int) -> dict[str, Any]:
+    parameters = {"rollout": str(rollout), "stickiness": "default", "groupId": "ranking-formula"}
+    variants = [{"name": name.replace("_", "-"), "weight": weight} for name, weight in weights.items()]
+    strategy = {"name": "flexibleRollout", "parameters": parameters, "variants": variants}
+    return {"name": "ranking-formula", "type": "experiment", "enabled": True, "strategies": [strategy]}
+
+
+async def rated(http: httpx.AsyncClient, stack: Stack) -> None:
+    path = "/v1/users/me/ratings/tt0111161"
+    answer = await http.put(path, json={"score": 10}, headers=bearer(stack, "rater"))
+    assert answer.status_code == 200
+
+    async def counted() -> bool:
+        return int((await http.get(SCORE)).json()["votes"]) > 0
+
+    await eventually(counted, timeout=30, what="a vote")
+
+
+def variant_of(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.headers.get("x-marquee-variant", ""))
+
+
+def envoy_exposures(stack: Stack) -> dict[str, int]:
+    url = f"http://{stack.address('envoy', 'admin')}/stats/prometheus?filter=exposures"
+    page = urllib.request.urlopen(url, timeout=5).read().decode()
+    return {
+        found[1]: int(found[2])
+        for found in re.finditer(r'^\S*exposures\{.*variant="([^"]*)".*\} (\d+)$', page, re.MULTILINE)
+    }
+
+
+async def test_variants_stick_show_and_are_never_mixed_up(http: httpx.AsyncClient, mesh_stack: Stack) -> None:
+    await rated(http, mesh_stack)
+    spoofed = {"x-marquee-experiment": "ranking-formula", "x-marquee-variant": "many-votes"}
+    plain = await http.get(SCORE, headers=spoofed)
+    assert variant_of(plain) == ""
+    assert plain.json()["formula"]["priorVotes"] == 20
+
+    began = time.monotonic()
+    write_flags(mesh_stack, experiment(100, control=334, few_votes=333, many_votes=333))
+
+    async def under_way() -> bool:
+        return variant_of(await http.get(SCORE)) != ""
+
+    await eventually(under_way, what="the experiment")
+    print(f"from the flag's change to the traffic's: {time.monotonic() - began:.2f} s")
+    before = await asyncio.to_thread(envoy_exposures, mesh_stack)
+
+    seen: Counter[str] = Counter()
+    mine: dict[str, str] = {}
+    weighted: dict[str, float] = {}
+    for _ in range(3):
+        for user in USERS:
+            answer = await http.get(SCORE, headers=bearer(mesh_stack, user))
+            variant = variant_of(answer)
+            seen[variant] += 1
+            assert mine.setdefault(user, variant) == variant, "a user stays with a variant"
+            assert answer.headers["x-marquee-experiment"] == "ranking-formula"
+            assert answer.json()["formula"]["priorVotes"] == PRIOR_VOTES[variant], (
+                "nobody gets another's answer"
+            )
+            score = weighted.setdefault(variant, answer.json()["weighted"])
+            assert answer.json()["weighted"] == score
+    assert set(mine.values()) == set(PRIOR_VOTES)
+    assert min(Counter(mine.values()).values()) >= 8
+    assert len(set(weighted.values())) == 3
+
+    chart = await http.get("/v1/charts/top-rated", headers=bearer(mesh_stack, USERS[0]))
+    assert variant_of(chart) == mine[USERS[0]]
+    assert chart.json()["formula"]["priorVotes"] == PRIOR_VOTES[mine[USERS[0]]]
+    seen[variant_of(chart)] += 1
+    others = await http.get("/v1/charts/most-voted", headers=bearer(mesh_stack, USERS[0]))
+    assert variant_of(others) == "", "other charts have no part in it"
+
+    # Without a name: by what the client calls itself, else by its address.
+    named = {f"app-{each}": {"marquee-client": f"app-{each}"} for each in range(20)}
+    for headers in (*named.values(), {}):
+        first, again = [variant_of(await http.get(SCORE, headers=headers)) for _ in range(2)]
+        assert first == again
+        seen[first] += 2
+
+    async def all_counted() -> bool:
+        after = await asyncio.to_thread(envoy_exposures, mesh_stack)
+        return {name: count - before.get(name, 0) for name, count in after.items()} == dict(seen)
+
+    await eventually(all_counted, what=f"each exposure counted: {seen}")
+    made = await asyncio.to_thread(service_exposures, mesh_stack)
+    assert all(0 < made[name] <= envoy_exposures(mesh_stack)[name] for name in PRIOR_VOTES)
+
+    write_flags(mesh_stack)
+
+    async def over() -> bool:
+        return variant_of(await http.get(SCORE)) == ""
+
+    await eventually(over, what="the experiment's end")
+    assert (await http.get(SCORE)).json()["formula"]["priorVotes"] == 20
+
+
+def service_exposures(stack: Stack) -> dict[str, float]:
+    url = f"http://{stack.address('ranking_svc', 'metrics')}/metrics"
+    page = urllib.request.urlopen(url, timeout=5).read().decode()
+    counter = r'^marquee_experiment_exposures_total\{.*variant="([^"]*)"\} (\S+)$'
+    found = re.finditer(counter, page, re.MULTILINE)
+    return {each[1]: float(each[2]) for each in found}
+
+
+def marquee(stack: Stack, *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "mesh.local", *words],
+        env={**os.environ, "MARQUEE_HOME": str(stack.home.root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def test_a_new_release_of_a_real_service_takes_calls_by_command(
+    http: httpx.AsyncClient, mesh_stack: Stack
+) -> None:
+    await rated(http, mesh_stack)
+    said = await asyncio.to_thread(
+        marquee, mesh_stack, "canary", "start", "ranking_svc", "--env", "MARQUEE_RANKING_MAX_AGE_S=7"
+    )
+    assert "ranking_svc-canary is process" in said
+    try:
+        assert "ranking_svc\t100 %" in await asyncio.to_thread(
+            marquee, mesh_stack, "canary", "set", "ranking_svc", "100"
+        )
+
+        async def moved() -> bool:
+            answer = await http.get(SCORE)
+            assert answer.status_code == 200
+            return answer.headers["cache-control"] == "public, max-age=7"
+
+        await eventually(moved, what="the new release's answers")
+        stable = await http.get(SCORE, headers={"marquee-release": "stable"})
+        assert stable.headers["cache-control"] == "public, max-age=1"
+        assert "by operator" in await asyncio.to_thread(marquee, mesh_stack, "canary", "show")
+    finally:
+        assert "stopped" in await asyncio.to_thread(marquee, mesh_stack, "canary", "stop", "ranking_svc")
+    for _ in range(5):
+        assert (await http.get(SCORE)).headers["cache-control"] == "public, max-age=1"
+    assert "there is no service" in await asyncio.to_thread(
+        marquee, mesh_stack, "canary", "set", "no_svc", "5", code=1
+    )
