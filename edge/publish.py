@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edge import files, trials
+from edge import files, trials, upstreams
 
 
 class Refused(ValueError):
@@ -42,10 +42,10 @@ class Stage:
         self.folder = Path(self._temporary.name)
 
     def __enter__(self) -> Stage:
-        # Routes depend on what is on trial.
-        record = self._live / trials.FILE
-        if record.exists():
-            shutil.copy2(record, self.folder)
+        # Routes depend on what is on trial, and where it is was said after the last rendering.
+        for kept in (trials.FILE, upstreams.CANARY_ENDPOINTS):
+            for file in self._live.glob(kept):
+                shutil.copy2(file, self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:

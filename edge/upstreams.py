@@ -18,6 +18,9 @@ def canary_of(cluster: str) -> str:
     return f"{cluster}_canary"
 
 
+CANARY_ENDPOINTS = "endpoints-*_canary_hosts.yaml"
+
+
 def canary_hosts_of(cluster: str) -> str:
     """The cluster of the new release's own instances."""
     return f"{cluster}_canary_hosts"
@@ -47,12 +50,11 @@ def write(settings: EdgeSettings, out: Path, folder: Path, services: dict[str, s
     return clusters
 
 
-def write_endpoints(out: Path, cluster: str, addresses: Sequence[str]) -> Path:
+def write_endpoints(out: Path, cluster: str, addresses: Sequence[str]) -> None:
     """Writes where a cluster's instances are; a running Envoy takes it up at once."""
     path = out / f"endpoints-{cluster}.yaml"
     resource = {"@type": _ASSIGNMENT, **_assignment(cluster, addresses)}
     files.write_yaml(path, {"resources": [resource]})
-    return path
 
 
 def _cluster(
@@ -66,7 +68,10 @@ def _cluster(
 ) -> dict[str, Any]:
     cluster: dict[str, Any] = template.load("cluster", {"name": name, "service": service})
     if all(_is_ip(address) for address in addresses):
-        path = write_endpoints(out, name, addresses)
+        path = out / f"endpoints-{name}.yaml"
+        # Where a new release is may have been said after the last rendering.
+        if addresses or not path.exists():
+            write_endpoints(out, name, addresses)
         cluster["type"] = "EDS"
         source = {"path_config_source": {"path": str(folder / path.name)}, "resource_api_version": "V3"}
         cluster["eds_cluster_config"] = {"eds_config": source}

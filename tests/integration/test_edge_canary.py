@@ -1,7 +1,6 @@
 """A new release takes a share of the calls: by weight, by user, by header; changed while calls come in."""
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -251,13 +250,13 @@ async def test_a_change_reaches_the_traffic_within_seconds(edge: Edge, trial: In
     assert took < 5
 
 
-async def test_rendering_again_keeps_what_is_on_trial(edge: Edge) -> None:
+async def test_rendering_again_keeps_what_is_on_trial(edge: Edge, trial: Instance) -> None:
     folder = edge.folder / "envoy"
     canary.set_share(folder, "rating_svc", 25)
     before = (folder / "routes.yaml").read_text()
-    endpoints = {"rating_svc": [f"127.0.0.1:{edge.service.port}"]}
-    render(dataclasses.replace(edge.settings, canaries=endpoints), folder)
+    render(edge.settings, folder)
     assert canary.shares(folder) == {"rating_svc": 25}
+    assert str(trial.port) in (folder / "endpoints-rating_svc_canary_hosts.yaml").read_text()
     assert (folder / "routes.yaml").read_text() == before
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -13,12 +15,14 @@ import httpx
 import pytest
 
 from edge import tokens
+from mesh.local import certificates
 from mesh.local.provision import TENANTS
-from mesh.local.stack import Home, Stack
+from mesh.local.stack import HOST, Home, Stack
+from mesh.tls import OPERATOR, host_name
 from tests.conftest import running
+from tests.edge.mesh import eventually
 
 LOAD_S = 60.0
-MOVIES = [f"tt011116{digit}" for digit in range(1, 5)]
 
 
 def marquee(home: Home, *words: str) -> str:
@@ -72,6 +76,7 @@ async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> 
         load = [asyncio.create_task(client(stack, number, stop, outcomes)) for number in range(6)]
         try:
             await asyncio.sleep(2)
+            await rotate(stack, outcomes)
             for name in [*pairs, "rating_svc-worker", "rating_svc-relay", "ranking_svc-consumer", "envoy"]:
                 before = Counter(outcomes)
                 said = await asyncio.to_thread(marquee, home, "restart", name)
@@ -87,6 +92,38 @@ async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> 
         assert outcomes.total() > 500
         state = json.loads(marquee(home, "status", "--json"))
         assert state["healthy"]
+
+
+async def rotate(stack: Stack, outcomes: Counter[str]) -> None:
+    """New certificates for all, taken up by every server while calls come in."""
+    servers = [name for tenant in TENANTS for name in stack.names(tenant.service)]
+    old = {name: await asyncio.to_thread(shown, stack, name) for name in servers}
+    before, began = Counter(outcomes), time.monotonic()
+    await asyncio.to_thread(marquee, stack.home, "certificates", "--rotate")
+
+    async def rotated() -> bool:
+        now = {name: await asyncio.to_thread(shown, stack, name) for name in servers}
+        return all(now[name] != old[name] for name in servers)
+
+    await eventually(rotated, timeout=30, what="new certificates at every service")
+    await asyncio.sleep(2)  # what calls others opens its connections anew within a second
+    during = outcomes - before
+    lost = sum(count for outcome, count in during.items() if outcome != "200")
+    print(f"certificates: {during.total()} calls, {lost} lost; after {time.monotonic() - began:.1f} s")
+
+
+def shown(stack: Stack, name: str) -> str:
+    """The certificate that a server shows."""
+    files = certificates.of(stack.home, OPERATOR)
+    context = ssl.create_default_context(cafile=files.authority)
+    context.load_cert_chain(files.certificate, files.key)
+    context.set_alpn_protocols(["h2"])
+    service = name.partition(".")[0]
+    with (
+        socket.create_connection((HOST, stack.port(name, "grpc")), 5) as raw,
+        context.wrap_socket(raw, server_hostname=host_name(service)) as secure,
+    ):
+        return str((secure.getpeercert() or {})["serialNumber"])
 
 
 async def warm(stack: Stack) -> None:

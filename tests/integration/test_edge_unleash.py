@@ -1,0 +1,76 @@
+"""Flags of a real Unleash server move the edge's traffic. `make test-unleash`: downloads Node and Unleash."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from edge import trials
+from mesh.local.stack import Stack
+from tests.edge import unleash
+from tests.edge.mesh import Edge, Instance, eventually, running_edge
+from tests.integration.test_edge_delivery import controller, release
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+MOVIE = "/v1/movies/tt0111161"
+RATING = "/v1/users/me/ratings/tt0111161"
+
+
+def rollout(percent: int, *constraints: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"rollout": str(percent), "stickiness": "default", "groupId": "movies"}
+    return {"name": "flexibleRollout", "parameters": parameters, "constraints": list(constraints)}
+
+
+async def becomes(edge: Edge, wanted: str, path: str = MOVIE, **headers: str) -> float:
+    """Waits until a release answers; gives how long that took."""
+    began = time.monotonic()
+
+    async def there() -> bool:
+        return await release(edge, path, **headers) == wanted
+
+    await eventually(there, timeout=30, what=f"the {wanted} release")
+    return time.monotonic() - began
+
+
+async def test_unleash_decides_who_gets_a_new_release(stack: Stack) -> None:
+    trial = await Instance().start()
+    canaries = {name: [f"127.0.0.1:{trial.port}"] for name in ("movie_svc", "rating_svc")}
+    async with unleash.running(stack) as server, running_edge(canaries=canaries) as edge:
+
+        async def healthy() -> bool:
+            found = await edge.stats(r"(movie|rating)_svc_canary_hosts\.membership_healthy$")
+            return list(found.values()) == [1, 1]
+
+        await eventually(healthy, what="a healthy new release")
+        flags = {"MARQUEE_UNLEASH_URL": server.url, "MARQUEE_UNLEASH_TOKEN": unleash.CLIENT}
+        async with controller(edge, **flags):
+            await server.create("canary-movie_svc", rollout(100))
+            took = await becomes(edge, "canary")
+            print(f"from a flag's creation to the traffic: {took:.2f} s")
+            await server.switch("canary-movie_svc", on=False)
+            off = await becomes(edge, "stable")
+            await server.switch("canary-movie_svc", on=True)
+            on = await becomes(edge, "canary")
+            print(f"off: {off:.2f} s, on: {on:.2f} s")
+
+            await server.replace("canary-movie_svc", rollout(30))
+            folder = edge.folder / "envoy"
+
+            async def lower() -> bool:
+                return trials.load(folder).shares().get("movie_svc") == 30
+
+            await eventually(lower, what="30 %")
+            found = [await release(edge, **{"marquee-client": f"app-{each}"}) for each in range(100)]
+            assert 10 <= found.count("canary") <= 55
+
+            testers = {"contextName": "userId", "operator": "IN", "values": ["ann"]}
+            await server.create("canary-rating_svc", rollout(100, testers))
+            await becomes(edge, "canary", RATING, **edge.bearer("ann"))
+            assert await release(edge, RATING, **edge.bearer("bob")) == "stable"
+
+        # The controller is gone: the edge goes on with what it has.
+        await asyncio.sleep(0.5)
+        assert await release(edge, RATING, **edge.bearer("ann")) == "canary"
+    await trial.stop()
