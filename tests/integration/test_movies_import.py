@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from marquee.movies.v1 import events_pb2, movies_pb2
 
 from mesh.kafka import KafkaConfig, ensure_topics
+from mesh.local.movielens import data_folder
 from mesh.local.services import stores
 from mesh.local.stack import Stack
 from movie_svc.omdb import parse
@@ -25,7 +26,7 @@ from movie_svc.relay import CHANGED
 from tests.integration.movies_process import MovieProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-DATA = Path(os.environ.get("MARQUEE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+DATA = data_folder()
 
 
 class Importing:

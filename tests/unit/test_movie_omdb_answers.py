@@ -1,9 +1,12 @@
 """What OMDb's statuses and bodies mean: absence is only what it says in so many words."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from mesh.local.movielens import data_folder
+from movie_svc import records
 from movie_svc.omdb import body
 from movie_svc.omdb.client import classify
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
@@ -32,6 +35,32 @@ def refusal(text: str) -> bytes:
 )
 def test_absence_is_said_in_so_many_words(text: str) -> None:
     assert classify(200, refusal(text)) == Absent(text)
+
+
+def test_every_recorded_refusal_is_an_absence() -> None:
+    lines = recorded("errors_seen.jsonl").read_text(encoding="utf-8").splitlines()
+    outcomes = {type(classify(200, json.dumps(json.loads(line)["body"]).encode())) for line in lines}
+    assert outcomes == {Absent}
+
+
+def test_recorded_searches_are_titles_all_of_them() -> None:
+    files = list(recorded("search").glob("*.json"))
+    assert files
+    for file in files:
+        outcome = classify(200, file.read_bytes())
+        assert isinstance(outcome, Found)
+        now = records.utc_now()
+        titles = [records.from_search(line, now) for line in outcome.body["Search"]]
+        assert len({title.number for title in titles}) == 10
+        assert all(title.title and title.year and title.type and not title.unparsed for title in titles)
+        assert int(outcome.body["totalResults"]) > 400
+
+
+def recorded(name: str) -> Path:
+    folder = data_folder()
+    if not (folder / "omdb" / name).exists():
+        pytest.skip(f"no recorded OMDb answers in {folder}: set MARQUEE_DATA")
+    return folder / "omdb" / name
 
 
 @pytest.mark.parametrize(

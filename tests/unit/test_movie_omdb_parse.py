@@ -2,20 +2,19 @@
 
 import html
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from google.type import date_pb2
 from marquee.movies.v1 import movies_pb2
 
+from mesh.local.movielens import data_folder
 from movie_svc.omdb import parse
 
-DATA = Path(os.environ.get("MARQUEE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+DATA = data_folder()
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
