@@ -4,10 +4,12 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from mesh import postgres
 from mesh.errors import MarqueeError
@@ -108,6 +110,43 @@ async def test_reads_go_to_the_replica_and_writes_to_the_primary(database: Postg
             assert not await connection.fetchval("SELECT pg_is_in_recovery()")
     finally:
         await pg.close()
+
+
+async def test_a_replica_that_falls_behind_is_left_out_until_it_has_caught_up(
+    database: PostgresConfig,
+) -> None:
+    pg = await postgres.connect(replace(database, max_lag_s=0.5))
+    replica = await asyncpg.connect(database.replicas[0])
+
+    async def at_replica() -> bool:
+        await pg.measure()
+        return bool(await pg.fetchval("SELECT pg_is_in_recovery()"))
+
+    async def at_primary() -> bool:
+        return not await at_replica()
+
+    try:
+        await eventually(at_replica)
+        await replica.execute("SELECT pg_wal_replay_pause()")
+        try:
+            async with pg.write() as connection:
+                await connection.execute("CREATE TABLE a AS SELECT 7 AS x")
+            await eventually(at_primary)
+            assert await pg.fetchval("SELECT x FROM a") == 7, "without asking for what is fresh"
+            assert 0.5 < lag() < 60
+        finally:
+            await replica.execute("SELECT pg_wal_replay_resume()")
+        await eventually(at_replica)
+        assert lag() < 0.5
+    finally:
+        await replica.close()
+        await pg.close()
+
+
+def lag() -> float:
+    found = REGISTRY.get_sample_value("marquee_postgres_replica_lag_seconds", {"replica": "replica-1"})
+    assert found is not None
+    return found
 
 
 async def test_a_transaction_that_fails_changes_nothing(database: PostgresConfig) -> None:
