@@ -90,7 +90,7 @@ def test_up_starts_what_status_shows_and_down_leaves_nothing(marquee: Marquee) -
     assert "already up" in again.stdout
     more = marquee("up")
     assert more.returncode == 1
-    assert "already up, without envoy" in more.stderr
+    assert "already up, without edge-controller, envoy" in more.stderr
     pids = [*marquee.pids(), status["supervisor_pid"]]
     assert marquee("down").returncode == 0
     assert all(map(gone, pids))
