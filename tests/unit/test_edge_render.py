@@ -218,3 +218,24 @@ def test_shared_limits_are_what_a_bucket_gives_in_a_minute() -> None:
     per_minute = writes.burst + 60 * writes.per_second
     assert found["free", "writes"] == ("user", {"unit": "minute", "requests_per_unit": per_minute})
     assert found["anonymous", "reads"][0] == "masked_remote_address"
+
+
+def test_the_environment_may_name_an_oidc_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_OIDC_JWKS_URL", "https://login.example:8443/keys")
+    monkeypatch.setenv("MARQUEE_OIDC_ISSUER", "https://login.example")
+    monkeypatch.setenv("MARQUEE_OIDC_AUDIENCE", "marquee-api")
+    words = ["--out", str(tmp_path / "out"), "--edge-port", "1", "--admin-port", "2"]
+    words += [word for name in ("movie", "rating", "ranking") for word in (f"--{name}", "127.0.0.1:3")]
+    assert main(words) == 0
+    bootstrap = tmp_path / "out" / "envoy.yaml"
+    text = bootstrap.read_text()
+    for expected in (
+        "https://login.example:8443/keys",
+        "marquee-api",
+        "port_value: 8443",
+        "sni: login.example",
+    ):
+        assert words_of_it in text
+    assert validated(bootstrap).returncode == 0
+    monkeypatch.delenv("MARQUEE_OIDC_JWKS_URL")
+    assert main(words) == 1, "neither a URL of keys nor a file"
