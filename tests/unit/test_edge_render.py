@@ -235,7 +235,7 @@ def test_the_environment_may_name_an_oidc_provider(tmp_path: Path, monkeypatch: 
         "port_value: 8443",
         "sni: login.example",
     ):
-        assert words_of_it in text
+        assert expected in text
     assert validated(bootstrap).returncode == 0
     monkeypatch.delenv("MARQUEE_OIDC_JWKS_URL")
     assert main(words) == 1, "neither a URL of keys nor a file"
