@@ -161,15 +161,11 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _kept(home: Home) -> dict[str, dict[str, int]]:
     try:
-        kept: dict[str, dict[str, int]] = json.loads(_file(home).read_text())
+        kept: dict[str, dict[str, int]] = json.loads(home.canaries_file.read_text())
     except FileNotFoundError:
         return {}
     return kept
 
 
 def _keep(home: Home, kept: dict[str, dict[str, int]]) -> None:
-    _file(home).write_text(json.dumps(kept))
-
-
-def _file(home: Home) -> Path:
-    return home.root / "canaries.json"
+    home.canaries_file.write_text(json.dumps(kept))

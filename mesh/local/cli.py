@@ -57,6 +57,7 @@ def up(
             raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
         typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
         raise typer.Exit(0 if running.phase == "ready" else 1)
+    canaries.stop_all(home)  # of a stack that was killed
     _use_recorded_answers()
     words = supervisor.arguments(home, names, instances, _edge_port())
     home.make()

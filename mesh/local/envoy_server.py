@@ -4,7 +4,7 @@ import sys
 from typing import IO, Final
 
 from edge import publish
-from mesh.local import certificates, services
+from mesh.local import certificates
 from mesh.local.child import run_tool
 from mesh.local.provision import TENANTS
 from mesh.local.stack import Stack, StackError
@@ -50,9 +50,8 @@ async def prepare(stack: Stack, log: IO[bytes]) -> None:
         for name in stack.names(tenant.service)
         for word in (f"--{tenant.service.removesuffix('_svc')}", stack.address(name, "grpc"))
     ]
-    flags = services.flags_file(stack)
-    if not flags.exists():
-        flags.write_text('{"version": 2, "features": []}\n')
+    if not home.flags_file.exists():
+        home.flags_file.write_text('{"version": 2, "features": []}\n')
     await _module(log, "edge.tokens", "init", f"--dir={home.tokens}")
     await _module(
         log,

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Final
 
 from mesh.local import certificates
@@ -43,14 +42,9 @@ def controller_environment(stack: Stack, name: str) -> dict[str, str]:
         **_SMALL,
         "MARQUEE_EDGE_DIR": str(stack.home.envoy),
         "MARQUEE_EDGE_ADMIN": stack.address("envoy", "admin"),
-        "MARQUEE_FLAGS_FILE": os.environ.get("MARQUEE_FLAGS_FILE") or str(flags_file(stack)),
+        "MARQUEE_FLAGS_FILE": os.environ.get("MARQUEE_FLAGS_FILE") or str(stack.home.flags_file),
         "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
     }
-
-
-def flags_file(stack: Stack) -> Path:
-    """The feature flags of this stack, to be edited by hand."""
-    return stack.home.root / "flags.json"
 
 
 def certificate(stack: Stack, service: str) -> dict[str, str]:

@@ -67,6 +67,16 @@ class Home:
     def secrets_file(self) -> Path:
         return self.root / "secrets.json"
 
+    @property
+    def flags_file(self) -> Path:
+        """The feature flags of this stack, to be edited by hand."""
+        return self.root / "flags.json"
+
+    @property
+    def canaries_file(self) -> Path:
+        """Which new releases run beside the stable ones."""
+        return self.root / "canaries.json"
+
     def log(self, process: str) -> Path:
         """Where a process's output goes."""
         return self.logs / f"{process}.log"
@@ -81,7 +91,8 @@ class Home:
         """Removes all of it, and nothing else that may lie in the same folder."""
         for folder in (self.data, self.logs, self.envoy, self.tokens, self.certificates):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.state_file, self.ports_file, self.lock_file, self.secrets_file):
+        made = (self.state_file, self.ports_file, self.lock_file, self.secrets_file)
+        for file in (*made, self.flags_file, self.canaries_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.root.rmdir()
