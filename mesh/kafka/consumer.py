@@ -176,18 +176,21 @@ class BatchConsumer:
                     LAG.labels(topic, partition).set(high - end)
 
     def _hold(self, seconds: float) -> bool:
-        assigned = self._consumer.assignment()
-        self._consumer.pause(assigned)
+        paused = self._consumer.assignment()
+        self._consumer.pause(paused)
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            early = self._consumer.poll(min(left, 0.5))
-            if early is not None and early.error() is None:
-                # A partition that was given to us meanwhile: its turn comes later.
-                back = TopicPartition(early.topic() or "", early.partition() or 0, early.offset() or 0)
-                self._consumer.pause([back])
-                self._consumer.seek(back)
-        still = self._consumer.assignment()
-        self._consumer.resume(still)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                early = self._consumer.poll(min(left, 0.5))
+                if early is not None and early.error() is None:
+                    # A partition that was given to us meanwhile: its turn comes later.
+                    back = TopicPartition(early.topic() or "", early.partition() or 0, early.offset() or 0)
+                    paused.append(back)
+                    self._consumer.pause([back])
+                    self._consumer.seek(back)
+        finally:
+            # Those taken away too: librdkafka keeps them paused, and should they come back, for ever.
+            self._consumer.resume(paused)
         return not self._lost & {(record.topic, record.partition) for record in self._batch}
 
     def _rewind(self, batch: list[Record]) -> None:

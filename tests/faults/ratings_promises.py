@@ -114,21 +114,23 @@ async def _aggregates_are_a_recount(stack: Stack, expected: dict[tuple[str, str]
 
 
 async def _authors_see_their_own(authors: Sequence[Author]) -> list[str]:
-    broken = []
-    for author in authors:
-        own = {
-            movie: (score, "STATE_ACTIVE") for movie, score in author.expected.items() if score is not None
-        }
+    return [text for text in await asyncio.gather(*map(_sees_its_own, authors)) if text]
 
-        async def settled(author: Author = author, own: Any = own) -> bool:
-            return await author.ratings() == own
 
-        try:
-            # A row may be stored and still be pending for a moment, in a replica that is behind.
-            await eventually(settled, 20.0, 0.5)
-        except AssertionError:
-            broken.append(f"{author.name} sees {await author.ratings()}, acknowledged was {own}")
-    return broken
+async def _sees_its_own(author: Author) -> str:
+    """What is wrong with what an author sees; empty if nothing is."""
+    standing = {movie: score for movie, score in author.expected.items() if score is not None}
+    own = {movie: (score, "STATE_ACTIVE") for movie, score in standing.items()}
+
+    async def settled() -> bool:
+        return await author.ratings() == own
+
+    try:
+        # A row may be stored and still be pending for a moment, in a replica that is behind.
+        await eventually(settled, 20.0, 0.5)
+    except AssertionError:
+        return f"{author.name} sees {await author.ratings()}, acknowledged was {own}"
+    return ""
 
 
 def _the_chart_is_right(stack: Stack, expected: dict[tuple[str, str], int]) -> list[str]:

@@ -148,3 +148,17 @@ async def test_a_topic_that_was_made_anew_is_another_topic(config: KafkaConfig, 
     await ensure_topics(config, [Topic(topic, PARTITIONS)])
     await eventually(lambda: topic in admin.list_topics(timeout=5).topics)
     assert (await identify(config, topic)).id != before.id
+
+
+async def test_partitions_that_went_away_during_a_wait_and_came_back_are_read(
+    config: KafkaConfig, topic: str
+) -> None:
+    async with reading(config, topic) as first:
+        async with asyncio.timeout(40), reading(config, topic) as second:
+            await first.next_batch(1000, 20)
+            joining = asyncio.create_task(second.next_batch(1000, 25))
+            while await first.wait(0.2):
+                pass
+            await joining
+        # The second has left without having committed anything: all is the first's again.
+        assert len(await read(first, MESSAGES)) == MESSAGES
