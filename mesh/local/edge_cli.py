@@ -100,7 +100,7 @@ def _show(found: "EdgeStatus", shares: dict[str, float], limits: "Limits | None"
         "service", "share", "instance", "state", "calls", "errors", "breaker", "retries", "ejected"
     )
     for service in found.services:
-        trial = service.name.removesuffix("_canary")
+        trial = service.name.removesuffix("_canary_hosts")
         share = shares.get(trial, 0)
         if service.name == trial:
             share = 100 - share
