@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,14 @@ def replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     partial.rename(path)
+
+
+def ensure_secret(path: Path) -> None:
+    """Makes a file of 32 random letters and digits that only its owner reads, unless it is there."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(16))
 
 
 class _Dumper(yaml.CSafeDumper):

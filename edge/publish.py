@@ -16,6 +16,9 @@ from typing import Any
 
 from edge import files, trials, upstreams
 
+# Routes depend on what is on trial, where it is was said after the last rendering, and the log's key stays.
+_KEPT = (trials.FILE, upstreams.CANARY_ENDPOINTS, "log-key")
+
 
 class Refused(ValueError):
     """Envoy would not take the configuration; the message is what it says."""
@@ -42,8 +45,7 @@ class Stage:
         self.folder = Path(self._temporary.name)
 
     def __enter__(self) -> Stage:
-        # Routes depend on what is on trial, and where it is was said after the last rendering.
-        for kept in (trials.FILE, upstreams.CANARY_ENDPOINTS):
+        for kept in _KEPT:
             for file in self._live.glob(kept):
                 shutil.copy2(file, self.folder)
         return self

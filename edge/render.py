@@ -38,6 +38,8 @@ __all__ = ["EdgeSettings", "EdgeTls", "render", "render_validated"]
 
 SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
 
+LOG_KEY = "log-key"
+
 _DOCS = Path(__file__).with_name("docs")
 _INNER_FILTERS = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
 
@@ -61,6 +63,11 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     for page in _DOCS.iterdir():
         files.replace(out / "pages" / page.name, page.read_text())
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
+    log_key = settings.log_key.resolve() if settings.log_key else folder / LOG_KEY
+    if settings.log_key is None:
+        files.ensure_secret(out / LOG_KEY)
+    who = (template.FOLDER / "who.lua").read_text().replace("@KEY_FILE@", str(log_key))
+    files.replace(out / "who.lua", who)
     for script in ("errors.lua", "bodiless.lua", "fields.lua"):
         files.replace(out / script, (template.FOLDER / script).read_text())
     live.Routes(out, methods, table, runtime_folder=folder).write()
@@ -162,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--access-log", default="/dev/stdout", help="file of the access log (default: stdout)"
     )
+    parser.add_argument("--log-key", type=Path, help="file of the key that users are hashed with in the log")
     parser.add_argument("--cache-folder", type=Path, help="folder of cached answers, best in memory")
     parser.add_argument(
         "--tls",
@@ -189,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rate_limit_service=given.rate_limit_service,
         trusted_hops=given.trusted_hops,
         access_log=given.access_log,
+        log_key=given.log_key,
         cache_folder=given.cache_folder,
         tls=EdgeTls(*given.tls) if given.tls else None,
         runtime_folder=given.runtime_folder,

@@ -46,6 +46,9 @@ class EdgeSettings:
     """How many proxies before the edge may be believed about a client's address (X-Forwarded-For)."""
     access_log: str = "/dev/stdout"
     """File of the access log, one JSON object a line."""
+    log_key: Path | None = None
+    """File of the key that users in the access log are hashed with; `log-key` beside the other files if not
+    given, made if missing. Several Envoys need the same, or a user has several hashes."""
     cache_folder: Path | None = None
     """Folder of cached answers, best on a memory file system; `cache` beside the other files if not given."""
     tls: EdgeTls | None = None

@@ -1,5 +1,6 @@
 """What a client of the API sees: JSON and gRPC on one port, and nothing that is not public."""
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ from google.rpc import error_details_pb2
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
-from tests.edge.mesh import Edge, fail, not_found, rich_error, running_edge
+from tests.edge.mesh import Edge, eventually, fail, not_found, rich_error, running_edge
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +284,34 @@ async def test_the_api_describes_itself(edge: Edge, path: str, content_type: str
     assert words in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "http" not in answer.headers["content-security-policy"], "everything it needs comes from the edge"
+
+
+async def test_the_access_log_tells_calls_apart_and_names_nobody(edge: Edge) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    marks = {"ann": "log-ann", "bob": "log-bob"}
+    for user, mark in marks.items():
+        for path in ("/v1/movies/tt0111161", "/v1/users/me/ratings/tt0111161"):
+            headers = {**edge.bearer(user), "x-request-id": mark, "traceparent": trace}
+            assert (await edge.http.get(path, headers=headers)).status_code == 200
+    await edge.http.get("/v1/movies/tt0111161", headers={"x-request-id": "log-nobody"})
+    log = edge.folder / "access.log"
+
+    def lines() -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for text in log.read_text().splitlines():
+            line = json.loads(text)
+            found.setdefault(line["request_id"], []).append(line)
+        return found
+
+    async def written() -> bool:
+        return len(lines().get("log-nobody", [])) == 1
+
+    await eventually(written, timeout=30, what="the access log")
+    key = (edge.folder / "envoy" / "log-key").read_text()
+    for user, mark in marks.items():
+        expected = hashlib.sha256((key + user).encode()).hexdigest()[:32]
+        assert [line["user"] for line in lines()[mark]] == [expected, expected]
+        assert {line["traceparent"] for line in lines()[mark]} == {trace}
+        assert {line["status"] for line in lines()[mark]} == {200}
+    assert lines()["log-nobody"][0]["user"] is None
+    assert '"ann"' not in log.read_text()
