@@ -1,5 +1,7 @@
 """What Envoy spends on each kind of call: `python -m tests.load.edge_cost [CALLS]`.
 
+The first kind is the measure: Envoy's own `direct_response` of the same bytes that a movie's answer has.
+
 CPU microseconds of the Envoy process a call, over HTTP/1.1 keep-alive connections from this machine, before
 the small services of `tests/edge`. The kinds take turns, so that whatever else the machine does meets all of
 them, and the smallest of the rounds counts. On a shared machine only the ratios mean much.
@@ -17,9 +19,11 @@ from pathlib import Path
 
 import psutil
 
+from edge import files
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, fail, not_found, running_edge
+from tests.edge.mesh import Edge, eventually, fail, not_found, running_edge
 
+DIRECT = "/direct-response"
 ROUNDS = 6
 CONNECTIONS = 8
 
@@ -49,17 +53,46 @@ def request(verb: str, path: str, token: str = "", body: bytes = b"", **headers:
 def kinds(token: str) -> list[Kind]:
     movie, rating = "/v1/movies/tt0111161", "/v1/users/me/ratings/tt0111161"
     return [
+        Kind("direct_response of a movie's bytes", request("GET", DIRECT), 200),
         Kind("answered by Envoy itself (/healthz)", request("GET", "/healthz"), 200),
         Kind("refused: no token", request("GET", rating), 401),
         Kind("refused: no such path", request("GET", "/nope"), 404),
         Kind("movie from the cache", request("GET", "/v1/movies/tt0000001"), 200, keep=True),
         Kind("the same, 304", request("GET", "/v1/movies/tt0000001", if_none_match='"v1"'), 304, keep=True),
+        Kind("the same, with a token", request("GET", "/v1/movies/tt0000001", token), 200, keep=True),
+        Kind("the same, HEAD", request("HEAD", "/v1/movies/tt0000001"), 200, keep=True),
+        Kind("movie, a miss that is stored", request("GET", "/v1/movies/tt{n}"), 200, keep=True),
         Kind("movie, not cached (two hops)", request("GET", movie), 200),
         Kind("movie not found (two hops, Lua)", request("GET", movie), 404, missing=True),
         Kind("own rating (one hop)", request("GET", rating, token), 200),
         Kind("search (one hop)", request("GET", "/v1/movies:search?query=heat"), 200),
         Kind("rate a movie (one hop, Lua)", request("PUT", rating, token, b'{"score":7}'), 200),
     ]
+
+
+_asked = 10_000_000
+
+
+async def answer_directly(edge: Edge) -> None:
+    """Puts a route before all others that answers with a movie's bytes."""
+    edge.service.headers[:] = [("cache-control", "public, max-age=600"), ("etag", '"v1"')]
+    movie = await edge.http.get("/v1/movies/tt0000001")
+    path = edge.folder / "envoy" / "routes.yaml"
+    content = files.read_yaml(path)
+    content["resources"][0]["virtual_hosts"][0]["routes"].insert(
+        0,
+        {
+            "name": "direct",
+            "match": {"path": DIRECT},
+            "direct_response": {"status": 200, "body": {"inline_string": movie.text}},
+        },
+    )
+    files.write_yaml(path, content)
+
+    async def there() -> bool:
+        return (await edge.http.get(DIRECT)).text == movie.text
+
+    await eventually(there, what="the direct response")
 
 
 async def load(port: int, kind: Kind, calls: int) -> None:
@@ -69,15 +102,17 @@ async def load(port: int, kind: Kind, calls: int) -> None:
 
     async def client() -> None:
         nonlocal left
+        global _asked
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while left > 0:
             left -= 1
-            writer.write(kind.request)
+            _asked += 1
+            writer.write(kind.request.replace(b"{n}", b"%08d" % _asked))
             head = await reader.readuntil(b"\r\n\r\n")
             status = int(head[9:12])
             statuses[status] += 1
             length = re.search(rb"content-length: (\d+)", head)
-            if length and status != 304:
+            if length and status != 304 and not kind.request.startswith(b"HEAD"):
                 await reader.readexactly(int(length[1]))
         writer.close()
 
@@ -112,12 +147,13 @@ def without_limits(path: Path) -> Path:
 async def main(calls: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with running_edge(limits_file=without_limits(Path(folder) / "limits.yaml")) as edge:
+            await answer_directly(edge)
             measured = kinds(edge.token(tier="partner"))
             for _ in range(ROUNDS):
                 for kind in measured:
                     kind.costs.append(await measure(edge, kind, calls))
     base = min(measured[0].costs)
-    print(f"{'kind':40} {'µs':>6} {'× /healthz':>10}")
+    print(f"{'kind':40} {'µs':>6} {'× direct':>10}")
     for kind in measured:
         print(f"{kind.name:40} {min(kind.costs):6.0f} {min(kind.costs) / base:10.1f}")
 
