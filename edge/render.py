@@ -96,8 +96,12 @@ def render(settings: EdgeSettings, out: Path) -> Path:
 def render_validated(settings: EdgeSettings, out: Path) -> Path:
     """Like `render`, but raises ValueError, and leaves `out` as it is, if Envoy would not take the files."""
     runtime_folder = (settings.runtime_folder or out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
     (settings.cache_folder or out / "cache").mkdir(mode=0o700, parents=True, exist_ok=True)
     cache_folder = settings.cache_folder or runtime_folder / "cache"
+    if settings.log_key is None:
+        # Envoy reads it while it validates, where it will be.
+        files.ensure_secret(out / LOG_KEY)
     with trials.changing(out), publish.Stage(out) as stage:
         staged = dataclasses.replace(settings, runtime_folder=runtime_folder, cache_folder=cache_folder)
         render(staged, stage.folder)
