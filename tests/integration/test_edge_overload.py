@@ -64,7 +64,7 @@ async def test_an_overloaded_service_goes_on_at_its_pace(tmp_path: Path) -> None
         async with httpx.AsyncClient(base_url=edge.url, timeout=20, limits=limits) as http:
             await asyncio.gather(*(client(http) for _ in range(CLIENTS)))
 
-        assert statistics.median(seen) < CLIENTS / 2, "not all of them wait in the service"
+        assert statistics.median(seen) < 0.75 * CLIENTS, "not all of them wait in the service"
         assert set(statuses) == {200, 503}, statuses
         # What it can do is still done: 160 calls, on a machine that has the time.
         assert statuses[200] > 50, statuses
