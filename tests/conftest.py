@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,12 +16,18 @@ _WITH_US = ("setpriv", "--pdeathsig=SIGTERM", "--")
 
 
 @contextmanager
-def running(home: Home, only: Sequence[str], instances: dict[str, int] | None = None) -> Iterator[Stack]:
+def running(
+    home: Home,
+    only: Sequence[str],
+    instances: dict[str, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Stack]:
     """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed."""
     home.make()
     with home.log("supervisor").open("ab") as output:
         daemon = subprocess.Popen(
             [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0)],
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -50,9 +56,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def mesh_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole mesh behind Envoy. OMDb answers with what it once said, where that is at hand."""
     answers = movielens.omdb_answers()
-    if answers is not None:
-        os.environ.setdefault("MARQUEE_OMDB_ANSWERS", str(answers))
-    with running(_home(tmp_path_factory, "mesh"), []) as started:
+    # For this stack alone: the other one's tests know what the simulator's own catalogue holds.
+    environment = {"MARQUEE_OMDB_ANSWERS": str(answers)} if answers else {}
+    with running(_home(tmp_path_factory, "mesh"), [], environment=environment) as started:
         yield started
 
 
