@@ -59,6 +59,7 @@ class Reads:
         self._flights: dict[int, asyncio.Future[Answer]] = {}
         self._from_redis = Batches(self._ask_redis, at_once=2, largest=200)
         self._from_postgres = Batches(self._ask_postgres, at_once=4, largest=200)
+        self._to_refill = Batches(self._refill, at_once=1, largest=200)
         self._to_renew = Batches(self._renew, at_once=1, largest=200)
         self._ending: dict[int, bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +124,7 @@ class Reads:
 
     async def settled(self) -> None:
         """Waits until what goes on in the background has ended."""
-        batches = (self._from_redis, self._from_postgres, self._to_renew)
+        batches = (self._from_redis, self._from_postgres, self._to_refill, self._to_renew)
         while tasks := [*(task for each in batches for task in each.running), *self._tasks]:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._intake.settled()
@@ -178,8 +179,16 @@ class Reads:
     def _renew_here(self, number: int) -> None:
         """Has a title anew that this process will soon miss; nobody waits for it."""
         self._in_l1.renewed.inc()
-        if number not in self._flights:
-            self._flight(number)
+        self._to_refill.add((number,))
+
+    async def _refill(self, numbers: list[int]) -> None:
+        """Only from Redis: nobody is waiting, so what is not there is not looked for any further."""
+        begun = self._l1.begin_fill()
+        try:
+            for number, entry in (await self._redis.get_many(numbers)).items():
+                self._l1.put(number, entry, begun)
+        finally:
+            self._l1.end_fill()
 
     def _renew_in_redis(self, number: int, raw: bytes) -> None:
         """The same for one that Redis will soon not have any more."""
