@@ -18,7 +18,7 @@ PREFLIGHT: Route = {
     # to a cluster.
     "name": "preflight",
     "match": {
-        "prefix": "/v1/",
+        "safe_regex": {"regex": r"/(v1/|marquee\.).*"},
         "headers": [
             {"name": ":method", "string_match": {"exact": "OPTIONS"}},
             {"name": "origin", "present_match": True},

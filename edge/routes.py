@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def route_configuration(
         *direct.own_pages(pages),
         direct.PREFLIGHT,
         *itertools.chain.from_iterable(
-            division.divide(_grpc_route(rule, table), rule.trial) for rule in rules
+            division.divide(route, rule.trial) for rule in rules for route in _grpc_routes(rule, table)
         ),
         direct.UNKNOWN_GRPC,
         direct.malformed_url(),
@@ -153,6 +153,25 @@ def _trial(method: Method, cluster: str, table: Mapping[str, Any], trials: Trial
         if name in trials.experiments and method.full_name in rpcs:
             return Trial(cluster, canary, trials.experiments[name], name)
     return Trial(cluster, canary)
+
+
+def _grpc_routes(rule: _Rule, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The route of gRPC calls, and the one of gRPC-Web, which knows no streams of requests."""
+    route = _grpc_route(rule, table)
+    yield route
+    if not rule.method.client_streaming:
+        web = copy.deepcopy(route)
+        web["name"] = f"grpc-web {rule.method.service}.{rule.method.name}"
+        # Envoy chooses the route before its filter makes gRPC of the call.
+        web["match"] = {"path": rule.method.grpc_path, "headers": [_IS_GRPC_WEB]}
+        web["typed_per_filter_config"]["grpc_web"] = _ENABLED
+        yield web
+
+
+_IS_GRPC_WEB = {
+    "name": "content-type",
+    "string_match": {"safe_regex": {"regex": r"application/grpc-web(-text)?(\+proto)?"}},
+}
 
 
 def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
