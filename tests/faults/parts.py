@@ -1,9 +1,10 @@
 """Parts of a running stack that are killed, or stopped so that they hang, and come back by themselves."""
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -53,18 +54,23 @@ class Part:
         supervisor = self._state().pid
         os.kill(supervisor, signal.SIGSTOP)
         try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+            _signal(pids, signal.SIGSTOP)
             yield
             await asyncio.sleep(seconds)
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            _signal(pids, signal.SIGCONT)
             os.kill(supervisor, signal.SIGCONT)
 
     async def _is_ready(self) -> bool:
         process = self._state().processes[self._name]
         return process.condition == "ready" and process.alive
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """A session of a database may have ended since it was listed, or as the first are let go on."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _children(pid: int) -> list[int]:
