@@ -41,6 +41,8 @@ class Limits:
     max_connections: int
     max_concurrent_streams: int
     calls_always_under_way: int
+    max_calls_under_way: int
+    max_streams_under_way: int
     max_heap_bytes: int
     max_cache_bytes: int
     max_cache_entries: int
@@ -62,6 +64,11 @@ class Limits:
             if tier not in tiers:
                 raise ValueError(f"{path}: the tier {tier!r} has no buckets")
         return Limits(tiers=tiers, **given)
+
+    @property
+    def placeholders(self) -> dict[str, Any]:
+        """Each field as templates name it."""
+        return {f"limits.{name}": value for name, value in vars(self).items()}
 
 
 def filter_config(limits: Limits) -> dict[str, Any]:

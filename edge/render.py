@@ -83,7 +83,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     shedders = {each["name"] for each in values["shedders"]}
     inner = {*_INNER_FILTERS, *shedders}
     values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in inner]
-    clusters = upstreams.write(settings, out, folder, routes.clusters(table))
+    clusters = upstreams.write(settings, bounds, out, folder, routes.clusters(table))
     clusters += shared_limits.clusters(settings.rate_limit_service) + issuer.clusters(settings.issuer)
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
     values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
@@ -124,8 +124,7 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
     }
     jwt = issuer.jwt_filter(settings.issuer, settings.jwks)
     values["jwt_providers"], values["jwt_requirements"] = jwt["providers"], jwt["requirement_map"]
-    values.update({f"limits.{name}": value for name, value in vars(bounds).items()})
-    return values
+    return values | bounds.placeholders
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -286,6 +286,8 @@ def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dic
         action["timeout"] = "0s"
         action["idle_timeout"] = policy["idle"]
         action["max_stream_duration"] = {"max_stream_duration": "0s"}
+        # Nothing comes sooner by it: it is what gives streams a breaker of their own.
+        action["priority"] = "HIGH"
     if "retry" in policy:
         action["retry_policy"] = dict(table["retry_policies"][policy["retry"]])
         if "try" in policy:

@@ -17,8 +17,8 @@ from typing import Any
 from edge import files
 
 _STATS = (
-    r"^cluster\.[a-z_]+\.(circuit_breakers\.default\.[a-z_]+_open|outlier_detection\.ejections_active"
-    r"|upstream_rq_(total|retry|pending_overflow|active))$"
+    r"^cluster\.[a-z_]+\.(circuit_breakers\.(default|high)\.[a-z_]+_open|outlier_detection\.ejections_active"
+    r"|upstream_rq_(total|retry|active|(active|pending)_overflow))$"
     r"|^http\.edge\.(downstream_(cx_active|rq_active|rq_total|rq_5xx)|rds\.edge\.update_(success|rejected|failure))$"
     r"|^http\.(edge|inner)\.adaptive_concurrency.*rq_blocked$"
     r"|^edge\.http_local_rate_limit\.(enforced|ok)$"
@@ -45,8 +45,10 @@ class Service:
     instances: Sequence[Instance]
     active: int
     most_active: int
-    """How many calls may be under way before the breaker opens."""
+    """How many calls of one answer may be under way before the breaker opens."""
+    most_streams: int
     open_breakers: Sequence[str]
+    """What they refuse: `calls`, `streams`, `retries`, `connections`, …"""
     ejected: int
     calls: int
     retries: int
@@ -143,24 +145,41 @@ def _sum(stats: Mapping[str, int], ending: str) -> int:
 def _service(said: Mapping[str, Any], stats: Mapping[str, int]) -> Service:
     name = said["name"]
     prefix = f"cluster.{name}."
-    breakers = f"{prefix}circuit_breakers.default."
-    thresholds = said.get("circuit_breakers", {}).get("thresholds", [{}])
+    most = {
+        each.get("priority", "DEFAULT"): each.get("max_requests", 0)
+        for each in said.get("circuit_breakers", {}).get("thresholds", [])
+    }
     return Service(
         name=name,
         instances=[_instance(each) for each in said.get("host_statuses", [])],
         active=stats.get(f"{prefix}upstream_rq_active", 0),
-        most_active=thresholds[0].get("max_requests", 0),
+        most_active=most.get("DEFAULT", 0),
+        most_streams=most.get("HIGH", 0),
         open_breakers=[
-            key.removeprefix(breakers).removesuffix("_open")
-            for key, value in stats.items()
-            if key.startswith(breakers) and value
+            words for key, words in _BREAKERS.items() if stats.get(f"{prefix}circuit_breakers.{key}_open")
         ],
         ejected=stats.get(f"{prefix}outlier_detection.ejections_active", 0),
         calls=stats.get(f"{prefix}upstream_rq_total", 0),
         retries=stats.get(f"{prefix}upstream_rq_retry", 0),
-        overflowed=stats.get(f"{prefix}upstream_rq_pending_overflow", 0),
+        overflowed=sum(
+            stats.get(f"{prefix}upstream_rq_{kind}_overflow", 0) for kind in ("active", "pending")
+        ),
     )
 
+
+# By Envoy's priority and kind; streams are of the high priority (edge/routes.py).
+_BREAKERS = {
+    "default.rq": "calls",
+    "default.rq_pending": "waiting calls",
+    "default.rq_retry": "retries",
+    "default.cx": "connections",
+    "default.cx_pool": "connection pools",
+    "high.rq": "streams",
+    "high.rq_pending": "waiting streams",
+    "high.rq_retry": "streams' retries",
+    "high.cx": "streams' connections",
+    "high.cx_pool": "streams' connection pools",
+}
 
 _WHY = {
     "failed_active_health_check": "failed health check",

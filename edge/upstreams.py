@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import files, template
+from edge.limits import Limits
 from edge.settings import EdgeSettings, EdgeTls
 
 _ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -26,7 +27,9 @@ def canary_hosts_of(cluster: str) -> str:
     return f"{cluster}_canary_hosts"
 
 
-def write(settings: EdgeSettings, out: Path, folder: Path, services: dict[str, str]) -> list[dict[str, Any]]:
+def write(
+    settings: EdgeSettings, bounds: Limits, out: Path, folder: Path, services: dict[str, str]
+) -> list[dict[str, Any]]:
     """Writes the endpoint and TLS files into `out`; returns the clusters.
 
     `services` has the cluster of each service, `folder` is where Envoy will find the files. Raises ValueError
@@ -37,10 +40,12 @@ def write(settings: EdgeSettings, out: Path, folder: Path, services: dict[str, s
         addresses = settings.endpoints.get(name, ())
         if not addresses:
             raise ValueError(f"{name} has no address: give at least one HOST:PORT")
-        clusters.append(_cluster(settings, out, folder, service, name, name, addresses))
+        clusters.append(_cluster(settings, bounds, out, folder, service, name, name, addresses))
         # There always, so that a trial needs no restart of Envoy.
         on_trial = settings.canaries.get(name, ())
-        clusters.append(_cluster(settings, out, folder, service, name, canary_hosts_of(name), on_trial))
+        clusters.append(
+            _cluster(settings, bounds, out, folder, service, name, canary_hosts_of(name), on_trial)
+        )
         names = {"name": canary_of(name), "hosts": canary_hosts_of(name), "stable": name}
         clusters.append(template.load("canary", names))
     if settings.tls:
@@ -59,6 +64,7 @@ def write_endpoints(out: Path, cluster: str, addresses: Sequence[str]) -> None:
 
 def _cluster(
     settings: EdgeSettings,
+    bounds: Limits,
     out: Path,
     folder: Path,
     service: str,
@@ -66,7 +72,8 @@ def _cluster(
     name: str,
     addresses: Sequence[str],
 ) -> dict[str, Any]:
-    cluster: dict[str, Any] = template.load("cluster", {"name": name, "service": service})
+    values = {"name": name, "service": service, **bounds.placeholders}
+    cluster: dict[str, Any] = template.load("cluster", values)
     if all(_is_ip(address) for address in addresses):
         path = out / f"endpoints-{name}.yaml"
         # Where a new release is may have been said after the last rendering.

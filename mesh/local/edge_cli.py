@@ -97,7 +97,7 @@ def _show(found: "EdgeStatus", shares: dict[str, float], limits: "Limits | None"
         f"refused {found.routes_refused} times"
     )
     services = table(
-        "service", "share", "instance", "state", "calls", "errors", "breaker", "retries", "ejected"
+        "service", "share", "instance", "state", "calls", "errors", "breaker", "refused", "retries", "ejected"
     )
     for service in found.services:
         trial = service.name.removesuffix("_canary_hosts")
@@ -115,7 +115,8 @@ def _show(found: "EdgeStatus", shares: dict[str, float], limits: "Limits | None"
                 f"[{colour}]{instance.state}",
                 str(instance.calls),
                 str(instance.errors),
-                f"{breaker} ({service.active}/{service.most_active})" if first else "",
+                f"{breaker} ({service.active}/{service.most_active}+{service.most_streams})" if first else "",
+                str(service.overflowed) if first else "",
                 str(service.retries) if first else "",
                 str(service.ejected) if first else "",
             )
