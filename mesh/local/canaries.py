@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -23,7 +24,13 @@ Service = Annotated[str, typer.Argument(help="movie_svc, rating_svc or ranking_s
 def start(
     service: Service,
     code: Annotated[
-        Path | None, typer.Option("--code", help="Another checkout that the new release runs from.")
+        Path | None,
+        typer.Option(
+            "--code",
+            exists=True,
+            file_okay=False,
+            help="Another checkout that it runs from, with the packages of its .venv if it has one.",
+        ),
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -47,7 +54,7 @@ def start(
         variables["PYTHONPATH"] = str(code.resolve())
     with home.log(name).open("ab") as output:
         process = subprocess.Popen(
-            command(placed, name, service, "serve"),
+            [_python(code), *command(placed, name, service, "serve")[1:]],
             cwd=code or home.root,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -128,6 +135,12 @@ def _stop(home: Home, service: str) -> bool:
         end_orphan(found["pid"])
     _keep(home, kept)
     return True
+
+
+def _python(code: Path | None) -> str:
+    """The Python to run a checkout with: its own has the packages and stubs that its code was made for."""
+    own = code.resolve() / ".venv" / "bin" / "python" if code else Path(sys.executable)
+    return str(own) if own.exists() else sys.executable
 
 
 def _wait_until_ready(stack: Stack, name: str, process: "subprocess.Popen[bytes]") -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edge.limits import Limits
     from edge.status import EdgeStatus
+    from edge.trials import Trials
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -30,11 +31,11 @@ def status(
         bool, typer.Option("--routes", help="Show every route and the limits too.")
     ] = False,
 ) -> None:
-    """Show services with their weights, breakers and outliers, what was limited and shed, and the cache.
+    """Show services with their weights, breakers and outliers, what is on trial, was refused, or cached.
 
     The exit code is 0 if Envoy is live, each service has a healthy instance, and no breaker is open.
     """
-    from edge import canary
+    from edge import trials
     from edge.limits import Limits
     from edge.status import look
 
@@ -46,16 +47,18 @@ def status(
         found = look(f"http://{running.stack(home).address('envoy', 'admin')}", home.envoy)
     except OSError as error:
         raise StackError(f"Envoy's admin page does not answer: {error}") from None
-    shares = canary.shares(home.envoy)
+    on_trial = trials.load(home.envoy)
     limits = Limits.load()
     if as_json:
         tiers = {
             tier: {kind: asdict(bucket) for kind, bucket in buckets.items()}
             for tier, buckets in limits.tiers.items()
         }
-        typer.echo(json.dumps({**asdict(found), "shares": shares, "limits": tiers}, indent=2))
+        deliveries = {service: each.delivery for service, each in on_trial.canaries.items()}
+        shown = {"shares": on_trial.shares(), "deliveries": deliveries, "limits": tiers}
+        typer.echo(json.dumps({**asdict(found), **shown}, indent=2))
     else:
-        _show(found, shares, limits if all_routes else None, _console())
+        _show(found, on_trial, limits if all_routes else None, _console())
     raise typer.Exit(0 if healthy(found) else 1)
 
 
@@ -76,8 +79,10 @@ def _console() -> "Console":
     return console if console.is_terminal else Console(highlight=False, width=200)
 
 
-def _show(found: "EdgeStatus", shares: dict[str, float], limits: "Limits | None", console: "Console") -> None:
+def _show(found: "EdgeStatus", on_trial: "Trials", limits: "Limits | None", console: "Console") -> None:
     from rich.table import Table
+
+    from edge import canary
 
     def table(*columns: str) -> Table:
         made = Table(box=None, pad_edge=False, header_style="bold")
@@ -101,7 +106,7 @@ def _show(found: "EdgeStatus", shares: dict[str, float], limits: "Limits | None"
     )
     for service in found.services:
         trial = service.name.removesuffix("_canary_hosts")
-        share = shares.get(trial, 0)
+        share = on_trial.shares().get(trial, 0)
         if service.name == trial:
             share = 100 - share
         breaker = f"open: {', '.join(service.open_breakers)}" if service.open_breakers else "closed"
@@ -121,6 +126,8 @@ def _show(found: "EdgeStatus", shares: dict[str, float], limits: "Limits | None"
                 str(service.ejected) if first else "",
             )
     console.print(services)
+    for line in canary.describe(on_trial):
+        console.print(f"on trial: {line.expandtabs(2)}", markup=False, soft_wrap=True)
     if limits is None:
         return
     routes = table("route", "to", "time-out", "retries", "limit")

@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,24 +16,11 @@ from mesh.local import certificates
 from mesh.local.provision import TENANTS
 from mesh.local.stack import HOST, Home, Stack
 from mesh.tls import OPERATOR, host_name
+from tests.command import marquee
 from tests.conftest import running
 from tests.edge.mesh import eventually
 
 LOAD_S = 60.0
-
-
-def marquee(home: Home, *words: str) -> str:
-    environment = {**os.environ, "MARQUEE_HOME": str(home.root)}
-    done = subprocess.run(
-        [sys.executable, "-m", "mesh.local", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 async def client(stack: Stack, number: int, stop: asyncio.Event, outcomes: Counter[str]) -> None:

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -17,6 +14,7 @@ import pytest
 
 from edge import tokens
 from mesh.local.stack import Stack
+from tests.command import marquee
 from tests.edge.mesh import eventually
 
 SCORE = "/v1/movies/tt0111161/score"
@@ -148,30 +146,17 @@ def service_exposures(stack: Stack) -> dict[str, float]:
     return {each[1]: float(each[2]) for each in found}
 
 
-def marquee(stack: Stack, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "mesh.local", *words],
-        env={**os.environ, "MARQUEE_HOME": str(stack.home.root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 async def test_a_new_release_of_a_real_service_takes_calls_by_command(
     http: httpx.AsyncClient, mesh_stack: Stack
 ) -> None:
     await rated(http, mesh_stack)
     said = await asyncio.to_thread(
-        marquee, mesh_stack, "canary", "start", "ranking_svc", "--env", "MARQUEE_RANKING_MAX_AGE_S=7"
+        marquee, mesh_stack.home, "canary", "start", "ranking_svc", "--env", "MARQUEE_RANKING_MAX_AGE_S=7"
     )
     assert "ranking_svc-canary is process" in said
     try:
         assert "ranking_svc\t100 %" in await asyncio.to_thread(
-            marquee, mesh_stack, "canary", "set", "ranking_svc", "100"
+            marquee, mesh_stack.home, "canary", "set", "ranking_svc", "100"
         )
 
         async def moved() -> bool:
@@ -182,11 +167,11 @@ async def test_a_new_release_of_a_real_service_takes_calls_by_command(
         await eventually(moved, what="the new release's answers")
         stable = await http.get(SCORE, headers={"marquee-release": "stable"})
         assert stable.headers["cache-control"] == "public, max-age=1"
-        assert "by operator" in await asyncio.to_thread(marquee, mesh_stack, "canary", "show")
+        assert "by operator" in await asyncio.to_thread(marquee, mesh_stack.home, "canary", "show")
     finally:
-        assert "stopped" in await asyncio.to_thread(marquee, mesh_stack, "canary", "stop", "ranking_svc")
+        assert "stopped" in await asyncio.to_thread(marquee, mesh_stack.home, "canary", "stop", "ranking_svc")
     for _ in range(5):
         assert (await http.get(SCORE)).headers["cache-control"] == "public, max-age=1"
     assert "there is no service" in await asyncio.to_thread(
-        marquee, mesh_stack, "canary", "set", "no_svc", "5", code=1
+        marquee, mesh_stack.home, "canary", "set", "no_svc", "5", code=1
     )
