@@ -61,6 +61,8 @@ lock: install ## Renew requirements.lock and Kafka's list of jars
 	.venv/bin/uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-emit-package marquee-protos --no-emit-package marquee-mesh \
 	    -o requirements.lock
+	echo ziglang | .venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	    -o scripts/compiler.lock -
 	$(PYTHON_BIN) -m mesh.local.kafka_jars --lock
 
 clean: ## Stop the mesh, and remove its data and .venv

@@ -23,12 +23,27 @@ DISABLED: Mapping[str, Any] = {
 """For routes that are never compressed."""
 
 
+BEFORE_THE_CACHE: Mapping[str, Any] = {
+    **DISABLED,
+    **{
+        f"{library}_kept": {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+        for library, _, _ in _LIBRARIES
+    },
+}
+"""For routes whose answers are kept: they are compressed before, once."""
+
+
 def filters() -> list[dict[str, Any]]:
     """Envoy's filters, one of each library."""
     return [
         template.load("compressor", {"library": library, "options": {"@type": _TYPE + kind, **options}})
         for library, kind, options in _LIBRARIES
     ]
+
+
+def filters_before_the_cache() -> list[dict[str, Any]]:
+    """The same under other names, for `BEFORE_THE_CACHE`; their place is behind the cache."""
+    return [{**each, "name": f"{each['name']}_kept", "disabled": True} for each in filters()]
 
 
 _TYPE = "type.googleapis.com/envoy.extensions.compression."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def replace(path: Path, text: str) -> None:
         return
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
+    partial.rename(path)
+
+
+def replace_copy(path: Path, source: Path) -> None:
+    """Copies a file as `replace` writes one: a process that has the old one mapped keeps it."""
+    if path.exists() and path.read_bytes() == source.read_bytes():
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.copyfile(source, partial)
     partial.rename(path)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import (
+    cache_module,
     compression,
     contract,
     errors,
@@ -50,7 +51,6 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     Raises ValueError with a sentence if the settings can't be used.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (settings.cache_folder or out / "cache").mkdir(mode=0o700, parents=True, exist_ok=True)
     bounds = limits.Limits.load(settings.limits_file)
     table = routes.load_table()
     descriptors = contract.load()
@@ -63,6 +63,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     for page in _DOCS.iterdir():
         files.replace(out / "pages" / page.name, page.read_text())
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
+    files.replace_copy(out / "cache.so", cache_module.library())
     log_key = settings.log_key.resolve() if settings.log_key else folder / LOG_KEY
     if settings.log_key is None:
         files.ensure_secret(out / LOG_KEY)
@@ -79,6 +80,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["cache"] = template.load("cache", values)
     values["shedders"] = shedding.filters(table, bounds.calls_always_under_way)
     values["compressors"] = compression.filters()
+    values["compressors_before_the_cache"] = compression.filters_before_the_cache()
     values["http_filters"] = template.load("filters", values)
     shedders = {each["name"] for each in values["shedders"]}
     inner = {*_INNER_FILTERS, *shedders}
@@ -97,13 +99,11 @@ def render_validated(settings: EdgeSettings, out: Path) -> Path:
     """Like `render`, but raises ValueError, and leaves `out` as it is, if Envoy would not take the files."""
     runtime_folder = (settings.runtime_folder or out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    (settings.cache_folder or out / "cache").mkdir(mode=0o700, parents=True, exist_ok=True)
-    cache_folder = settings.cache_folder or runtime_folder / "cache"
     if settings.log_key is None:
         # Envoy reads it while it validates, where it will be.
         files.ensure_secret(out / LOG_KEY)
     with trials.changing(out), publish.Stage(out) as stage:
-        staged = dataclasses.replace(settings, runtime_folder=runtime_folder, cache_folder=cache_folder)
+        staged = dataclasses.replace(settings, runtime_folder=runtime_folder)
         render(staged, stage.folder)
         stage.go_live(runtime_folder)
     return out / "envoy.yaml"
@@ -118,7 +118,6 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
         "access_log_path": settings.access_log,
         "folder": str(folder),
         "version": openapi.VERSION,
-        "cache_folder": str(settings.cache_folder or folder / "cache"),
         "rate_limit": limits.filter_config(bounds),
         "shared_rate_limit": shared_limits.filters(bounds, settings.rate_limit_service),
     }
@@ -173,7 +172,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--access-log", default="/dev/stdout", help="file of the access log (default: stdout)"
     )
     parser.add_argument("--log-key", type=Path, help="file of the key that users are hashed with in the log")
-    parser.add_argument("--cache-folder", type=Path, help="folder of cached answers, best in memory")
     parser.add_argument(
         "--tls",
         nargs=3,
@@ -201,7 +199,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         trusted_hops=given.trusted_hops,
         access_log=given.access_log,
         log_key=given.log_key,
-        cache_folder=given.cache_folder,
         tls=EdgeTls(*given.tls) if given.tls else None,
         runtime_folder=given.runtime_folder,
     )

@@ -215,16 +215,14 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first hop of a call whose answer is the same for everybody; the special requests first."""
+    """The first hop of a call whose answer is the same for everybody; HEAD first."""
     route = _route(rule, table, ("tidy", "rate_limit", "release", "cache", "body_size"))
+    route["typed_per_filter_config"].update(compression.BEFORE_THE_CACHE)
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
     # The second hop retries, and answers in time even when the service does not.
     route["route"] = {"cluster": division.INNER, "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s"}
-    conditional = copy.deepcopy(route)
-    conditional["match"]["headers"].append({"name": "if-none-match", "present_match": True})
-    conditional["typed_per_filter_config"]["bodiless"] = _ENABLED
-    return [_for_head(route), conditional, route]
+    return [_for_head(route), route]
 
 
 def _with_partial(rule: _Rule, route: dict[str, Any]) -> list[dict[str, Any]]:

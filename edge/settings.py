@@ -49,8 +49,6 @@ class EdgeSettings:
     log_key: Path | None = None
     """File of the key that users in the access log are hashed with; `log-key` beside the other files if not
     given, made if missing. Several Envoys need the same, or a user has several hashes."""
-    cache_folder: Path | None = None
-    """Folder of cached answers, best on a memory file system; `cache` beside the other files if not given."""
     tls: EdgeTls | None = None
     """mTLS to the services; without it, plain text."""
     runtime_folder: Path | None = None

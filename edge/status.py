@@ -22,7 +22,7 @@ _STATS = (
     r"|^http\.edge\.(downstream_(cx_active|rq_active|rq_total|rq_5xx)|rds\.edge\.update_(success|rejected|failure))$"
     r"|^http\.(edge|inner)\.adaptive_concurrency.*rq_blocked$"
     r"|^edge\.http_local_rate_limit\.(enforced|ok)$"
-    r"|^cache\.(event|size).*"
+    r"|^dynamicmodulescustom\.edge_cache_.*"
 )
 
 
@@ -113,10 +113,10 @@ def look(admin: str, folder: Path) -> EdgeStatus:
         failed=stats.get("http.edge.downstream_rq_5xx", 0),
         limited=stats.get("edge.http_local_rate_limit.enforced", 0),
         shed=_sum(stats, "rq_blocked"),
-        cache_hits=_sum(stats, "event_type.hit"),
-        cache_misses=_sum(stats, "event_type.miss"),
-        cache_entries=sum(value for name, value in stats.items() if name.startswith("cache.size_count")),
-        cache_bytes=sum(value for name, value in stats.items() if name.startswith("cache.size_bytes")),
+        cache_hits=_sum(stats, "edge_cache_hits"),
+        cache_misses=_sum(stats, "edge_cache_misses"),
+        cache_entries=_sum(stats, "edge_cache_answers"),
+        cache_bytes=_sum(stats, "edge_cache_bytes"),
         routes_updated=stats.get("http.edge.rds.edge.update_success", 0),
         routes_refused=stats.get("http.edge.rds.edge.update_rejected", 0)
         + stats.get("http.edge.rds.edge.update_failure", 0),

@@ -112,10 +112,26 @@ PYTHON
     rm -r "$folder"
 }
 
+# The edge's cache is a filter in C. Where there is no compiler, one comes as a wheel, for this only.
+compile_cache() {
+    local folder
+    say "compiling the edge's cache"
+    if command -v cc >/dev/null && echo 'int main(void) {return 0;}' | cc -x c -o /dev/null - 2>/dev/null; then
+        "$venv/bin/python" -m edge.cache_module
+    else
+        folder=$(mktemp -d)
+        pip_install --no-deps --require-hashes --target "$folder" -r scripts/compiler.lock
+        ZIG_GLOBAL_CACHE_DIR=$folder/cache ZIG_LOCAL_CACHE_DIR=$folder/cache MARQUEE_CC="$folder/ziglang/zig cc" \
+            "$venv/bin/python" -m edge.cache_module
+        rm -r "$folder"
+    fi
+}
+
 [ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null || { rm -rf "$venv"; make_venv; }
 cat requirements.lock | step lock install_lock
 find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
 cat pyproject.toml | step project install_project
 unpack_redis
+cat envoy/cache/* edge/cache_module.py | step cache compile_cache
 # Downloads only what is not in the cache.
 "$venv/bin/python" -m mesh.local.kafka_jars >&2

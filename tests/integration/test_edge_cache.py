@@ -1,7 +1,9 @@
 """Answers that may be kept are served from the edge; everything else is asked for anew."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -11,12 +13,21 @@ from edge.limits import DEFAULT_FILE
 from tests.edge.mesh import Edge, eventually, fail, not_found, rich_error, running_edge
 
 KEEP = ("cache-control", "public, max-age=60")
+MOST_ANSWERS = 20
+MOST_BYTES = 100_000
 
 
 @pytest.fixture(scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     limits = tmp_path_factory.mktemp("limits") / "limits.yaml"
-    limits.write_text(DEFAULT_FILE.read_text().replace("max_cache_entries: 20000", "max_cache_entries: 20"))
+    text = DEFAULT_FILE.read_text()
+    for given, small in (
+        ("max_cache_entries: 20000", f"max_cache_entries: {MOST_ANSWERS}"),
+        ("max_cache_bytes: 134217728", f"max_cache_bytes: {MOST_BYTES}"),
+    ):
+        assert given in text
+        text = text.replace(given, small)
+    limits.write_text(text)
     async with running_edge(limits_file=limits) as edge:
         yield edge
 
@@ -133,15 +144,130 @@ async def test_an_answer_that_varies_does_no_harm(edge: Edge) -> None:
     assert edge.process.returncode is None
 
 
-async def test_the_cache_is_bounded(edge: Edge) -> None:
+async def cache_size(edge: Edge) -> tuple[int, int]:
+    """How many answers are kept, and their bytes."""
+    stats = await edge.stats("edge_cache_(answers|bytes)$")
+    return tuple(stats[f"dynamicmodulescustom.edge_cache_{name}"] for name in ("answers", "bytes"))
+
+
+async def is_kept(edge: Edge, path: str) -> bool:
+    """Whether an answer comes from the cache; asks for it."""
+    edge.service.calls.clear()
+    assert (await edge.http.get(path)).status_code == 200
+    return not edge.service.calls
+
+
+async def test_the_cache_keeps_so_many_answers_and_drops_the_longest_unused(edge: Edge) -> None:
+    await kept(edge, "/v1/movies/tt5999999")
     for number in range(200):
         assert (await edge.http.get(f"/v1/movies/tt5{number:06}")).status_code == 200
-    files = edge.folder / "envoy" / "cache"
+        assert await is_kept(edge, "/v1/movies/tt5999999"), "what is asked for stays"
+        assert (await cache_size(edge))[0] <= MOST_ANSWERS
+    assert (await cache_size(edge))[0] == MOST_ANSWERS
+    assert not await is_kept(edge, "/v1/movies/tt5000100")
 
-    async def bounded() -> bool:
-        return len(list(files.iterdir())) <= 30
 
-    await eventually(bounded, what="a cache of about twenty files")
+async def test_the_cache_keeps_so_many_bytes(edge: Edge) -> None:
+    plots = random.Random(1)
+
+    async def long_movie(request: movies_pb2.GetMovieRequest, context: Any) -> movies_pb2.Movie:
+        return movies_pb2.Movie(name=request.name, plot=plots.randbytes(2500).hex())
+
+    edge.service.handlers["GetMovie"] = long_movie
+    for coding in ("identity", "gzip"):
+        for number in range(40):
+            path = f"/v1/movies/tt6{number:06}"
+            answer = await edge.http.get(path, headers={"accept-encoding": coding})
+            assert len(answer.json()["plot"]) == 5000
+            answers, taken = await cache_size(edge)
+            assert taken <= MOST_BYTES
+    assert answers >= 10, "the bound is used"
+
+
+async def test_what_is_too_large_for_the_cache_is_answered_all_the_same(edge: Edge) -> None:
+    async def huge_movie(request: movies_pb2.GetMovieRequest, context: Any) -> movies_pb2.Movie:
+        return movies_pb2.Movie(name=request.name, plot="x" * MOST_BYTES)
+
+    edge.service.handlers["GetMovie"] = huge_movie
+    await kept(edge, "/v1/charts/trending")
+    for _ in range(3):
+        answer = await edge.http.get("/v1/movies/tt0000010", headers={"accept-encoding": "identity"})
+        assert len(answer.json()["plot"]) == MOST_BYTES
+    assert len(edge.service.calls) == 3
+    assert await is_kept(edge, "/v1/charts/trending"), "it drives nothing out"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+async def test_a_long_answer_is_compressed_once(edge: Edge, coding: str) -> None:
+    async def long_movie(request: movies_pb2.GetMovieRequest, context: Any) -> movies_pb2.Movie:
+        return movies_pb2.Movie(name=request.name, plot=f"{request.name} " * 300)
+
+    edge.service.handlers["GetMovie"] = long_movie
+    path = f"/v1/movies/tt70000{len(coding)}0"
+    before = await edge.stats(rf"compressor\.{coding}.*\.compressed$")
+    for _ in range(5):
+        answer = await edge.http.get(path, headers={"accept-encoding": f"{coding}, x-unknown"})
+        assert answer.headers["content-encoding"] == coding
+        assert answer.headers["vary"].lower() == "accept-encoding"
+    after = await edge.stats(rf"compressor\.{coding}.*\.compressed$")
+    assert sum(after.values()) - sum(before.values()) == 1
+    assert len(edge.service.calls) == 1
+    plain = await edge.http.get(path, headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers, "who takes none of it gets none of it"
+    assert plain.json()["plot"].startswith("movies/tt70000")
+    if coding == "gzip":  # what httpx undoes by itself
+        assert plain.json() == answer.json()
+
+
+async def test_a_short_answer_is_one_for_all_codings(edge: Edge) -> None:
+    for coding in ("gzip", "br", "zstd", "gzip, br", "identity", ""):
+        answer = await edge.http.get("/v1/movies/tt0000011", headers={"accept-encoding": coding})
+        assert "content-encoding" not in answer.headers
+    assert len(edge.service.calls) == 1
+
+
+async def test_a_path_that_ends_like_a_coding_is_its_own(edge: Edge) -> None:
+    await kept(edge, "/v1/charts/trending?genre=Dramabr")
+    assert not await is_kept(edge, "/v1/charts/trending?genre=Drama")
+
+
+async def test_a_conditional_request_fills_the_cache_for_all(edge: Edge) -> None:
+    edge.service.headers[:] = [KEEP, ("etag", '"v1"')]
+    path = "/v1/movies/tt0000012"
+    first = await edge.http.get(path, headers={"if-none-match": '"v1"'})
+    assert (first.status_code, first.content) == (304, b"")
+    assert await is_kept(edge, path)
+    answer = await edge.http.get(path)
+    assert answer.json()["name"] == "movies/tt0000012"
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("said", ["no-cache", "no-store", "max-age=0, x"])
+async def test_a_client_may_ask_for_a_new_answer(edge: Edge, said: str) -> None:
+    path = "/v1/movies/tt0000013"
+    edge.service.headers[:] = [KEEP, ("age", "2")]
+    await edge.http.get(path)
+    edge.service.calls.clear()
+    assert await is_kept(edge, path)
+    await edge.http.get(path, headers={"cache-control": said})
+    assert len(edge.service.calls) == 1
+
+
+async def test_the_age_that_an_answer_comes_with_counts(edge: Edge) -> None:
+    edge.service.headers[:] = [KEEP, ("age", "57")]
+    path = "/v1/movies/tt0000014"
+    await edge.http.get(path)
+    answer = await edge.http.get(path)
+    assert 57 <= int(answer.headers["age"]) < 60
+    assert len(edge.service.calls) == 1
+
+    async def asked_again() -> bool:
+        return not await is_kept(edge, path)
+
+    await eventually(asked_again, timeout=10, what="a new answer after three seconds")
+    edge.service.headers[:] = [KEEP, ("age", "60")]
+    for _ in range(2):
+        assert not await is_kept(edge, "/v1/movies/tt0000015"), "it came too old"
 
 
 async def test_grpc_calls_get_fresh_answers(edge: Edge) -> None:

@@ -1,0 +1,474 @@
+// The edge's cache: a filter of Envoy's that keeps answers in memory, within a bound (store.c).
+//
+// A shared cache after RFC 9111, as far as this API needs it: GET only, fresh answers only, no answer that
+// varies but by its coding. What may be kept, and for how long, is said by the answer's `cache-control` and
+// `age`; a request's own `cache-control` is heeded too. `if-none-match` is answered with 304 here, hit or miss.
+//
+// The key is the coding and the path with its query (`:path`), which begins with a slash. Of the codings that a client takes, the filter
+// chooses one, and asks for that only: so an answer is compressed once, by the filters behind this one, and not
+// for each client anew. An answer that came uncompressed though a coding was wanted is the one for everybody.
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "abi.h"
+#include "store.h"
+
+enum { MOST_HEADERS = 40, STATUS_OK = 200, STATUS_NOT_FOUND = 404 };
+
+typedef struct {
+  size_t hits, misses, stored, evictions;  // counters
+  size_t answers, bytes;                   // gauges
+} Metrics;
+
+// One request.
+typedef struct {
+  const Metrics *metrics;
+  char *key;  // the coding and the path; NULL where nothing will be stored
+  size_t path_bytes;
+  Text coding;  // what was asked for; empty for none
+  char *condition;  // the request's if-none-match, or NULL
+  size_t condition_bytes;
+  char *head, *body;  // what has come so far
+  size_t head_bytes, body_bytes, body_room;
+  int64_t born_at, fresh_until;
+  uint32_t status;
+  bool for_all_codings;
+  bool answered;      // from the store
+  bool without_body;  // 304 goes out, the body is kept for the store only
+} Request;
+
+static int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// ---- text ----
+
+#define TEXT(literal) ((Text){literal, sizeof(literal) - 1})
+
+static bool same(Text one, Text other) {
+  return one.length == other.length && memcmp(one.ptr, other.ptr, one.length) == 0;
+}
+
+static bool same_word(Text one, Text other) {
+  return one.length == other.length && strncasecmp(one.ptr, other.ptr, one.length) == 0;
+}
+
+static bool starts_with(Text text, Text start) {
+  return text.length >= start.length && memcmp(text.ptr, start.ptr, start.length) == 0;
+}
+
+static Text trimmed(Text text) {
+  while (text.length && (*text.ptr == ' ' || *text.ptr == '\t')) text.ptr++, text.length--;
+  while (text.length && (text.ptr[text.length - 1] == ' ' || text.ptr[text.length - 1] == '\t')) text.length--;
+  return text;
+}
+
+// Takes the next element off a list with commas; says false at its end. A quoted comma ends one too, which
+// can only make an answer look less fit for the store, or a condition look unmet.
+static bool next_of(Text *list, Text *element) {
+  if (!list->length) return false;
+  const char *comma = memchr(list->ptr, ',', list->length);
+  size_t length = comma ? (size_t)(comma - list->ptr) : list->length;
+  *element = trimmed((Text){list->ptr, length});
+  size_t taken = comma ? length + 1 : length;
+  list->ptr += taken;
+  list->length -= taken;
+  return true;
+}
+
+// Seconds, at most 2^31 (RFC 9111, 1.2.2); -1 for what is no number.
+static int64_t seconds_of(Text text) {
+  int64_t seconds = 0;
+  if (!text.length) return -1;
+  for (size_t i = 0; i < text.length; i++) {
+    if (text.ptr[i] < '0' || text.ptr[i] > '9') return -1;
+    seconds = seconds * 10 + (text.ptr[i] - '0');
+    if (seconds > INT32_MAX) seconds = INT32_MAX;
+  }
+  return seconds;
+}
+
+static char *copy_of(Text text, Text more) {
+  char *copy = malloc(text.length + more.length + 1);
+  if (!copy) return NULL;
+  memcpy(copy, text.ptr, text.length);
+  memcpy(copy + text.length, more.ptr, more.length);
+  return copy;
+}
+
+// ---- headers ----
+
+static bool header(EnvoyFilter envoy, HeaderMap map, Text key, Text *value) {
+  size_t count = 0;
+  *value = (Text){"", 0};
+  return CALLBACK(http_get_header)(envoy, map, key, value, 0, &count) && count > 0;
+}
+
+typedef struct {
+  bool forbidden;   // no-store, no-cache or private
+  int64_t max_age;  // seconds, or -1
+} Control;
+
+static Control control_of(Text list, bool request) {
+  Control found = {false, -1};
+  Text each, max_age = TEXT("max-age="), s_maxage = TEXT("s-maxage=");
+  int64_t shared = -1;
+  while (next_of(&list, &each)) {
+    if (same(each, TEXT("no-store")) || same(each, TEXT("no-cache"))) found.forbidden = true;
+    if (!request && starts_with(each, TEXT("private"))) found.forbidden = true;
+    if (starts_with(each, max_age))
+      found.max_age = seconds_of((Text){each.ptr + max_age.length, each.length - max_age.length});
+    if (!request && starts_with(each, s_maxage))
+      shared = seconds_of((Text){each.ptr + s_maxage.length, each.length - s_maxage.length});
+  }
+  if (shared >= 0) found.max_age = shared;
+  return found;
+}
+
+// The comparison of `if-none-match` is weak (RFC 9110, 13.1.2).
+static bool condition_met(Text condition, Text etag) {
+  Text each, weak = TEXT("W/");
+  if (!etag.length) return false;
+  if (starts_with(etag, weak)) etag.ptr += weak.length, etag.length -= weak.length;
+  while (next_of(&condition, &each)) {
+    if (same(each, TEXT("*"))) return true;
+    if (starts_with(each, weak)) each.ptr += weak.length, each.length -= weak.length;
+    if (same(each, etag)) return true;
+  }
+  return false;
+}
+
+// A weight of RFC 9110, 12.4.2, in thousandths; what is malformed is 0.
+static int weight_of(Text parameter) {
+  if (parameter.length < 3 || strncasecmp(parameter.ptr, "q=", 2) || (parameter.ptr[2] | 1) != '1') return 0;
+  int weight = (parameter.ptr[2] - '0') * 1000;
+  for (size_t i = 4, unit = 100; i < parameter.length && i < 7; i++, unit /= 10) {
+    if (parameter.ptr[3] != '.' || parameter.ptr[i] < '0' || parameter.ptr[i] > '9') return 0;
+    weight += (parameter.ptr[i] - '0') * (int)unit;
+  }
+  return weight > 1000 ? 0 : weight;
+}
+
+// The coding that the client likes best of those that the edge has; the smaller result first.
+static Text coding_of(Text accepted) {
+  static const Text known[] = {TEXT("br"), TEXT("zstd"), TEXT("gzip")};
+  enum { KNOWN = sizeof known / sizeof *known };
+  Text each, best = {"", 0};
+  int weights[KNOWN] = {0}, most = 0;
+  while (next_of(&accepted, &each)) {
+    const char *semicolon = each.length ? memchr(each.ptr, ';', each.length) : NULL;
+    size_t length = semicolon ? (size_t)(semicolon - each.ptr) : each.length;
+    Text name = trimmed((Text){each.ptr, length});
+    int weight = semicolon ? weight_of(trimmed((Text){semicolon + 1, each.length - length - 1})) : 1000;
+    for (size_t i = 0; i < KNOWN; i++)
+      if (same_word(name, known[i])) weights[i] = weight;
+  }
+  for (size_t i = 0; i < KNOWN; i++)
+    if (weights[i] > most) most = weights[i], best = known[i];
+  return best;
+}
+
+// Of one connection or one moment only (RFC 9110, 7.6.1), or told anew with each answer.
+static bool is_kept(Text key) {
+  static const Text not_kept[] = {TEXT(":status"),    TEXT("connection"),        TEXT("keep-alive"),
+                                  TEXT("upgrade"),    TEXT("transfer-encoding"), TEXT("content-length"),
+                                  TEXT("age"),        TEXT("date"),              TEXT("x-request-id")};
+  for (size_t i = 0; i < sizeof not_kept / sizeof *not_kept; i++)
+    if (same(key, not_kept[i])) return false;
+  return !starts_with(key, TEXT("grpc-")) && !starts_with(key, TEXT("x-envoy-"));
+}
+
+// ---- packing of headers: for each the two lengths, the name, the value ----
+
+static char *pack(const Header *all, size_t count, size_t *bytes) {
+  *bytes = 0;
+  for (size_t i = 0; i < count; i++)
+    if (is_kept(all[i].key)) *bytes += 2 * sizeof(uint32_t) + all[i].key.length + all[i].value.length;
+  char *head = malloc(*bytes ? *bytes : 1), *end = head;
+  for (size_t i = 0; head && i < count; i++) {
+    if (!is_kept(all[i].key)) continue;
+    uint32_t lengths[] = {(uint32_t)all[i].key.length, (uint32_t)all[i].value.length};
+    memcpy(end, lengths, sizeof lengths);
+    memcpy(end + sizeof lengths, all[i].key.ptr, lengths[0]);
+    memcpy(end + sizeof lengths + lengths[0], all[i].value.ptr, lengths[1]);
+    end += sizeof lengths + lengths[0] + lengths[1];
+  }
+  return head;
+}
+
+static size_t unpack(const char *head, size_t bytes, Header *all) {
+  size_t count = 0;
+  for (const char *at = head; at < head + bytes; count++) {
+    uint32_t lengths[2];
+    memcpy(lengths, at, sizeof lengths);
+    at += sizeof lengths;
+    all[count] = (Header){{at, lengths[0]}, {at + lengths[0], lengths[1]}};
+    at += lengths[0] + lengths[1];
+  }
+  return count;
+}
+
+static Text decimal(uint64_t number, char *room, size_t bytes) {
+  char *at = room + bytes;
+  do *--at = (char)('0' + number % 10);
+  while (number /= 10);
+  return (Text){at, (size_t)(room + bytes - at)};
+}
+
+// ---- answering ----
+
+static Answer *find(const Request *request, int64_t now) {
+  Answer *found = store_find(request->key, request->coding.length + request->path_bytes, now);
+  if (found || !request->coding.length) return found;
+  found = store_find(request->key + request->coding.length, request->path_bytes, now);
+  if (!found || answer_content(found)->for_all_codings) return found;
+  answer_release(found);
+  return NULL;
+}
+
+static void send(EnvoyFilter envoy, const Content *content, Text condition, int64_t now) {
+  Header all[MOST_HEADERS + 3];
+  char age[20], length[20], status[20];
+  size_t kept = unpack(content->head, content->head_bytes, all + 1), count = 1;
+  bool not_modified = false;
+  if (condition.length && content->status == STATUS_OK)
+    for (size_t i = 1; i <= kept; i++)
+      if (same(all[i].key, TEXT("etag"))) not_modified = condition_met(condition, all[i].value);
+  for (size_t i = 1; i <= kept; i++)
+    if (!(not_modified && same(all[i].key, TEXT("content-type")))) all[count++] = all[i];
+  all[0].key = TEXT(":status");
+  all[0].value = not_modified ? TEXT("304") : decimal(content->status, status, sizeof status);
+  all[count++] = (Header){TEXT("age"), decimal((uint64_t)(now - content->born_at) / 1000, age, sizeof age)};
+  if (not_modified) {
+    CALLBACK(http_send_response_headers)(envoy, all, count, true);
+    return;
+  }
+  all[count++] = (Header){TEXT("content-length"), decimal(content->body_bytes, length, sizeof length)};
+  CALLBACK(http_send_response_headers)(envoy, all, count, content->body_bytes == 0);
+  if (content->body_bytes)
+    CALLBACK(http_send_response_data)(envoy, (Text){content->body, content->body_bytes}, true);
+}
+
+static void count_one(EnvoyFilter envoy, size_t counter) {
+  CALLBACK(http_filter_increment_counter)(envoy, counter, NULL, 0, 1);
+}
+
+// ---- storing ----
+
+static void forget(Request *request) {
+  free(request->key);
+  free(request->head);
+  free(request->body);
+  request->key = request->head = request->body = NULL;
+}
+
+static void store(EnvoyFilter envoy, Request *request) {
+  Content content = {
+      .head = request->head,
+      .head_bytes = request->head_bytes,
+      .body = request->body ? request->body : "",
+      .body_bytes = request->body_bytes,
+      .born_at = request->born_at,
+      .fresh_until = request->fresh_until,
+      .status = request->status,
+      .for_all_codings = request->for_all_codings,
+  };
+  const char *key = request->key + (request->for_all_codings ? request->coding.length : 0);
+  size_t key_bytes = request->path_bytes + (request->for_all_codings ? 0 : request->coding.length);
+  StoreState before = store_state();
+  if (store_put(key, key_bytes, &content)) count_one(envoy, request->metrics->stored);
+  StoreState after = store_state();
+  if (after.evicted > before.evicted)
+    CALLBACK(http_filter_increment_counter)
+    (envoy, request->metrics->evictions, NULL, 0, after.evicted - before.evicted);
+  CALLBACK(http_filter_set_gauge)(envoy, request->metrics->answers, NULL, 0, after.answers);
+  CALLBACK(http_filter_set_gauge)(envoy, request->metrics->bytes, NULL, 0, after.bytes);
+  forget(request);
+}
+
+static bool take(Request *request, Text chunk) {
+  size_t bytes = request->body_bytes + chunk.length;
+  if (bytes > store_largest()) return false;
+  if (bytes > request->body_room) {
+    size_t room = bytes * 2;
+    char *body = realloc(request->body, room);
+    if (!body) return false;
+    request->body = body;
+    request->body_room = room;
+  }
+  memcpy(request->body + request->body_bytes, chunk.ptr, chunk.length);
+  request->body_bytes = bytes;
+  return true;
+}
+
+// Whether the answer may be stored; sets until when it is fresh.
+static bool may_store(EnvoyFilter envoy, Request *request) {
+  Text status, control, age, vary, coding, cookie;
+  header(envoy, RESPONSE_HEADERS, TEXT(":status"), &status);
+  request->status = same(status, TEXT("200")) ? STATUS_OK : same(status, TEXT("404")) ? STATUS_NOT_FOUND : 0;
+  if (!request->status || !header(envoy, RESPONSE_HEADERS, TEXT("cache-control"), &control)) return false;
+  Control said = control_of(control, false);
+  if (said.forbidden || said.max_age <= 0) return false;
+  if (header(envoy, RESPONSE_HEADERS, TEXT("set-cookie"), &cookie)) return false;
+  if (header(envoy, RESPONSE_HEADERS, TEXT("vary"), &vary) && !same_word(vary, TEXT("accept-encoding"))) return false;
+  bool coded = header(envoy, RESPONSE_HEADERS, TEXT("content-encoding"), &coding);
+  if (coded && !same(coding, request->coding)) return false;
+  request->for_all_codings = request->coding.length && !coded;
+  int64_t old = header(envoy, RESPONSE_HEADERS, TEXT("age"), &age) ? seconds_of(age) : 0;
+  if (old < 0 || old >= said.max_age) return false;
+  int64_t now = now_ms();
+  request->born_at = now - old * 1000;
+  request->fresh_until = now + (said.max_age - old) * 1000;
+  size_t count = CALLBACK(http_get_headers_size)(envoy, RESPONSE_HEADERS);
+  Header all[MOST_HEADERS];
+  if (count > MOST_HEADERS || !CALLBACK(http_get_headers)(envoy, RESPONSE_HEADERS, all)) return false;
+  request->head = pack(all, count, &request->head_bytes);
+  return request->head != NULL;
+}
+
+// ---- what Envoy calls ----
+
+#pragma GCC visibility push(default)
+
+const char *HOOK(program_init)(void) { return ABI_VERSION; }
+
+// The configuration is "BYTES ANSWERS".
+void *HOOK(http_filter_config_new)(EnvoyConfig envoy, Text name, Text config) {
+  (void)name;
+  char text[48] = {0}, *rest;
+  if (config.length >= sizeof text) return NULL;
+  memcpy(text, config.ptr, config.length);
+  unsigned long long bytes = strtoull(text, &rest, 10), answers = strtoull(rest, &rest, 10);
+  Metrics *metrics = calloc(1, sizeof *metrics);
+  if (!bytes || !answers || *rest || !metrics) {
+    free(metrics);
+    return NULL;
+  }
+  CALLBACK(http_filter_config_define_counter)(envoy, TEXT("edge_cache_hits"), NULL, 0, &metrics->hits);
+  CALLBACK(http_filter_config_define_counter)(envoy, TEXT("edge_cache_misses"), NULL, 0, &metrics->misses);
+  CALLBACK(http_filter_config_define_counter)(envoy, TEXT("edge_cache_stored"), NULL, 0, &metrics->stored);
+  CALLBACK(http_filter_config_define_counter)(envoy, TEXT("edge_cache_evictions"), NULL, 0, &metrics->evictions);
+  CALLBACK(http_filter_config_define_gauge)(envoy, TEXT("edge_cache_answers"), NULL, 0, &metrics->answers);
+  CALLBACK(http_filter_config_define_gauge)(envoy, TEXT("edge_cache_bytes"), NULL, 0, &metrics->bytes);
+  store_limit(bytes, answers);
+  return metrics;
+}
+
+void HOOK(http_filter_config_destroy)(void *metrics) { free(metrics); }
+
+void *HOOK(http_filter_new)(const void *metrics, EnvoyFilter envoy) {
+  (void)envoy;
+  Request *request = calloc(1, sizeof *request);
+  if (request) request->metrics = metrics;
+  return request;
+}
+
+void HOOK(http_filter_destroy)(Request *request) {
+  forget(request);
+  free(request->condition);
+  free(request);
+}
+
+HeadersStatus HOOK(http_filter_request_headers)(EnvoyFilter envoy, Request *request, bool end) {
+  (void)end;
+  Text path, accepted, control, condition;
+  Control wanted = {false, -1};
+  if (!header(envoy, REQUEST_HEADERS, TEXT(":path"), &path)) return GO_ON;
+  header(envoy, REQUEST_HEADERS, TEXT("accept-encoding"), &accepted);
+  request->coding = coding_of(accepted);
+  request->path_bytes = path.length;
+  request->key = copy_of(request->coding, path);
+  if (!request->key) return GO_ON;
+  if (header(envoy, REQUEST_HEADERS, TEXT("cache-control"), &control)) wanted = control_of(control, true);
+  header(envoy, REQUEST_HEADERS, TEXT("if-none-match"), &condition);
+
+  int64_t now = now_ms();
+  Answer *found = wanted.forbidden ? NULL : find(request, now);
+  if (found && wanted.max_age >= 0 && now - answer_content(found)->born_at > wanted.max_age * 1000) {
+    answer_release(found);
+    found = NULL;
+  }
+  if (found) {
+    request->answered = true;
+    count_one(envoy, request->metrics->hits);
+    // Ends the request, so that nothing may be read of it afterwards.
+    send(envoy, answer_content(found), condition, now);
+    answer_release(found);
+    return STOP;
+  }
+  count_one(envoy, request->metrics->misses);
+  CALLBACK(http_set_header)(envoy, REQUEST_HEADERS, TEXT("accept-encoding"), request->coding);
+  if (condition.length) {
+    // The whole answer is wanted for the store.
+    request->condition = copy_of(condition, (Text){"", 0});
+    request->condition_bytes = request->condition ? condition.length : 0;
+    CALLBACK(http_set_header)(envoy, REQUEST_HEADERS, TEXT("if-none-match"), (Text){NULL, 0});
+  }
+  return GO_ON;
+}
+
+BodyStatus HOOK(http_filter_request_body)(EnvoyFilter envoy, Request *request, bool end) {
+  (void)envoy, (void)request, (void)end;
+  return BODY_GOES_ON;
+}
+
+TrailersStatus HOOK(http_filter_request_trailers)(EnvoyFilter envoy, Request *request) {
+  (void)envoy, (void)request;
+  return TRAILERS_GO_ON;
+}
+
+HeadersStatus HOOK(http_filter_response_headers)(EnvoyFilter envoy, Request *request, bool end) {
+  if (request->answered) return GO_ON;
+  if (request->key && !may_store(envoy, request)) forget(request);
+  if (request->key && end) store(envoy, request);
+  Text status, etag, condition = {request->condition, request->condition_bytes};
+  if (condition.length && header(envoy, RESPONSE_HEADERS, TEXT(":status"), &status) &&
+      same(status, TEXT("200")) && header(envoy, RESPONSE_HEADERS, TEXT("etag"), &etag) &&
+      condition_met(condition, etag)) {
+    request->without_body = true;
+    CALLBACK(http_set_header)(envoy, RESPONSE_HEADERS, TEXT(":status"), TEXT("304"));
+    CALLBACK(http_set_header)(envoy, RESPONSE_HEADERS, TEXT("content-type"), (Text){NULL, 0});
+    CALLBACK(http_set_header)(envoy, RESPONSE_HEADERS, TEXT("content-length"), (Text){NULL, 0});
+  }
+  return GO_ON;
+}
+
+BodyStatus HOOK(http_filter_response_body)(EnvoyFilter envoy, Request *request, bool end) {
+  if (request->answered || !(request->key || request->without_body)) return BODY_GOES_ON;
+  size_t count = CALLBACK(http_get_body_chunks_size)(envoy, RECEIVED_RESPONSE_BODY), bytes = 0;
+  Text chunks[count ? count : 1];
+  if (count && !CALLBACK(http_get_body_chunks)(envoy, RECEIVED_RESPONSE_BODY, chunks)) count = 0;
+  for (size_t i = 0; i < count; i++) {
+    bytes += chunks[i].length;
+    if (request->key && !take(request, chunks[i])) forget(request);
+  }
+  if (request->without_body && bytes) CALLBACK(http_drain_body)(envoy, RECEIVED_RESPONSE_BODY, bytes);
+  if (request->key && end) store(envoy, request);
+  return BODY_GOES_ON;
+}
+
+TrailersStatus HOOK(http_filter_response_trailers)(EnvoyFilter envoy, Request *request) {
+  if (!request->answered && request->key) store(envoy, request);
+  return TRAILERS_GO_ON;
+}
+
+void HOOK(http_filter_stream_complete)(EnvoyFilter envoy, Request *request) { (void)envoy, (void)request; }
+
+// Envoy looks for these too; nothing here gives it cause to call them.
+#define NEVER_CALLED(name) \
+  void HOOK(name)(void) {}
+NEVER_CALLED(http_filter_http_callout_done)
+NEVER_CALLED(http_filter_http_stream_headers)
+NEVER_CALLED(http_filter_http_stream_data)
+NEVER_CALLED(http_filter_http_stream_trailers)
+NEVER_CALLED(http_filter_http_stream_complete)
+NEVER_CALLED(http_filter_http_stream_reset)
+NEVER_CALLED(http_filter_scheduled)
+NEVER_CALLED(http_filter_downstream_above_write_buffer_high_watermark)
+NEVER_CALLED(http_filter_downstream_below_write_buffer_low_watermark)
+
+#pragma GCC visibility pop
