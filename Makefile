@@ -4,7 +4,7 @@ MARQUEE := .venv/bin/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-unleash bench lint format types docs protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults bench lint format types docs protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,9 +32,6 @@ test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and 
 test-faults: install ## Run the tests that kill parts of a running mesh, and those that take long
 	-@scripts/ratelimit.sh >/dev/null
 	$(PYTEST) tests -m "faults or slow"
-
-test-unleash: install ## Run the test on a real Unleash server (downloads Node and Unleash)
-	$(PYTEST) tests/integration/test_edge_unleash.py -m slow -s
 
 bench: install ## Measure the running mesh: latencies, and CPU per request
 	$(MARQUEE) up

