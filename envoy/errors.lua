@@ -8,6 +8,20 @@ local names = {
   "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 }
 
+-- What gRPC itself answers for a service (its deadline has passed, it is stopping) has no
+-- details. (Within a message the quotes would be escaped.)
+local function with_details(name, rest)
+  if rest:find('"details":[{', 1, true) then
+    return rest
+  end
+  local details = '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"' .. name
+    .. '","domain":"marquee","metadata":{}}'
+  if name == "UNAVAILABLE" or name == "RESOURCE_EXHAUSTED" then
+    details = details .. ',{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1s"}'
+  end
+  return rest:gsub(',"details":%[%]', "") .. ',"details":[' .. details .. "]"
+end
+
 function envoy_on_response(handle)
   local status = handle:headers():get(":status")
   if status < "400" then
@@ -27,10 +41,11 @@ function envoy_on_response(handle)
     return
   end
   local name = names[tonumber(code)] or "UNKNOWN"
+  rest = with_details(name, rest)
   local length = body:setBytes('{"error":{"code":' .. status .. ',"status":"' .. name .. '"' .. rest .. "}}")
   headers:replace("content-length", tostring(length))
   if headers:get("retry-after") == nil then
-    local seconds = text:match('"retryDelay":"([%d%.]+)s"')
+    local seconds = rest:match('"retryDelay":"([%d%.]+)s"')
     if seconds ~= nil then
       headers:replace("retry-after", tostring(math.max(1, math.ceil(tonumber(seconds)))))
     end

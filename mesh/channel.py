@@ -1,4 +1,7 @@
-"""Channels to other services: balanced, retried where that is safe, never without a deadline."""
+"""Channels to other services: balanced, retried where that is safe, never without a deadline.
+
+The deadline is never later than that of the RPC that the call is made for.
+"""
 
 import json
 from collections.abc import Callable
@@ -95,15 +98,17 @@ def connect(
 
 
 def _completed(details: grpc.aio.ClientCallDetails, timeout_s: float) -> grpc.aio.ClientCallDetails:
-    """Adds the trace and request ids of the RPC under way, and a deadline if there is none."""
+    """Adds what the RPC under way passes on: trace and request ids, and its deadline if that is sooner."""
     call = identity.call()
+    patience = timeout_s if details.timeout is None else details.timeout
+    remaining = call.time_remaining()
     metadata = grpc.aio.Metadata(*(details.metadata or ()))
     for key in _PASSED_ON:
         if value := call.header(key):
             metadata.add(key, value)
     return grpc.aio.ClientCallDetails(
         details.method,
-        timeout_s if details.timeout is None else details.timeout,
+        patience if remaining is None else min(patience, remaining),
         metadata,
         details.credentials,
         details.wait_for_ready,

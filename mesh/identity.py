@@ -31,13 +31,18 @@ class Identity:
 
 
 class Call:
-    """The headers of the RPC under way; read only when asked for."""
+    """The headers of the RPC under way, and the time left for it; read only when asked for."""
 
     def __init__(
-        self, metadata: Iterable[tuple[str, str | bytes]], may_vouch: Callable[[], bool] = lambda: True
+        self,
+        metadata: Iterable[tuple[str, str | bytes]],
+        may_vouch: Callable[[], bool] = lambda: True,
+        time_remaining: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._metadata = metadata
         self._may_vouch = may_vouch
+        self.time_remaining = time_remaining
+        """Seconds until the caller's deadline, down to 0; None if there is none."""
 
     def header(self, key: str) -> str:
         """A header's value; empty if it was not sent."""

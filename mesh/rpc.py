@@ -155,6 +155,10 @@ class _Method:
         )
 
 
+def _anybody() -> bool:
+    return True
+
+
 class _Scope:
     """One call, from its arrival to its end."""
 
@@ -170,7 +174,8 @@ class _Scope:
         self._code = grpc.StatusCode.OK
         self._started = time.perf_counter()
         metadata = context.invocation_metadata() or ()
-        call = identity.Call(metadata) if callers is None else identity.Call(metadata, self._vouched)
+        may_vouch = _anybody if callers is None else self._vouched
+        call = identity.Call(metadata, may_vouch, context.time_remaining)
         identity.enter(call)
         self._span = (
             tracing.start_server_span(name, call.header(identity.TRACEPARENT_HEADER))

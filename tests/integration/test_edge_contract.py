@@ -243,7 +243,30 @@ async def test_an_error_without_details_has_the_same_form(edge: Edge) -> None:
         grpc.StatusCode.INTERNAL, "broken"
     )
     answer = await edge.http.get("/v1/movies/tt0111161")
-    assert answer.json() == {"error": {"code": 500, "status": "INTERNAL", "message": "broken", "details": []}}
+    information = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "INTERNAL",
+        "domain": "marquee",
+        "metadata": {},
+    }
+    assert answer.json() == {
+        "error": {"code": 500, "status": "INTERNAL", "message": "broken", "details": [information]}
+    }
+
+
+@pytest.mark.parametrize("message", ["going away", '"details":[{ and ,"details":[]', ""])
+async def test_unavailable_without_details_says_when_to_come_back(edge: Edge, message: str) -> None:
+    edge.service.handlers["GetMovie"] = lambda request, context: context.abort(
+        grpc.StatusCode.UNAVAILABLE, message
+    )
+    answer = await edge.http.get("/v1/movies/tt0111161")
+    error = answer.json()["error"]
+    assert (error["code"], error["status"], error["message"]) == (503, "UNAVAILABLE", message)
+    assert [detail.get("reason", detail.get("retryDelay")) for detail in error["details"]] == [
+        "UNAVAILABLE",
+        "1s",
+    ]
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_retry_info_becomes_retry_after(edge: Edge) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from mesh import channel
+from mesh import channel, identity
 from mesh.channel import ChannelConfig
 
 
@@ -67,3 +67,26 @@ async def test_a_stream_without_a_deadline_gets_the_default(target: str) -> None
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             _ = [part async for part in stream(b"60000")]
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("own", [None, 5])
+async def test_a_call_made_for_another_has_no_more_time_than_that(target: str, own: float | None) -> None:
+    end = time.monotonic() + 0.3
+    identity.enter(identity.Call((), time_remaining=lambda: max(0.0, end - time.monotonic())))
+    async with channel.connect(target, ChannelConfig(timeout_s=5)) as opened:
+        assert await opened.unary_unary("/test.Service/Sleep")(b"1", timeout=own) == b"slept"
+        with pytest.raises(grpc.aio.AioRpcError) as unary:
+            await opened.unary_unary("/test.Service/Sleep")(b"60000", timeout=own)
+        with pytest.raises(grpc.aio.AioRpcError) as stream:
+            _ = [part async for part in opened.unary_stream("/test.Service/Count")(b"60000", timeout=own)]
+    assert time.monotonic() - end < 2
+    assert unary.value.code() is stream.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_call_made_for_a_patient_one_keeps_its_own_deadline(target: str) -> None:
+    identity.enter(identity.Call((), time_remaining=lambda: 60.0))
+    async with channel.connect(target, ChannelConfig(timeout_s=0.2)) as opened:
+        began = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await opened.unary_unary("/test.Service/Sleep")(b"60000")
+        assert time.monotonic() - began < 2
