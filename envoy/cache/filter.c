@@ -253,8 +253,8 @@ static void send(EnvoyFilter envoy, const Content *content, Text condition, int6
     CALLBACK(http_send_response_data)(envoy, (Text){content->body, content->body_bytes}, true);
 }
 
-static void count_one(EnvoyFilter envoy, size_t counter) {
-  CALLBACK(http_filter_increment_counter)(envoy, counter, NULL, 0, 1);
+static void count(EnvoyFilter envoy, size_t counter, uint64_t by) {
+  CALLBACK(http_filter_increment_counter)(envoy, counter, NULL, 0, by);
 }
 
 // ---- storing ----
@@ -279,14 +279,14 @@ static void store(EnvoyFilter envoy, Request *request) {
   };
   const char *key = request->key + (request->for_all_codings ? request->coding.length : 0);
   size_t key_bytes = request->path_bytes + (request->for_all_codings ? 0 : request->coding.length);
-  StoreState before = store_state();
-  if (store_put(key, key_bytes, &content)) count_one(envoy, request->metrics->stored);
-  StoreState after = store_state();
-  if (after.evicted > before.evicted)
-    CALLBACK(http_filter_increment_counter)
-    (envoy, request->metrics->evictions, NULL, 0, after.evicted - before.evicted);
-  CALLBACK(http_filter_set_gauge)(envoy, request->metrics->answers, NULL, 0, after.answers);
-  CALLBACK(http_filter_set_gauge)(envoy, request->metrics->bytes, NULL, 0, after.bytes);
+  size_t evicted;
+  if (store_put(key, key_bytes, &content, &evicted)) {
+    StoreState now = store_state();
+    count(envoy, request->metrics->stored, 1);
+    count(envoy, request->metrics->evictions, evicted);
+    CALLBACK(http_filter_set_gauge)(envoy, request->metrics->answers, NULL, 0, now.answers);
+    CALLBACK(http_filter_set_gauge)(envoy, request->metrics->bytes, NULL, 0, now.bytes);
+  }
   forget(request);
 }
 
@@ -323,10 +323,10 @@ static bool may_store(EnvoyFilter envoy, Request *request) {
   int64_t now = now_ms();
   request->born_at = now - old * 1000;
   request->fresh_until = now + (said.max_age - old) * 1000;
-  size_t count = CALLBACK(http_get_headers_size)(envoy, RESPONSE_HEADERS);
+  size_t headers = CALLBACK(http_get_headers_size)(envoy, RESPONSE_HEADERS);
   Header all[MOST_HEADERS];
-  if (count > MOST_HEADERS || !CALLBACK(http_get_headers)(envoy, RESPONSE_HEADERS, all)) return false;
-  request->head = pack(all, count, &request->head_bytes);
+  if (headers > MOST_HEADERS || !CALLBACK(http_get_headers)(envoy, RESPONSE_HEADERS, all)) return false;
+  request->head = pack(all, headers, &request->head_bytes);
   return request->head != NULL;
 }
 
@@ -394,13 +394,13 @@ HeadersStatus HOOK(http_filter_request_headers)(EnvoyFilter envoy, Request *requ
   }
   if (found) {
     request->answered = true;
-    count_one(envoy, request->metrics->hits);
+    count(envoy, request->metrics->hits, 1);
     // Ends the request, so that nothing may be read of it afterwards.
     send(envoy, answer_content(found), condition, now);
     answer_release(found);
     return STOP;
   }
-  count_one(envoy, request->metrics->misses);
+  count(envoy, request->metrics->misses, 1);
   CALLBACK(http_set_header)(envoy, REQUEST_HEADERS, TEXT("accept-encoding"), request->coding);
   if (condition.length) {
     // The whole answer is wanted for the store.

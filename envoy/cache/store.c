@@ -69,11 +69,13 @@ static void drop(Answer **place) {
   answer_release(answer);
 }
 
-static void keep_bound(size_t more_bytes, size_t more_answers) {
+static size_t keep_bound(size_t more_bytes, size_t more_answers) {
+  size_t evicted = 0;
   while (oldest && (state.bytes + more_bytes > max_bytes || state.answers + more_answers > max_answers)) {
     drop(place_of(oldest->hash, oldest->data, oldest->key_bytes));
-    state.evicted++;
+    evicted++;
   }
+  return evicted;
 }
 
 void store_limit(size_t bytes, size_t answers) {
@@ -109,7 +111,7 @@ void answer_release(Answer *answer) {
   if (atomic_fetch_sub(&answer->users, 1) == 1) free(answer);
 }
 
-bool store_put(const char *key, size_t key_bytes, const Content *content) {
+bool store_put(const char *key, size_t key_bytes, const Content *content, size_t *evicted) {
   size_t data_bytes = key_bytes + content->head_bytes + content->body_bytes;
   size_t bytes = sizeof(Answer) + data_bytes + OVERHEAD_BYTES;
   if (bytes > store_largest()) return false;
@@ -130,7 +132,7 @@ bool store_put(const char *key, size_t key_bytes, const Content *content) {
   pthread_mutex_lock(&lock);
   Answer **place = place_of(answer->hash, key, key_bytes);
   if (*place) drop(place);
-  keep_bound(bytes, 1);
+  *evicted = keep_bound(bytes, 1);
   Answer **slot = &slots[answer->hash % SLOTS];
   answer->next_in_slot = *slot;
   *slot = answer;

@@ -23,7 +23,6 @@ typedef struct {
 typedef struct {
   uint64_t answers;
   uint64_t bytes;
-  uint64_t evicted;
 } StoreState;
 
 // Sets the bound, and keeps to it at once. Every byte counts, keys and bookkeeping too.
@@ -37,7 +36,8 @@ Answer *store_find(const char *key, size_t key_bytes, int64_t now);
 const Content *answer_content(const Answer *answer);
 void answer_release(Answer *answer);
 
-// Stores a copy in place of what was there. Says false if it is too large or there is no memory.
-bool store_put(const char *key, size_t key_bytes, const Content *content);
+// Stores a copy in place of what was there, and tells how many other answers had to go for it. Says false if it
+// is too large or there is no memory.
+bool store_put(const char *key, size_t key_bytes, const Content *content, size_t *evicted);
 
 StoreState store_state(void);

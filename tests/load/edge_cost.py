@@ -16,14 +16,17 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
+from marquee.movies.v1 import movies_pb2
 
 from edge import files
 from edge.limits import DEFAULT_FILE
 from tests.edge.mesh import Edge, eventually, fail, not_found, running_edge
 
 DIRECT = "/direct-response"
+LONG = "/v1/movies/tt0000009"
 ROUNDS = 6
 CONNECTIONS = 8
 
@@ -61,6 +64,12 @@ def kinds(token: str) -> list[Kind]:
         Kind("the same, 304", request("GET", "/v1/movies/tt0000001", if_none_match='"v1"'), 304, keep=True),
         Kind("the same, with a token", request("GET", "/v1/movies/tt0000001", token), 200, keep=True),
         Kind("the same, HEAD", request("HEAD", "/v1/movies/tt0000001"), 200, keep=True),
+        Kind(
+            "long movie (9 KB) from the cache, gzip",
+            request("GET", LONG, accept_encoding="gzip"),
+            200,
+            keep=True,
+        ),
         Kind("movie, a miss that is stored", request("GET", "/v1/movies/tt{n}"), 200, keep=True),
         Kind("movie, not cached (two hops)", request("GET", movie), 200),
         Kind("movie not found (two hops, Lua)", request("GET", movie), 404, missing=True),
@@ -114,6 +123,10 @@ async def load(port: int, kind: Kind, calls: int) -> None:
             length = re.search(rb"content-length: (\d+)", head)
             if length and status != 304 and not kind.request.startswith(b"HEAD"):
                 await reader.readexactly(int(length[1]))
+            elif b"transfer-encoding: chunked" in head:
+                await reader.readuntil(b"\r\n0\r\n")
+                while await reader.readline() != b"\r\n":
+                    pass
         writer.close()
 
     await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
@@ -121,9 +134,19 @@ async def load(port: int, kind: Kind, calls: int) -> None:
         raise ValueError(f"{kind.name}: expected {kind.status}, got {dict(statuses)}")
 
 
+async def plot_if_long(request: Any, _context: Any) -> movies_pb2.Movie:
+    movie = movies_pb2.Movie(name=request.name, title="The Shawshank Redemption", year=1994)
+    if LONG.endswith(request.name):
+        movie.plot = (
+            "Two imprisoned men bond over a number of years, finding solace and eventual redemption. " * 100
+        )
+    return movie
+
+
 async def measure(edge: Edge, kind: Kind, calls: int) -> float:
     service = edge.service
     service.handlers.clear()
+    service.handlers["GetMovie"] = plot_if_long
     service.headers[:] = [("cache-control", "public, max-age=600"), ("etag", '"v1"')] if kind.keep else []
     if kind.missing:
         service.handlers["GetMovie"] = lambda request, context: fail(context, not_found(request.name))
