@@ -176,7 +176,7 @@ static const struct {
   bool storable;
 } CONTROLS[] = {{T("public, max-age=60"), true},   {T("max-age=0"), false},         {T("private, max-age=60"), false},
                 {T("max-age=60,no-store"), false}, {T("max-age=60 , x"), true},     {T("max-age=-1"), false},
-                {T("max-age="), false},            {T("s-maxage=0, max-age=9"), false}, {T(""), false},
+                {T("max-age="), false}, {T("max-age=9, No-Store"), false},            {T("s-maxage=0, max-age=9"), false}, {T(""), false},
                 {T("s-maxage=60"), true},          {T("max-age=999999999999"), true},   {T(","), false}};
 
 static Text one_of(const Text *all, size_t count, unsigned *random) { return all[(unsigned)rand_r(random) % count]; }
