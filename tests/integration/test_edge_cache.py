@@ -248,6 +248,15 @@ async def test_a_conditional_request_fills_the_cache_for_all(edge: Edge) -> None
     assert answer.headers["content-type"] == "application/json"
 
 
+async def test_a_get_with_a_body_is_refused_from_the_cache_too(edge: Edge) -> None:
+    path = "/v1/movies/tt0000016"
+    await kept(edge, path)
+    for _ in range(3):
+        answer = await edge.http.request("GET", path, content=b"hello")
+        assert (answer.status_code, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert edge.service.calls == []
+
+
 @pytest.mark.parametrize("said", ["no-cache", "no-store", "max-age=0, x"])
 async def test_a_client_may_ask_for_a_new_answer(edge: Edge, said: str) -> None:
     path = "/v1/movies/tt0000013"
