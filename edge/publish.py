@@ -3,6 +3,9 @@
 Envoy refuses a broken route file by itself and goes on with what it has; but it says so in its log only, and
 would not start again with such a file. So all is written aside, `envoy --mode validate` looks at it, routes
 included, and only then do the files move into place, one by one, by rename.
+
+What they say of their own folder may be true on another machine only. So they are written twice: once for
+where they lie now, for Envoy to look at, and once for where they go.
 """
 
 from __future__ import annotations
@@ -36,29 +39,32 @@ def binary() -> Path:
 
 
 class Stage:
-    """A folder beside the real one, for files that go live together or not at all."""
+    """Two folders beside the real one, gone at the end.
+
+    What is in `folder` goes live together or not at all; `rehearsal` is for the same files as Envoy can look
+    at them before, with their own folder's paths in them.
+    """
 
     def __init__(self, live: Path) -> None:
         self._live = live.resolve()
         self._live.mkdir(parents=True, exist_ok=True)
         self._temporary = tempfile.TemporaryDirectory(prefix=f".{live.name}-", dir=self._live.parent)
-        self.folder = Path(self._temporary.name)
+        self.folder = Path(self._temporary.name) / "live"
+        self.rehearsal = Path(self._temporary.name) / "rehearsal"
 
     def __enter__(self) -> Stage:
-        for kept in _KEPT:
-            for file in self._live.glob(kept):
-                shutil.copy2(file, self.folder)
+        for made in (self.folder, self.rehearsal):
+            made.mkdir()
+            for kept in _KEPT:
+                for file in self._live.glob(kept):
+                    shutil.copy2(file, made)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._temporary.cleanup()
 
-    def go_live(self, runtime_folder: Path) -> None:
-        """Validates the staged files and moves them into place; `runtime_folder` is the one that they name.
-
-        Raises Refused, and leaves all as it was, if Envoy would not take them.
-        """
-        validate(self.folder, runtime_folder)
+    def go_live(self) -> None:
+        """Moves what is in `folder` into place."""
         # Routes last: they speak of what stands in the others.
         (self.folder / trials.FILE).unlink(missing_ok=True)
         staged = sorted(self.folder.rglob("*"), key=lambda path: path.name.startswith("routes"))
@@ -70,8 +76,8 @@ class Stage:
                 file.rename(target)
 
 
-def validate(folder: Path, runtime_folder: Path | None = None) -> None:
-    """Has Envoy look at the files in `folder`, which it will later find in `runtime_folder`.
+def validate(folder: Path) -> None:
+    """Has Envoy look at the files in `folder`, which name that folder as their own.
 
     Raises Refused with what it says.
     """
@@ -82,8 +88,6 @@ def validate(folder: Path, runtime_folder: Path | None = None) -> None:
                 _inline_routes(each["typed_config"], folder)
     whole = folder / ".validate.yaml"
     files.write_yaml(whole, configuration)
-    if runtime_folder is not None:
-        whole.write_text(whole.read_text().replace(f"{runtime_folder}/", f"{folder.resolve()}/"))
     try:
         ran = subprocess.run(
             [str(binary()), "--mode", "validate", "--config-path", str(whole), "--log-level", "error"],

@@ -99,14 +99,27 @@ def render_validated(settings: EdgeSettings, out: Path) -> Path:
     """Like `render`, but raises ValueError, and leaves `out` as it is, if Envoy would not take the files."""
     runtime_folder = (settings.runtime_folder or out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    if settings.log_key is None:
-        # Envoy reads it while it validates, where it will be.
-        files.ensure_secret(out / LOG_KEY)
     with trials.changing(out), publish.Stage(out) as stage:
-        staged = dataclasses.replace(settings, runtime_folder=runtime_folder)
-        render(staged, stage.folder)
-        stage.go_live(runtime_folder)
+        render(_as_here(settings, out), stage.rehearsal)
+        publish.validate(stage.rehearsal)
+        render(dataclasses.replace(settings, runtime_folder=runtime_folder), stage.folder)
+        stage.go_live()
     return out / "envoy.yaml"
+
+
+def _as_here(settings: EdgeSettings, out: Path) -> EdgeSettings:
+    """The settings with which Envoy can look at the files where they are written.
+
+    If it will find them elsewhere, that may be another machine, with files that are not here.
+    """
+    here = dataclasses.replace(settings, runtime_folder=None)
+    if settings.runtime_folder is None or settings.runtime_folder.resolve() == out.resolve():
+        return here
+    if settings.log_key is not None and not settings.log_key.exists():
+        here = dataclasses.replace(here, log_key=None)
+    if not Path(settings.access_log).parent.is_dir():
+        here = dataclasses.replace(here, access_log="/dev/null")
+    return here
 
 
 def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """A configuration that Envoy would not take never replaces the one that runs."""
 
 import asyncio
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from edge import canary, files, routes
 from edge.limits import DEFAULT_FILE
-from edge.render import SERVICES, render_validated
-from tests.edge.mesh import Edge, eventually, running_edge
+from edge.render import SERVICES, EdgeTls, render_validated
+from tests.edge.mesh import Edge, envoy_command, eventually, free_port, running_edge
 
 MOVIE = "/v1/movies/tt0111161"
 
@@ -92,3 +94,54 @@ async def test_a_broken_file_put_there_by_hand_leaves_the_old_routes_running(edg
         await eventually(refused, what="a refusal")
         assert (await edge.http.get("/healthz")).text == "ok\n"
         assert (await edge.http.get(MOVIE)).status_code == 200
+
+
+async def test_files_for_another_machine_are_looked_at_on_this_one(edge: Edge, tmp_path: Path) -> None:
+    """As a CI job or an init container renders them: nothing that they name is here."""
+    there, out = Path("/not-on-this-machine"), tmp_path / "envoy"
+    settings = dataclasses.replace(
+        edge.settings,
+        runtime_folder=there / "envoy",
+        access_log=str(there / "logs" / "access.log"),
+        log_key=there / "secrets" / "log-key",
+        tls=EdgeTls(there / "edge.pem", there / "edge.key", there / "ca.pem"),
+    )
+    await asyncio.to_thread(render_validated, settings, out)
+    written = {path.name: path.read_text() for path in out.rglob("*") if path.suffix in (".yaml", ".lua")}
+    assert str(tmp_path) not in "".join(written.values()), "they name the place where they will be found"
+    assert f'"{there}/secrets/log-key"' in written["who.lua"]
+    assert f"path: {there}/logs/access.log" in written["envoy.yaml"]
+    assert f"{there}/envoy/who.lua" in written["envoy.yaml"]
+
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    limits = tmp_path / "limits.yaml"
+    limits.write_text(
+        DEFAULT_FILE.read_text().replace("request_headers_timeout: 10s", "request_headers_timeout: soon")
+    )
+    with pytest.raises(ValueError, match="Envoy refuses"):
+        await asyncio.to_thread(render_validated, dataclasses.replace(settings, limits_file=limits), out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+async def test_files_rendered_for_another_folder_work_there(edge: Edge, tmp_path: Path) -> None:
+    """Without a key of their own given, they bring the one that they will find beside them."""
+    there = tmp_path / "there"
+    settings = dataclasses.replace(
+        edge.settings, runtime_folder=there, edge_port=free_port(), admin_port=free_port()
+    )
+    await asyncio.to_thread(render_validated, settings, tmp_path / "out")
+    (tmp_path / "out").rename(there)
+    process = await asyncio.create_subprocess_exec(*envoy_command(there), stderr=asyncio.subprocess.DEVNULL)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.edge_port}") as http:
+
+            async def served() -> bool:
+                with contextlib.suppress(httpx.TransportError):
+                    return (await http.get(MOVIE)).status_code == 200
+                return False
+
+            await eventually(served, what="an answer")
+            assert (await http.get("/v1/users/me/ratings", headers=edge.bearer())).status_code == 200
+    finally:
+        process.terminate()
+        await process.wait()
