@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -45,10 +46,10 @@ def start(
     if service not in stack.ports and f"{service}/grpc" not in stack.ports:
         raise StackError(f"there is no service {service!r} in this mesh")
     _stop(home, service)
-    name = f"{service}-canary"
+    name = _name(service)
     ports = choose_ports([f"{name}/grpc", f"{name}/metrics"], kept_ports(home), {})
     keep_ports(home, ports)
-    placed = Stack(home, {**stack.ports, **ports}, stack.instances)
+    placed = _with_ports(stack, ports)
     variables = {**os.environ, **environment(placed, name, service), **_pairs(env or [])}
     if code is not None:
         variables["PYTHONPATH"] = str(code.resolve())
@@ -62,7 +63,12 @@ def start(
             stderr=output,
             start_new_session=True,
         )
-    _keep(home, {**_kept(home), service: {"pid": process.pid, "ticks": states.start_ticks(process.pid)}})
+    begun = {
+        "pid": process.pid,
+        "ticks": states.start_ticks(process.pid),
+        "started_at": int(time.time()),
+    }
+    _keep(home, {**_kept(home), service: begun})
     _wait_until_ready(placed, name, process)
     canary.set_endpoints(home.envoy, service, [placed.address(name, "grpc")])
     typer.echo(f"{name} is process {process.pid} at {placed.address(name, 'grpc')}")
@@ -100,6 +106,34 @@ def clear(service: Service) -> None:
 def show() -> None:
     """Show what is on trial: new releases and experiments, who decides, and how deliveries stand."""
     _change(lambda _canary, _home: None)
+
+
+def processes(home: Home) -> dict[str, states.ProcessState]:
+    """The new releases that run beside the stable ones, or should: nobody starts them again."""
+    found = {}
+    for service, kept in _kept(home).items():
+        name = _name(service)
+        process = states.ProcessState(
+            name, "ready", kept["pid"], kept["ticks"], started_at=kept.get("started_at", 0)
+        )
+        if not process.alive:
+            process.condition, process.detail = "failed", f"it has ended: see `marquee logs {name}`"
+        found[name] = process
+    return found
+
+
+def placed(home: Home, stack: Stack) -> Stack:
+    """The stack with the new releases' ports."""
+    names = tuple(f"{name}/" for name in processes(home))
+    return _with_ports(stack, {key: port for key, port in kept_ports(home).items() if key.startswith(names)})
+
+
+def _name(service: str) -> str:
+    return f"{service}-canary"
+
+
+def _with_ports(stack: Stack, ports: Mapping[str, int]) -> Stack:
+    return Stack(stack.home, {**stack.ports, **ports}, stack.instances)
 
 
 def stop_all(home: Home) -> None:

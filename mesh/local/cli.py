@@ -119,15 +119,14 @@ def status(
 
     The exit code is 0 if everything is ready.
     """
-    from rich.console import Console
-
+    from mesh.local import console
     from mesh.local.status import look, show
 
     found = look(default_home(), _running())
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
-        show(found, Console())
+        show(found, console.make())
     raise typer.Exit(0 if found.healthy else 1)
 
 
@@ -178,12 +177,10 @@ def top(
     count: Annotated[int, typer.Option("--count", "-n", help="How many.", min=1, max=100)] = 20,
 ) -> None:
     """Show the chart of the best-rated movies, read through the edge."""
-    from rich.console import Console
-
-    from mesh.local import chart
+    from mesh.local import chart, console
 
     query = {"genre": genre, "decade": str(decade or ""), "pageSize": str(count)}
-    chart.show(chart.read(_running().stack(default_home()), query), Console())
+    chart.show(chart.read(_running().stack(default_home()), query), console.make())
 
 
 @app.command()

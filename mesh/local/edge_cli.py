@@ -38,6 +38,7 @@ def status(
     from edge import trials
     from edge.limits import Limits
     from edge.status import look
+    from mesh.local import console
 
     home = default_home()
     running = states.live(home)
@@ -58,7 +59,7 @@ def status(
         shown = {"shares": on_trial.shares(), "deliveries": deliveries, "limits": tiers}
         typer.echo(json.dumps({**asdict(found), **shown}, indent=2))
     else:
-        _show(found, on_trial, limits if all_routes else None, _console())
+        _show(found, on_trial, limits if all_routes else None, console.make())
     raise typer.Exit(0 if healthy(found) else 1)
 
 
@@ -69,14 +70,6 @@ def healthy(found: "EdgeStatus") -> bool:
         for service in found.services
     )
     return served and found.state == "LIVE"
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    # Into a file or a pipe, nothing is cut off.
-    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def _show(found: "EdgeStatus", on_trial: "Trials", limits: "Limits | None", console: "Console") -> None:

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from mesh.local import canaries, usage
 from mesh.local import state as states
-from mesh.local import usage
-from mesh.local.probes import ask
+from mesh.local.probes import ask, grpc
 from mesh.local.processes import ALL
 from mesh.local.stack import Home, Stack
 
@@ -60,11 +61,12 @@ class Status:
 
 def look(home: Home, state: states.State) -> Status:
     """Probes and measures all processes now."""
-    stack = state.stack(home)
-    answers = asyncio.run(_probe(stack, state))
-    used = usage.measure(p.pid for p in state.processes.values() if p.alive)
+    stack = canaries.placed(home, state.stack(home))
+    processes = state.processes | canaries.processes(home)
+    answers = asyncio.run(_probe(stack, processes))
+    used = usage.measure(p.pid for p in processes.values() if p.alive)
     lines = []
-    for process in state.processes.values():
+    for process in processes.values():
         wrong = answers.get(process.name, "")
         condition = "not answering" if process.condition == "ready" and wrong else process.condition
         measured = used.get(process.pid)
@@ -88,11 +90,11 @@ def look(home: Home, state: states.State) -> Status:
     return Status(state.phase, edge, lines, state.pid, round(own.memory_bytes / MEBIBYTE, 1))
 
 
-async def _probe(stack: Stack, state: states.State) -> dict[str, str]:
+async def _probe(stack: Stack, processes: Mapping[str, states.ProcessState]) -> dict[str, str]:
     """What is wrong with each process that should be ready; an empty text if nothing."""
-    probes = {name: p.probe for p in ALL for name in stack.names(p.name) if name in state.processes}
-    names = [name for name in probes if state.processes[name].condition == "ready"]
-    answers = await asyncio.gather(*(ask(probes[name], stack, name) for name in names))
+    probes = {name: p.probe for p in ALL for name in stack.names(p.name)}
+    names = [name for name, process in processes.items() if process.condition == "ready"]
+    answers = await asyncio.gather(*(ask(probes.get(name, grpc), stack, name) for name in names))
     return dict(zip(names, answers, strict=True))
 
 

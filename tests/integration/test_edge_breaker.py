@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from edge.status import Service, look
 from mesh.local import state as states
 from mesh.local.edge_cli import healthy
 from mesh.local.stack import Home
+from tests.command import marquee
 from tests.edge.mesh import Edge, eventually, running_edge
 
 # Waited for longer than other calls: fifteen seconds.
@@ -55,22 +53,19 @@ async def breakers(edge: Edge, service: str, expected: list[str]) -> None:
     await eventually(told, what=f"{service}'s open breakers: {expected}")
 
 
-def status_command(edge: Edge, folder: Path) -> int:
-    """The exit code of `marquee edge status` for this edge, as if it were one of a whole mesh."""
+def as_mesh(edge: Edge, folder: Path) -> Home:
+    """A home in which `marquee` takes this edge for that of a whole mesh."""
     home = Home(folder)
     home.make()
-    if not home.envoy.is_symlink():
-        home.envoy.symlink_to(edge.folder / "envoy")
+    home.envoy.symlink_to(edge.folder / "envoy")
     state = states.own("ready")
     state.ports = {"envoy/admin": edge.settings.admin_port, "envoy/edge": edge.settings.edge_port}
     states.write(home.state_file, state)
-    return subprocess.run(
-        [sys.executable, "-m", "mesh.local", "edge", "status"],
-        env={**os.environ, "MARQUEE_HOME": str(folder)},
-        stdout=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    ).returncode
+    return home
+
+
+async def shown(home: Home, code: int) -> str:
+    return await asyncio.to_thread(marquee, home, "edge", "status", code=code)
 
 
 def assert_refused(answer: httpx.Response) -> None:
@@ -94,7 +89,8 @@ async def test_calls_over_the_bound_are_refused_while_those_under_way_are_answer
         return movies_pb2.BatchGetMoviesResponse()
 
     edge.service.handlers["BatchGetMovies"] = batch
-    assert status_command(edge, tmp_path / "home") == 0
+    home = as_mesh(edge, tmp_path / "home")
+    assert "open" not in await shown(home, code=0)
     held = [asyncio.create_task(edge.http.get(BATCH)) for _ in range(CALLS)]
     try:
         await breakers(edge, "movie_svc", ["calls"])
@@ -110,7 +106,7 @@ async def test_calls_over_the_bound_are_refused_while_those_under_way_are_answer
         assert not any(call.done() for call in held)
         assert len(edge.service.calls) == CALLS, "the service sees nothing of the others"
         assert (await seen(edge, "movie_svc")).overflowed == 6
-        assert await asyncio.to_thread(status_command, edge, tmp_path / "home") == 1
+        assert f"open: calls ({CALLS}/{CALLS}+{STREAMS})" in await shown(home, code=1)
         others = await edge.http.get("/v1/users/me/ratings", headers=edge.bearer())
         assert others.status_code == 200, "other services don't feel it"
     finally:
@@ -119,7 +115,7 @@ async def test_calls_over_the_bound_are_refused_while_those_under_way_are_answer
     assert [answer.status_code for answer in answers] == [200] * CALLS
     await breakers(edge, "movie_svc", [])
     assert [(await edge.http.get(BATCH)).status_code for _ in range(5)] == [200] * 5
-    assert await asyncio.to_thread(status_command, edge, tmp_path / "home") == 0
+    assert "open" not in await shown(home, code=0)
 
 
 async def test_watchers_have_places_of_their_own(edge: Edge) -> None:

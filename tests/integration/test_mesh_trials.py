@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 import urllib.request
 from collections import Counter
@@ -175,3 +177,28 @@ async def test_a_new_release_of_a_real_service_takes_calls_by_command(
     assert "there is no service" in await asyncio.to_thread(
         marquee, mesh_stack.home, "canary", "set", "no_svc", "5", code=1
     )
+
+
+async def test_a_new_release_stands_in_the_status(mesh_stack: Stack) -> None:
+    said = await asyncio.to_thread(marquee, mesh_stack.home, "canary", "start", "movie_svc")
+    address = said.strip().rpartition(" ")[2]
+    try:
+        shown = await asyncio.to_thread(marquee, mesh_stack.home, "status")
+        (line,) = [line.split() for line in shown.splitlines() if line.startswith("movie_svc-canary ")]
+        assert line[1:3] == [address, "ready"]
+        assert "…" not in shown, "into a pipe, nothing is cut off"
+        found = json.loads(await asyncio.to_thread(marquee, mesh_stack.home, "status", "--json"))
+        assert found["healthy"]
+        (trial,) = [each for each in found["processes"] if each["name"] == "movie_svc-canary"]
+        assert trial["memory_mib"] > 0
+        assert trial["uptime_s"] < 60
+
+        os.kill(trial["pid"], signal.SIGKILL)
+        ended = json.loads(await asyncio.to_thread(marquee, mesh_stack.home, "status", "--json", code=1))
+        (trial,) = [each for each in ended["processes"] if each["name"] == "movie_svc-canary"]
+        assert trial["condition"] == "failed"
+        assert "marquee logs movie_svc-canary" in trial["detail"]
+    finally:
+        await asyncio.to_thread(marquee, mesh_stack.home, "canary", "stop", "movie_svc")
+    shown = await asyncio.to_thread(marquee, mesh_stack.home, "status")
+    assert "canary" not in shown
