@@ -34,6 +34,17 @@ _JSON_LINES = {
 }
 
 
+# Of a single answer the status says it all; a stream's end is told by its trailers alone.
+_NO_TRAILERS = {
+    "@type": f"{_TYPE}.header_mutation.v3.HeaderMutationPerRoute",
+    "mutations": {
+        "response_trailers_mutations": [
+            {"remove": name} for name in ("grpc-status", "grpc-message", "grpc-status-details-bin")
+        ]
+    },
+}
+
+
 _NOTHING_ON_TRIAL = Trials()
 
 
@@ -217,7 +228,7 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The first hop of a call whose answer is the same for everybody; HEAD first."""
     route = _route(rule, table, ("tidy", "rate_limit", "release", "cache", "body_size"))
-    route["typed_per_filter_config"].update(compression.BEFORE_THE_CACHE)
+    route["typed_per_filter_config"].update({**compression.BEFORE_THE_CACHE, "tidy": _NO_TRAILERS})
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
     # The second hop retries, and answers in time even when the service does not.
@@ -264,8 +275,7 @@ def _json_route(
         route["request_headers_to_add"] = [
             {"header": deadline, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         ]
-    if rule.method.server_streaming:
-        route["typed_per_filter_config"]["tidy"] = _JSON_LINES
+    route["typed_per_filter_config"]["tidy"] = _JSON_LINES if rule.method.server_streaming else _NO_TRAILERS
     return route
 
 
