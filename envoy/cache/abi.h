@@ -41,6 +41,7 @@ bool CALLBACK(http_get_headers)(EnvoyFilter, HeaderMap, Header *all);
 bool CALLBACK(http_set_header)(EnvoyFilter, HeaderMap, Text key, Text value);
 size_t CALLBACK(http_get_body_chunks_size)(EnvoyFilter, BodyKind);
 bool CALLBACK(http_get_body_chunks)(EnvoyFilter, BodyKind, Text *chunks);
+size_t CALLBACK(http_get_body_size)(EnvoyFilter, BodyKind);
 bool CALLBACK(http_drain_body)(EnvoyFilter, BodyKind, size_t bytes);
 void CALLBACK(http_send_response_headers)(EnvoyFilter, Header *headers, size_t count, bool end);
 void CALLBACK(http_send_response_data)(EnvoyFilter, Text data, bool end);

@@ -16,7 +16,7 @@
 #include "rules.h"
 #include "store.h"
 
-enum { MOST_HEADERS = 40, STATUS_OK = 200, STATUS_NOT_FOUND = 404 };
+enum { MOST_HEADERS = 40, MOST_CHUNKS = 512, STATUS_OK = 200, STATUS_NOT_FOUND = 404 };
 
 typedef struct {
   size_t hits, misses, stored, evictions;  // counters
@@ -185,6 +185,16 @@ static bool take(Request *request, Text chunk) {
   return true;
 }
 
+static bool take_all(EnvoyFilter envoy, Request *request) {
+  size_t pieces = CALLBACK(http_get_body_chunks_size)(envoy, RECEIVED_RESPONSE_BODY);
+  Text chunks[MOST_CHUNKS];
+  if (!pieces) return true;
+  if (pieces > MOST_CHUNKS || !CALLBACK(http_get_body_chunks)(envoy, RECEIVED_RESPONSE_BODY, chunks)) return false;
+  for (size_t i = 0; i < pieces; i++)
+    if (!take(request, chunks[i])) return false;
+  return true;
+}
+
 // Whether the answer may be stored; sets until when it is fresh.
 static bool may_store(EnvoyFilter envoy, Request *request) {
   Text status, control, age, vary, coding, cookie;
@@ -319,14 +329,11 @@ HeadersStatus HOOK(http_filter_response_headers)(EnvoyFilter envoy, Request *req
 
 BodyStatus HOOK(http_filter_response_body)(EnvoyFilter envoy, Request *request, bool end) {
   if (request->answered || !(request->key || request->without_body)) return BODY_GOES_ON;
-  size_t count = CALLBACK(http_get_body_chunks_size)(envoy, RECEIVED_RESPONSE_BODY), bytes = 0;
-  Text chunks[count ? count : 1];
-  if (count && !CALLBACK(http_get_body_chunks)(envoy, RECEIVED_RESPONSE_BODY, chunks)) count = 0;
-  for (size_t i = 0; i < count; i++) {
-    bytes += chunks[i].length;
-    if (request->key && !take(request, chunks[i])) forget(request);
+  if (request->key && !take_all(envoy, request)) forget(request);
+  if (request->without_body) {
+    size_t bytes = CALLBACK(http_get_body_size)(envoy, RECEIVED_RESPONSE_BODY);
+    CALLBACK(http_drain_body)(envoy, RECEIVED_RESPONSE_BODY, bytes);
   }
-  if (request->without_body && bytes) CALLBACK(http_drain_body)(envoy, RECEIVED_RESPONSE_BODY, bytes);
   if (request->key && end) store(envoy, request);
   return BODY_GOES_ON;
 }

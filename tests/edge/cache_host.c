@@ -91,6 +91,11 @@ bool CALLBACK(http_get_body_chunks)(EnvoyFilter envoy, BodyKind kind, Text *chun
   return true;
 }
 
+size_t CALLBACK(http_get_body_size)(EnvoyFilter envoy, BodyKind kind) {
+  CHECK(kind == RECEIVED_RESPONSE_BODY);
+  return ((Host *)envoy)->chunk.length;
+}
+
 bool CALLBACK(http_drain_body)(EnvoyFilter envoy, BodyKind kind, size_t bytes) {
   (void)kind;
   CHECK(bytes == ((Host *)envoy)->chunk.length);

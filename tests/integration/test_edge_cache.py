@@ -237,6 +237,46 @@ async def test_a_path_that_ends_like_a_coding_is_its_own(edge: Edge) -> None:
     assert not await is_kept(edge, "/v1/charts/trending?genre=Drama")
 
 
+POISONS = [
+    {"x-forwarded-host": "evil.example", "forwarded": "host=evil.example;proto=https"},
+    {"host": "evil.example"},
+    {"x-original-url": "/v1/charts/trending", "x-rewrite-url": "/nope"},
+    {"x-http-method-override": "DELETE", "x-method-override": "POST"},
+    {"x-marquee-release": "canary", "x-marquee-variant": "few-votes", "x-marquee-subject": "eve"},
+    {"marquee-release": "canary", "marquee-client": "eve"},
+    {"x-envoy-original-path": "/nope", "x-envoy-upstream-rq-timeout-ms": "1"},
+    {"grpc-timeout": "1n", "grpc-encoding": "gzip", "te": "trailers"},
+    {
+        "range": "bytes=0-3",
+        "if-range": "x",
+        "if-match": '"x"',
+        "if-modified-since": "Thu, 01 Jan 2026 00:00:00 GMT",
+    },
+    {"accept": "text/html", "accept-language": "xx", "accept-charset": "utf-7"},
+    {"accept-encoding": "br;q=\x00, gzip"},
+    {"origin": "https://evil.example"},
+    {"x-request-id": "evil", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+]
+
+
+@pytest.mark.parametrize("poison", POISONS, ids=[next(iter(each)) for each in POISONS])
+async def test_nobody_spoils_an_answer_for_others(edge: Edge, poison: dict[str, str]) -> None:
+    path = f"/v1/movies/tt30000{POISONS.index(poison):02}"
+    lines = "".join(f"{name}: {value}\r\n" for name, value in poison.items())
+    host = "" if "host" in poison else "host: marquee\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
+    writer.write(f"GET {path} HTTP/1.1\r\n{host}connection: close\r\n{lines}\r\n".encode())
+    await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    for _ in range(2):
+        answer = await edge.http.get(path)
+        assert answer.status_code == 200
+        assert (answer.json()["name"], answer.json()["year"]) == (path.removeprefix("/v1/"), 1994)
+        assert b"evil" not in answer.content
+        assert not [name for name, value in answer.headers.items() if "evil" in value or "canary" in value]
+        assert answer.headers["content-type"] == "application/json"
+
+
 async def test_a_conditional_request_fills_the_cache_for_all(edge: Edge) -> None:
     edge.service.headers[:] = [KEEP, ("etag", '"v1"')]
     path = "/v1/movies/tt0000012"
