@@ -1,18 +1,13 @@
 """Fixtures for all tests: the real parts that Marquee stands on, started once a session."""
 
-import os
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mesh.local import movielens, progress, supervisor
-from mesh.local import state as states
+from mesh.local import movielens
 from mesh.local.stack import Home, Stack
-
-_WITH_US = ("setpriv", "--pdeathsig=SIGTERM", "--")
+from tests.support.stacks import running
 
 # New releases are delivered in seconds instead of half an hour.
 _HASTE = {
@@ -20,33 +15,6 @@ _HASTE = {
     "MARQUEE_CANARY_BAKE_S": "1",
     "MARQUEE_CANARY_MIN_CALLS": "20",
 }
-
-
-@contextmanager
-def running(
-    home: Home,
-    only: Sequence[str],
-    instances: dict[str, int] | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Stack]:
-    """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed."""
-    home.make()
-    with home.log("supervisor").open("ab") as output:
-        daemon = subprocess.Popen(
-            [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0)],
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        progress.wait(home, daemon)
-        state = states.live(home)
-        assert state is not None
-        yield state.stack(home)
-    finally:
-        daemon.terminate()
-        daemon.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.edge.mesh import eventually
+from tests.support.waiting import eventually
 
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,8 @@ from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 import envoy
 from edge import tokens
 from edge.render import EdgeSettings, render
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 MOVIES = "marquee.movies.v1.MovieService"
 RATINGS = "marquee.ratings.v1.RatingService"
@@ -32,12 +32,6 @@ RANKINGS = "marquee.rankings.v1.RankingService"
 SERVICES = {"movie_svc": MOVIES, "rating_svc": RATINGS, "ranking_svc": RANKINGS}
 
 Handler = Callable[[Message, grpc.aio.ServicerContext], Awaitable[Message]]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass
@@ -98,6 +92,10 @@ class Instance:
             self.port = self._server.add_insecure_port(address)
         await self._server.start()
         return self
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
     async def set_serving(self, serving: bool, *services: str) -> None:
         status = (
@@ -252,17 +250,6 @@ class Edge:
         async with httpx.AsyncClient() as client:
             page = await client.get(f"{self.admin}/stats", params={"filter": pattern})
         return {name: int(value) for name, value in re.findall(r"^(\S+): (\d+)$", page.text, re.MULTILINE)}
-
-
-async def eventually(
-    check: Callable[[], Awaitable[bool]], timeout: float = 20, what: str = "the condition"
-) -> None:
-    """Waits until `check` says True; fails after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while not await check():
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come within {timeout:g} s")
-        await asyncio.sleep(0.02)
 
 
 def envoy_command(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ import httpx
 
 from mesh.local.provision import SUPERUSER
 from mesh.local.stack import Stack, cache_folder
-from tests.edge.mesh import free_port
+from tests.support.ports import free_port
 
 VERSION = "8.2.0"
 # What it depends on is taken as it was on that day.

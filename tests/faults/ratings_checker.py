@@ -21,11 +21,11 @@ from pathlib import Path
 
 from mesh.local.movielens import sample_films
 from mesh.local.stack import Home, Stack
-from tests.conftest import running
 from tests.faults import ratings_promises as promises
 from tests.faults.ratings_authors import Author, Journal, crowd
 from tests.faults.ratings_breaker import Breaker, Say
 from tests.faults.ratings_plan import PARTS, Fault, draw
+from tests.support.stacks import running
 
 INSTANCES = {"rating_svc": 2, "rating_svc-worker": 2, "rating_svc-relay": 2, "ranking_svc-consumer": 2}
 BUGS = ("offsets_before_the_transaction", "no_inbox_check")

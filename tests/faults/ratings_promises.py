@@ -24,7 +24,7 @@ from ranking_svc import topics as ranking_topics
 from rating_svc import topics
 from rating_svc.config import LogConfig
 from tests.faults.ratings_authors import Author
-from tests.faults.ratings_parts import eventually
+from tests.support.waiting import eventually
 
 Histogram = list[int]
 

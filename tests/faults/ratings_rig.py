@@ -27,7 +27,7 @@ from rating_svc.epoch import EpochGuard
 from rating_svc.pipe import Pipe
 from rating_svc.submissions import Submission
 from rating_svc.worker import Worker
-from tests.faults.ratings_parts import eventually
+from tests.support.waiting import eventually
 
 MIGRATIONS = Path(rating_svc.__file__).parent / "migrations"
 ROLE = "rating_svc"

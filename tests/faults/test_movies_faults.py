@@ -24,9 +24,11 @@ from marquee.movies.v1 import movies_pb2
 
 from mesh.local.omdb_simulator import films
 from mesh.local.stack import Home, Stack
-from tests.conftest import running
-from tests.faults.parts import Part, eventually
-from tests.integration.movies_process import Details, MovieProcess, Omdb
+from tests.support.errors import refused
+from tests.support.movies import MovieProcess, Omdb
+from tests.support.parts import Part
+from tests.support.stacks import running
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 
@@ -150,12 +152,6 @@ async def readers(process: MovieProcess, number: int = 4, timeout_s: float = 8) 
         await asyncio.gather(*tasks)
 
 
-async def refused(process: MovieProcess, name: str) -> Details:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await process.get(name, timeout=6)
-    return Details(caught.value)
-
-
 async def answered(process: MovieProcess, name: str) -> bool:
     try:
         return (await process.get(name)).name == name
@@ -184,7 +180,7 @@ async def test_omdb_in_trouble(start: Start, omdb: Omdb, trouble: dict[str, Any]
         async with readers(process) as tally:
             for name in UNKNOWN[:8]:
                 began = time.perf_counter()
-                details = await refused(process, name)
+                details = await refused(process.get(name, timeout=6))
                 assert time.perf_counter() - began < 4
                 assert (details.code, details.reason) == (grpc.StatusCode.UNAVAILABLE, "OMDB_UNAVAILABLE")
                 assert details.retry_s is not None

@@ -20,10 +20,11 @@ import pytest_asyncio
 
 from edge import tokens
 from mesh.local.stack import Home, Stack
-from tests.conftest import running
-from tests.faults.parts import Part, eventually
 from tests.faults.test_movies_faults import KNOWN, UNKNOWN, forget, stored
-from tests.integration.movies_process import Omdb
+from tests.support.movies import Omdb
+from tests.support.parts import Part
+from tests.support.stacks import running
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 

@@ -22,9 +22,10 @@ from mesh.local.stack import Home, Stack
 from mesh.tasks import end
 from ranking_svc.model import Change
 from ranking_svc.topics import MOVIES_CHANGED, RATINGS_CHANGED, Offsets
-from tests.conftest import running
-from tests.integration.ranking_place import NOW, Place, eventually, history, place_in
-from tests.integration.ranking_process import Process, process
+from tests.support.ranking_process import Process, process
+from tests.support.rankings import NOW, Place, history, place_in
+from tests.support.stacks import running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.faults
 

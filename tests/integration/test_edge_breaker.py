@@ -17,8 +17,9 @@ from edge.status import Service, look
 from mesh.local import state as states
 from mesh.local.edge_cli import healthy
 from mesh.local.stack import Home
-from tests.command import marquee
-from tests.edge.mesh import Edge, eventually, running_edge
+from tests.edge.mesh import Edge, running_edge
+from tests.support.command import marquee
+from tests.support.waiting import eventually
 
 # Waited for longer than other calls: fifteen seconds.
 BATCH = "/v1/movies:batchGet?names=movies/tt0111161"

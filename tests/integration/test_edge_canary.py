@@ -14,10 +14,10 @@ from edge import canary, trials
 from edge.live import Routes
 from edge.render import render
 from edge.trials import Audience, Canary, Condition, Segment
-from tests.edge.mesh import Edge, Instance, eventually, running_edge
+from tests.edge.mesh import Edge, Instance, running_edge
+from tests.edge.trials import MOVIE, ON_TRIAL, RATING, healthy_releases, release
+from tests.support.waiting import eventually
 
-RATING = "/v1/users/me/ratings/tt0111161"
-MOVIE = "/v1/movies/tt0111161"
 USERS = [f"user-{number}" for number in range(150)]
 
 
@@ -29,17 +29,12 @@ async def shared_trial() -> AsyncIterator[Instance]:
 
 
 @pytest.fixture(scope="module")
-async def shared(shared_trial: Instance) -> AsyncIterator[Edge]:
+async def shared_edge(shared_trial: Instance) -> AsyncIterator[Edge]:
     async with running_edge() as edge:
         # As `marquee canary start` does it: the edge runs, and then there is a new release.
-        for service in ("rating_svc", "movie_svc"):
+        for service in ON_TRIAL:
             canary.set_endpoints(edge.folder / "envoy", service, [f"127.0.0.1:{shared_trial.port}"])
-
-        async def healthy() -> bool:
-            found = await edge.stats(r"(movie|rating)_svc_canary_hosts\.membership_healthy$")
-            return list(found.values()) == [1, 1]
-
-        await eventually(healthy, what="a healthy new release")
+        await healthy_releases(edge)
         yield edge
 
 
@@ -49,13 +44,13 @@ def trial(shared_trial: Instance) -> Instance:
 
 
 @pytest.fixture
-async def edge(shared: Edge, trial: Instance) -> AsyncIterator[Edge]:
-    yield shared
-    for service in ("rating_svc", "movie_svc"):
-        await asyncio.to_thread(canary.clear, shared.folder / "envoy", service)
-    for instance in (shared.service, trial):
+async def edge(shared_edge: Edge, trial: Instance) -> AsyncIterator[Edge]:
+    yield shared_edge
+    for service in ON_TRIAL:
+        await asyncio.to_thread(canary.clear, shared_edge.folder / "envoy", service)
+    for instance in (shared_edge.service, trial):
         instance.headers.clear()
-    await taken_up(shared)
+    await taken_up(shared_edge)
 
 
 async def taken_up(edge: Edge) -> None:
@@ -79,13 +74,6 @@ async def change(edge: Edge, service: str, audience: Audience) -> None:
     # Not in the loop that the services answer health checks from.
     await asyncio.to_thread(write)
     await taken_up(edge)
-
-
-async def release(edge: Edge, path: str = MOVIE, **headers: str) -> str:
-    """Which release answers."""
-    answer = await edge.http.get(path, headers=headers)
-    assert answer.status_code == 200, answer.text
-    return answer.headers.get("x-marquee-release", "stable")
 
 
 async def releases(edge: Edge, users: list[str] = USERS, path: str = RATING) -> dict[str, str]:

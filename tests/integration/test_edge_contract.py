@@ -11,22 +11,8 @@ from google.rpc import error_details_pb2
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
-from tests.edge.mesh import Edge, eventually, fail, not_found, rich_error, running_edge
-
-
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[Edge]:
-    async with running_edge() as edge:
-        yield edge
-
-
-@pytest.fixture
-def edge(shared: Edge) -> Edge:
-    shared.service.handlers.clear()
-    shared.service.headers.clear()
-    shared.service.calls.clear()
-    return shared
-
+from tests.edge.mesh import Edge, fail, not_found, rich_error
+from tests.support.waiting import eventually
 
 RATING = "/v1/users/me/ratings/tt0111161"
 JSON_CALLS = [

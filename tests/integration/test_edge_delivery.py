@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,19 +15,11 @@ import pytest
 from marquee.movies.v1 import movies_pb2
 
 from edge import canary, trials
-from tests.edge.mesh import Edge, Instance, eventually, fail, rich_error, running_edge
+from tests.edge.mesh import Edge, Instance, fail, rich_error, running_edge
+from tests.edge.trials import MOVIE, ON_TRIAL, RATING, controller, healthy_releases, release, rollout
+from tests.support.waiting import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
-MOVIE = "/v1/movies/tt0111161"
-RATING = "/v1/users/me/ratings/tt0111161"
 SERVICE = "movie_svc"
-
-# Minutes in production, seconds here.
-PACE = {
-    "MARQUEE_EDGE_INTERVAL_S": "0.2",
-    "MARQUEE_CANARY_BAKE_S": "1",
-    "MARQUEE_CANARY_MIN_CALLS": "10",
-}
 
 
 @pytest.fixture
@@ -41,36 +31,9 @@ async def trial() -> AsyncIterator[Instance]:
 
 @pytest.fixture
 async def edge(trial: Instance) -> AsyncIterator[Edge]:
-    canaries = {name: [f"127.0.0.1:{trial.port}"] for name in ("movie_svc", "rating_svc")}
-    async with running_edge(canaries=canaries) as edge:
-
-        async def healthy() -> bool:
-            found = await edge.stats(r"(movie|rating)_svc_canary_hosts\.membership_healthy$")
-            return list(found.values()) == [1, 1]
-
-        await eventually(healthy, what="a healthy new release")
+    async with running_edge(canaries={service: [trial.address] for service in ON_TRIAL}) as edge:
+        await healthy_releases(edge)
         yield edge
-
-
-@contextlib.asynccontextmanager
-async def controller(edge: Edge, **environment: str) -> AsyncIterator[None]:
-    """The controller of that edge, as a process of its own."""
-    given = {
-        **os.environ,
-        **PACE,
-        "MARQUEE_EDGE_DIR": str(edge.folder / "envoy"),
-        "MARQUEE_EDGE_ADMIN": f"127.0.0.1:{edge.settings.admin_port}",
-        **environment,
-    }
-    with (edge.folder / "controller.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge.controller", cwd=ROOT, env=given, stdout=log, stderr=log
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        assert await process.wait() == 0, (edge.folder / "controller.log").read_text()
 
 
 @contextlib.asynccontextmanager
@@ -195,15 +158,8 @@ def flags_file(path: Path, **features: dict[str, Any]) -> None:
     partial.rename(path)
 
 
-def rollout(percent: int) -> dict[str, Any]:
-    parameters = {"rollout": str(percent), "stickiness": "default", "groupId": "movies"}
-    return {"enabled": True, "strategies": [{"name": "flexibleRollout", "parameters": parameters}]}
-
-
-async def release(edge: Edge, path: str = MOVIE, **headers: str) -> str:
-    answer = await edge.http.get(path, headers=headers)
-    assert answer.status_code == 200
-    return answer.headers.get("x-marquee-release", "stable")
+def rollout_flag(percent: int) -> dict[str, Any]:
+    return {"enabled": True, "strategies": [rollout(percent)]}
 
 
 async def test_a_flag_in_a_file_moves_the_traffic(edge: Edge) -> None:
@@ -212,7 +168,7 @@ async def test_a_flag_in_a_file_moves_the_traffic(edge: Edge) -> None:
     folder = edge.folder / "envoy"
     async with controller(edge, MARQUEE_FLAGS_FILE=str(file)):
         began = time.monotonic()
-        flags_file(file, **{"canary-movie_svc": rollout(100)})
+        flags_file(file, **{"canary-movie_svc": rollout_flag(100)})
 
         async def moved() -> bool:
             return await release(edge) == "canary"
@@ -231,14 +187,14 @@ async def test_a_flag_in_a_file_moves_the_traffic(edge: Edge) -> None:
         await asyncio.sleep(1)
         assert await release(edge) == "canary"
         # An operator's word stands above the flag's until it is taken back.
-        flags_file(file, **{"canary-movie_svc": rollout(100)})
+        flags_file(file, **{"canary-movie_svc": rollout_flag(100)})
         canary.set_share(folder, SERVICE, 0)
         await eventually(back, what="the stable release")
         await asyncio.sleep(1)
         assert await release(edge) == "stable"
         canary.clear(folder, SERVICE)
         await eventually(moved, what="the new release again")
-        flags_file(file, **{"canary-movie_svc": {**rollout(100), "enabled": False}})
+        flags_file(file, **{"canary-movie_svc": {**rollout_flag(100), "enabled": False}})
         await eventually(back, what="the stable release again")
 
 

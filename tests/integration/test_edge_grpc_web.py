@@ -5,7 +5,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
 
 import base64
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,25 +14,12 @@ from google.protobuf.message import Message
 from marquee.movies.v1 import movies_pb2
 from marquee.ratings.v1 import ratings_pb2
 
-from tests.edge.mesh import Edge, fail, not_found, running_edge
+from tests.edge.mesh import Edge, fail, not_found
 
 _TRAILERS = 0x80
 MOVIES = "/marquee.movies.v1.MovieService"
 RATINGS = "/marquee.ratings.v1.RatingService"
 MOVIE = movies_pb2.GetMovieRequest(name="movies/tt0111161")
-
-
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[Edge]:
-    async with running_edge() as edge:
-        yield edge
-
-
-@pytest.fixture
-def edge(shared: Edge) -> Edge:
-    shared.service.handlers.clear()
-    shared.service.calls.clear()
-    return shared
 
 
 async def call(

@@ -5,19 +5,20 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import unquote
 
 import httpx
 import pytest
 
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, running_edge
+from tests.edge.mesh import Edge
 
 RATING = "/v1/users/me/ratings/tt0111161"
 
 
 @pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
+def limits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     limits = tmp_path_factory.mktemp("limits") / "limits.yaml"
     text = DEFAULT_FILE.read_text()
     # The same bounds, sooner.
@@ -26,14 +27,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge
             "stream_idle_timeout: 30s", "stream_idle_timeout: 1s"
         )
     )
-    async with running_edge(limits_file=limits) as edge:
-        yield edge
-
-
-@pytest.fixture
-def edge(shared: Edge) -> Edge:
-    shared.service.calls.clear()
-    return shared
+    return limits
 
 
 def refused(answer: httpx.Response, status: int, words: str) -> None:

@@ -7,7 +7,6 @@ import hmac
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -20,22 +19,10 @@ from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
 from edge import tokens
-from tests.edge.mesh import Edge, running_edge
+from tests.edge.mesh import Edge
 
 RATING = "/v1/users/me/ratings/tt0111161"
 GET_RATING = ratings_pb2.GetRatingRequest(name="users/me/ratings/tt0111161")
-
-
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[Edge]:
-    async with running_edge() as edge:
-        yield edge
-
-
-@pytest.fixture
-def edge(shared: Edge) -> Edge:
-    shared.service.calls.clear()
-    return shared
 
 
 def claims(**changes: Any) -> dict[str, Any]:

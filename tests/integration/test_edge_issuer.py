@@ -17,7 +17,9 @@ from edge import issuer
 from edge.issuer import IssuerConfig
 from mesh.config import load
 from mesh.local import authority
-from tests.edge.mesh import Edge, eventually, free_port, running_edge
+from tests.edge.mesh import Edge, running_edge
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 RATING = "/v1/users/me/ratings/tt0111161"
 ISSUER = "https://login.example/realms/movies"

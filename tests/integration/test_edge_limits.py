@@ -10,7 +10,8 @@ import yaml
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, eventually, running_edge
+from tests.edge.mesh import Edge, running_edge
+from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
 RATING = "/v1/users/me/ratings/tt0111161"

@@ -10,7 +10,8 @@ from marquee.movies.v1 import movies_pb2
 from edge.render import EdgeTls
 from mesh import tls
 from mesh.local import authority
-from tests.edge.mesh import Edge, eventually, running_edge
+from tests.edge.mesh import Edge, running_edge
+from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
 SERVICE_NAMES = ("movie_svc", "rating_svc", "ranking_svc")

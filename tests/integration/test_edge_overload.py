@@ -11,7 +11,8 @@ import httpx
 from marquee.movies.v1 import movies_pb2
 
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, eventually, running_edge
+from tests.edge.mesh import Edge, running_edge
+from tests.support.waiting import eventually
 
 SEARCH = "/v1/movies:search?query=heat"
 CLIENTS = 60

@@ -13,7 +13,9 @@ import yaml
 from edge import canary, files, routes
 from edge.limits import DEFAULT_FILE
 from edge.render import SERVICES, EdgeTls, render_validated
-from tests.edge.mesh import Edge, envoy_command, eventually, free_port, running_edge
+from tests.edge.mesh import Edge, envoy_command, running_edge
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
 

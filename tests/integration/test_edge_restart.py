@@ -4,7 +4,8 @@ from collections import Counter
 
 import httpx
 
-from tests.edge.mesh import eventually, running_edge
+from tests.edge.mesh import running_edge
+from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
 

@@ -9,7 +9,8 @@ import sys
 from edge.status import look
 from mesh.local.edge_cli import healthy
 from mesh.local.stack import Stack
-from tests.edge.mesh import MOVIES, eventually, running_edge
+from tests.edge.mesh import MOVIES, running_edge
+from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
 

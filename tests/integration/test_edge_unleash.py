@@ -2,25 +2,17 @@
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 
 from mesh.local.stack import Stack
 from tests.edge import unleash
-from tests.edge.mesh import Edge, Instance, eventually, running_edge
-from tests.integration.test_edge_delivery import controller, release
+from tests.edge.mesh import Edge, Instance, running_edge
+from tests.edge.trials import MOVIE, ON_TRIAL, RATING, controller, healthy_releases, release, rollout
+from tests.support.waiting import eventually
 
 # Two attempts at each of two downloads.
 pytestmark = pytest.mark.timeout(1500)
-
-MOVIE = "/v1/movies/tt0111161"
-RATING = "/v1/users/me/ratings/tt0111161"
-
-
-def rollout(percent: int, *constraints: dict[str, Any]) -> dict[str, Any]:
-    parameters = {"rollout": str(percent), "stickiness": "default", "groupId": "movies"}
-    return {"name": "flexibleRollout", "parameters": parameters, "constraints": list(constraints)}
 
 
 async def becomes(edge: Edge, wanted: str, path: str = MOVIE, **headers: str) -> float:
@@ -36,14 +28,9 @@ async def becomes(edge: Edge, wanted: str, path: str = MOVIE, **headers: str) ->
 
 async def test_unleash_decides_who_gets_a_new_release(stack: Stack) -> None:
     trial = await Instance().start()
-    canaries = {name: [f"127.0.0.1:{trial.port}"] for name in ("movie_svc", "rating_svc")}
+    canaries = {service: [trial.address] for service in ON_TRIAL}
     async with unleash.running(stack) as server, running_edge(canaries=canaries) as edge:
-
-        async def healthy() -> bool:
-            found = await edge.stats(r"(movie|rating)_svc_canary_hosts\.membership_healthy$")
-            return list(found.values()) == [1, 1]
-
-        await eventually(healthy, what="a healthy new release")
+        await healthy_releases(edge)
         flags = {"MARQUEE_UNLEASH_URL": server.url, "MARQUEE_UNLEASH_TOKEN": unleash.CLIENT}
         async with controller(edge, **flags):
             await server.create("canary-movie_svc", rollout(100))

@@ -11,23 +11,16 @@ from marquee.movies.v1 import movies_pb2
 from marquee.rankings.v1 import rankings_pb2
 
 from edge.openapi import VERSION
-from tests.edge.mesh import Edge, eventually, fail, not_found, running_edge
+from tests.edge.mesh import Edge, fail, not_found
+from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
 
 
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[Edge]:
-    async with running_edge() as edge:
-        yield edge
-
-
 @pytest.fixture
-def edge(shared: Edge) -> Edge:
-    shared.service.handlers.clear()
-    shared.service.headers[:] = [("cache-control", "public, max-age=60"), ("etag", '"v1"')]
-    shared.service.calls.clear()
-    return shared
+def edge(edge: Edge) -> Edge:
+    edge.service.headers[:] = [("cache-control", "public, max-age=60"), ("etag", '"v1"')]
+    return edge
 
 
 @pytest.mark.parametrize("condition", ['"v1"', 'W/"v1"', '"v0", "v1"', '"v0",W/"v1"', "*"])

@@ -3,10 +3,7 @@
 import asyncio
 import csv
 import itertools
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,16 +12,18 @@ import pytest
 
 from mesh.local import state as states
 from mesh.local.stack import Home
+from tests.support.command import run
 
 USERS, MOVIES = 12, 9
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("demo")
     write_movielens(folder)
-    yield folder / "home"
-    marquee(folder / "home", "down")
+    made = Home(folder / "home")
+    yield made
+    run(made, "down")
 
 
 def write_movielens(folder: Path) -> None:
@@ -47,48 +46,37 @@ def write_movielens(folder: Path) -> None:
             csv.writer(file).writerows(rows)
 
 
-def marquee(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mesh.local", *words],
-        env={**os.environ, "MARQUEE_HOME": str(home), "MARQUEE_EDGE_PORT": "0", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
-def test_the_demo_loads_checks_and_leaves_the_mesh_up(home: Path) -> None:
-    done = marquee(home, "demo", "--data", str(home.parent))
+def test_the_demo_loads_checks_and_leaves_the_mesh_up(home: Home) -> None:
+    done = run(home, "demo", "--data", str(home.root.parent))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"The chart is right: all {MOVIES} movies" in done.stdout
     assert "The Tale 3" in done.stdout
     assert "a second through HTTP" in done.stdout
-    assert marquee(home, "status").returncode == 0
-    assert marquee(home, "verify").returncode == 0
-    top = marquee(home, "top", "--genre", "comedy", "-n", "3")
+    assert run(home, "status").returncode == 0
+    assert run(home, "verify").returncode == 0
+    top = run(home, "top", "--genre", "comedy", "-n", "3")
     assert top.returncode == 0
     assert "The Tale" in top.stdout
 
 
-def test_it_may_be_run_again_in_batches(home: Path) -> None:
-    again = marquee(home, "demo", "--data", str(home.parent), "--batch")
+def test_it_may_be_run_again_in_batches(home: Home) -> None:
+    again = run(home, "demo", "--data", str(home.root.parent), "--batch")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "The chart is right" in again.stdout
 
 
-def test_load_measures_what_it_asked_for(home: Path) -> None:
-    done = marquee(home, "load", "--users", "4", "--seconds", "2", "--mix", "movie=3,top=1")
+def test_load_measures_what_it_asked_for(home: Home) -> None:
+    done = run(home, "load", "--users", "4", "--seconds", "2", "--mix", "movie=3,top=1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"movie", "top"} <= {line.split(" ")[0] for line in done.stdout.splitlines()}
     assert "failed" not in done.stdout
 
 
-async def test_other_ratings_are_not_passed_off_as_the_datas(home: Path) -> None:
-    state = states.live(Home(home))
+async def test_other_ratings_are_not_passed_off_as_the_datas(home: Home) -> None:
+    state = states.live(home)
     assert state is not None
-    token = marquee(home, "token", "--user", "somebody-else").stdout.strip()
-    async with httpx.AsyncClient(base_url=state.stack(Home(home)).edge_url) as api:
+    token = run(home, "token", "--user", "somebody-else").stdout.strip()
+    async with httpx.AsyncClient(base_url=state.stack(home).edge_url) as api:
         movie = "/v1/movies/tt9000001/score"
         before = (await api.get(movie)).json()["votes"]
         headers = {"authorization": f"Bearer {token}"}
@@ -99,6 +87,6 @@ async def test_other_ratings_are_not_passed_off_as_the_datas(home: Path) -> None
                 if (await api.get(movie)).json()["votes"] > before:
                     break
                 await asyncio.sleep(0.1)
-    refused = marquee(home, "demo", "--data", str(home.parent))
+    refused = run(home, "demo", "--data", str(home.root.parent))
     assert refused.returncode == 1
     assert "start afresh with `marquee down --wipe`" in refused.stderr

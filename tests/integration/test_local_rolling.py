@@ -16,9 +16,9 @@ from mesh.local import certificates
 from mesh.local.provision import TENANTS
 from mesh.local.stack import HOST, Home, Stack
 from mesh.tls import OPERATOR, host_name
-from tests.command import marquee
-from tests.conftest import running
-from tests.edge.mesh import eventually
+from tests.support.command import marquee, run
+from tests.support.stacks import running
+from tests.support.waiting import eventually
 
 LOAD_S = 60.0
 
@@ -74,7 +74,7 @@ async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> 
         print(f"{outcomes.total()} calls in {time.monotonic() - began:.0f} s: {dict(outcomes)}")
         assert set(outcomes) == {"200"}, outcomes
         assert outcomes.total() > 500
-        state = json.loads(marquee(home, "status", "--json"))
+        state = json.loads(run(home, "status", "--json").stdout)
         assert state["healthy"]
 
 

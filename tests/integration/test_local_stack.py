@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from mesh.local import state as states
 from mesh.local.provision import TENANTS
 from mesh.local.stack import HOST, Home, Stack
 from mesh.local.status import look
+from tests.support.command import run
+from tests.support.waiting import eventually
 
 SERVICES = [tenant.service for tenant in TENANTS]
 _REFUSED = r"(?i)permission"
@@ -32,17 +33,10 @@ class Marquee:
 
     def __init__(self, home: Path, **environment: str) -> None:
         self.home = Home(home)
-        self._environment = {**os.environ, "MARQUEE_HOME": str(home), "MARQUEE_EDGE_PORT": "0", **environment}
+        self._environment = environment
 
     def __call__(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*before, sys.executable, "-m", "mesh.local", *words],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run(self.home, *words, environment=self._environment, before=before)
 
     def up(self, *words: str) -> None:
         done = self("up", *words)
@@ -65,13 +59,6 @@ def marquee(tmp_path: Path) -> Iterator[Marquee]:
     command = Marquee(tmp_path / "home")
     yield command
     command("down")
-
-
-def eventually(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)
 
 
 def gone(pid: int) -> bool:
@@ -99,21 +86,21 @@ def test_up_starts_what_status_shows_and_down_leaves_nothing(marquee: Marquee) -
     assert "the mesh is not up" in stopped.stderr
 
 
-def test_what_dies_is_started_again_on_its_port(marquee: Marquee) -> None:
+async def test_what_dies_is_started_again_on_its_port(marquee: Marquee) -> None:
     marquee.up("--only", "redis")
     before = marquee.process("redis")
     os.kill(before["pid"], signal.SIGKILL)
-    eventually(lambda: marquee.status()["healthy"] and marquee.process("redis")["pid"] != before["pid"])
+    await eventually(lambda: marquee.status()["healthy"] and marquee.process("redis")["pid"] != before["pid"])
     after = marquee.process("redis")
     assert after["address"] == before["address"]
     assert after["restarts"] == 1
 
 
-def test_a_killed_supervisor_leaves_no_process_behind_and_up_works_again(marquee: Marquee) -> None:
+async def test_a_killed_supervisor_leaves_no_process_behind_and_up_works_again(marquee: Marquee) -> None:
     marquee.up("--only", "postgres", "--only", "redis")
     pids = marquee.pids()
     os.kill(marquee.status()["supervisor_pid"], signal.SIGKILL)
-    eventually(lambda: all(map(gone, pids)))
+    await eventually(lambda: all(map(gone, pids)))
     assert marquee("status").returncode == 1
     marquee.up("--only", "postgres", "--only", "redis")
     assert not set(marquee.pids()) & set(pids)

@@ -19,10 +19,11 @@ from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, rat
 
 from edge import routes
 from mesh.local.stack import Stack
-from tests.edge.mesh import Edge, Instance, eventually, running_edge
-from tests.faults.ratings_parts import Role
-from tests.integration import ranking_process
-from tests.integration.movies_process import MovieProcess, Omdb
+from tests.edge.mesh import Edge, Instance, running_edge
+from tests.support import ranking_process
+from tests.support.movies import MovieProcess, Omdb
+from tests.support.ratings import Role
+from tests.support.waiting import eventually
 
 EDGE_S = 1.0
 """How long the edge waits for a rating here; a service alone would wait for five."""

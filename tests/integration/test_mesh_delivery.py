@@ -15,8 +15,8 @@ import pytest
 
 from edge import tokens, trials
 from mesh.local.stack import Stack, checkout
-from tests.command import marquee
-from tests.edge.mesh import eventually
+from tests.support.command import marquee
+from tests.support.waiting import eventually
 
 SERVICE = "movie_svc"
 MOVIES = ("tt0111161", "tt0068646", "tt0133093", "tt0047478", "tt0034583")

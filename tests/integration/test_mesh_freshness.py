@@ -22,7 +22,7 @@ from edge import tokens
 from edge.status import look
 from mesh.local import movies
 from mesh.local.stack import Stack
-from tests.edge.mesh import eventually
+from tests.support.waiting import eventually
 
 RATED = "tt0111161"
 SCORE = f"/v1/movies/{RATED}/score"

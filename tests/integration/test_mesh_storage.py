@@ -17,7 +17,7 @@ from mesh.local.provision import SUPERUSER
 from mesh.local.stack import Stack
 from mesh.migrations import MigrationError, migrate
 from mesh.postgres import PostgresConfig
-from tests.integration.ranking_place import eventually
+from tests.support.waiting import eventually
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/none"
 

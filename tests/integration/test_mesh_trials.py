@@ -16,8 +16,8 @@ import pytest
 
 from edge import tokens
 from mesh.local.stack import Stack
-from tests.command import marquee
-from tests.edge.mesh import eventually
+from tests.support.command import marquee
+from tests.support.waiting import eventually
 
 SCORE = "/v1/movies/tt0111161/score"
 PRIOR_VOTES = {"control": 20, "few-votes": 5, "many-votes": 100}

@@ -19,7 +19,9 @@ from mesh.local.stack import Stack
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb.quota import Purpose, Quota
 from movie_svc.wishes import Wishes
-from tests.integration.movies_process import Details, MovieProcess, Omdb, headers
+from tests.support.errors import Details, refused
+from tests.support.movies import MovieProcess, Omdb, headers
+from tests.support.waiting import eventually
 
 MATRIX, RELOADED, GODFATHER = "movies/tt0133093", "movies/tt0234215", "movies/tt0068646"
 UNKNOWN = "movies/tt0999999"
@@ -107,19 +109,6 @@ async def answers(call: Any) -> bool:
 
 def flat(pages: list[list[str]]) -> list[str]:
     return [title for page in pages for title in page]
-
-
-async def refused(call: Any) -> Details:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return Details(caught.value)
-
-
-async def eventually(check: Callable[[], Any], timeout: float = 10) -> None:
-    """Waits until `check` gives something true."""
-    async with asyncio.timeout(timeout):
-        while not await check():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_movie_is_asked_of_omdb_once_and_then_read_from_closer_layers(

@@ -23,7 +23,7 @@ from mesh.local.services import stores
 from mesh.local.stack import Stack
 from movie_svc.omdb import parse
 from movie_svc.relay import CHANGED
-from tests.integration.movies_process import MovieProcess
+from tests.support.movies import MovieProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DATA = data_folder()

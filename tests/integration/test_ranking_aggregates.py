@@ -11,16 +11,8 @@ from mesh.local.stack import Stack
 from ranking_svc.model import Change
 from ranking_svc.topics import Offsets
 from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
-from tests.integration.ranking_place import (
-    NOW,
-    Place,
-    event,
-    eventually,
-    history,
-    letters_of,
-    name_of,
-    place_in,
-)
+from tests.support.rankings import NOW, Place, event, history, letters_of, name_of, place_in
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

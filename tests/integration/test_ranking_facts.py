@@ -14,7 +14,8 @@ from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.facts import FactsConsumer, FactsFiller
 from ranking_svc.model import Change
-from tests.integration.ranking_place import NOW, Place, eventually, place_in
+from tests.support.rankings import NOW, Place, place_in
+from tests.support.waiting import eventually
 
 
 @dataclass

@@ -15,7 +15,8 @@ from ranking_svc.feed import Feed
 from ranking_svc.model import Change, Facts
 from ranking_svc.rebuild import Rebuilder
 from ranking_svc.watch import Watchers
-from tests.integration.ranking_place import CHARTS, FORMULA, NOW, Place, eventually, history, place_in
+from tests.support.rankings import CHARTS, FORMULA, NOW, Place, history, place_in
+from tests.support.waiting import eventually
 
 SHAWSHANK = Facts(111161, "The Shawshank Redemption", 1994, 1, ("Drama",), 28_341_469)
 

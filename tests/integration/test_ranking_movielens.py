@@ -11,7 +11,7 @@ from mesh.local.stack import Stack
 from ranking_svc.model import Change
 from ranking_svc.rebuild import Rebuilder
 from ranking_svc.topics import Offsets
-from tests.integration.ranking_place import FORMULA, Place, place_in
+from tests.support.rankings import FORMULA, Place, place_in
 
 DATA = Path(os.environ.get("MARQUEE_DATA") or Path(__file__).parents[3] / "shared" / "data") / "movielens"
 

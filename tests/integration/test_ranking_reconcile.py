@@ -15,7 +15,7 @@ from ranking_svc import reconcile
 from ranking_svc.model import Change, Histogram
 from ranking_svc.reconcile import Reconciler
 from ranking_svc.topics import Offsets
-from tests.integration.ranking_place import NOW, Place, history, place_in, recount
+from tests.support.rankings import NOW, Place, history, place_in, recount
 
 PORTION = 7
 

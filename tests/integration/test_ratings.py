@@ -5,7 +5,7 @@ import itertools
 import random
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from marquee.ratings.v1.events_pb2 import RatingChanged
 
 from mesh.local.stack import Stack
 from rating_svc import store, topics
-from tests.faults.ratings_parts import Details, Role, User, eventually, mine, movie_name, totals
+from tests.support.errors import refused
+from tests.support.ratings import Role, User, mine, movie_name, totals
+from tests.support.waiting import eventually
 
 PENDING, ACTIVE, DELETED = pb.Rating.STATE_PENDING, pb.Rating.STATE_ACTIVE, pb.Rating.STATE_DELETED
 
@@ -90,12 +92,6 @@ async def nothing_stored(service: Service) -> AsyncIterator[None]:
     service.worker.signal(signal.SIGSTOP)
     yield
     service.worker.signal(signal.SIGCONT)
-
-
-async def refused(call: Awaitable[Any]) -> Details:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return Details(caught.value)
 
 
 async def test_a_rating_goes_the_whole_way_from_its_author_to_the_topic_of_changes(

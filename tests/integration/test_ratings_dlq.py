@@ -1,9 +1,6 @@
 """`marquee dlq` on the running mesh: what could not be dealt with is listed, shown, and sent again."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +9,8 @@ from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 from mesh.kafka import KafkaConfig, KafkaProducer
 from mesh.local.stack import Stack
 from rating_svc import topics
-from tests.faults.ratings_parts import eventually
+from tests.support.command import marquee
+from tests.support.waiting import eventually
 
 FUTURE = RatingSubmitted(schema_version=99, user="dlq", movie="movies/tt0111161").SerializeToString()
 NO_CHANGE = RatingChanged(schema_version=1, event_id=2**62, movie="movies/tt0111161").SerializeToString()
@@ -25,21 +23,9 @@ async def producer(mesh_stack: Stack) -> AsyncIterator[KafkaProducer]:
     await made.close()
 
 
-def dlq(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mesh.local", "dlq", *words],
-        env={**os.environ, "MARQUEE_HOME": str(stack.home.root)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 async def ids(stack: Stack, *words: str) -> list[str]:
-    listed = await asyncio.to_thread(dlq, stack, "list", *words)
-    assert listed.returncode == 0, listed.stderr
-    return [line.split()[0] for line in listed.stdout.splitlines()]
+    listed = await asyncio.to_thread(marquee, stack.home, "dlq", "list", *words)
+    return [line.split()[0] for line in listed.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +46,11 @@ async def test_a_letter_is_listed_shown_and_sent_again(
         return await ids(mesh_stack, option)
 
     (letter,) = await eventually(one, 30, 0.2)
-    told = dlq(mesh_stack, "show", letter, option)
-    assert told.returncode == 0, told.stderr
-    assert f"marquee-reason: {reason}" in told.stdout
-    assert shown in told.stdout
+    told = marquee(mesh_stack.home, "dlq", "show", letter, option)
+    assert f"marquee-reason: {reason}" in told
+    assert shown in told
     # It can't be dealt with this time either, and comes back as another letter; the first is done with.
-    assert "sent 1 dead letters again" in dlq(mesh_stack, "redrive", option).stdout
+    assert "sent 1 dead letters again" in marquee(mesh_stack.home, "dlq", "redrive", option)
 
     async def another() -> list[str]:
         found = await ids(mesh_stack, option)
@@ -73,11 +58,9 @@ async def test_a_letter_is_listed_shown_and_sent_again(
 
     (again,) = await eventually(another, 30, 0.2)
     assert again != letter
-    assert "sent 1 dead letters again" in dlq(mesh_stack, "redrive", again, option).stdout
+    assert "sent 1 dead letters again" in marquee(mesh_stack.home, "dlq", "redrive", again, option)
 
 
 def test_a_letter_that_is_not_there_is_named(mesh_stack: Stack) -> None:
     for verb in ("show", "redrive"):
-        answer = dlq(mesh_stack, verb, "0:999999")
-        assert answer.returncode == 1
-        assert "has no letter 0:999999" in answer.stderr
+        assert "has no letter 0:999999" in marquee(mesh_stack.home, "dlq", verb, "0:999999", code=1)

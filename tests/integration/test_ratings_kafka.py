@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics, identify
 from mesh.local.stack import Stack
-from tests.faults.ratings_parts import eventually
+from tests.support.waiting import eventually
 
 PARTITIONS = 4
 MESSAGES = 40

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -15,8 +12,9 @@ import pytest
 
 from edge import tokens
 from mesh.local.stack import Stack
-from tests.faults.ratings_breaker import hung, pid_of
-from tests.faults.ratings_parts import eventually
+from tests.support.command import run
+from tests.support.parts import hung, pid_of
+from tests.support.waiting import eventually
 
 MOVIE = "tt0068646"
 
@@ -47,7 +45,7 @@ async def test_verify_finds_what_is_wrong_and_repairs_it(mesh_stack: Stack, api:
     assert (await api.put(f"/v1/users/me/ratings/{MOVIE}", json={"score": 3})).status_code == 200
 
     async def agrees() -> bool:
-        return (await asyncio.to_thread(verify, mesh_stack)).returncode == 0
+        return (await asyncio.to_thread(run, mesh_stack.home, "verify")).returncode == 0
 
     await eventually(agrees, 60, 0.5)
     connection = await asyncpg.connect(mesh_stack.dsn("ranking_svc"))
@@ -55,22 +53,11 @@ async def test_verify_finds_what_is_wrong_and_repairs_it(mesh_stack: Stack, api:
         await connection.execute("UPDATE scores SET h3 = h3 + 7 WHERE movie = $1", int(MOVIE[2:]))
     finally:
         await connection.close()
-    found = await asyncio.to_thread(verify, mesh_stack)
+    found = await asyncio.to_thread(run, mesh_stack.home, "verify")
     assert found.returncode == 1
     assert MOVIE in found.stdout
-    await asyncio.to_thread(verify, mesh_stack, "--repair")
+    await asyncio.to_thread(run, mesh_stack.home, "verify", "--repair")
     assert await agrees()
-
-
-def verify(stack: Stack, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mesh.local", "verify", *options],
-        env={**os.environ, "MARQUEE_HOME": str(stack.home.root), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 async def test_a_write_that_the_log_does_not_take_is_refused_in_time_and_safe_to_repeat(

@@ -12,8 +12,9 @@ import pytest
 from marquee.ratings.v1 import ratings_pb2 as pb
 
 from mesh.local.stack import Stack
-from tests.faults.ratings_parts import Details, Role, User, mine
-from tests.integration.movies_process import MovieProcess, Omdb
+from tests.support.errors import Details
+from tests.support.movies import MovieProcess, Omdb
+from tests.support.ratings import Role, User, mine
 
 KNOWN = 111161
 """The Shawshank Redemption: the simulated OMDb has it."""

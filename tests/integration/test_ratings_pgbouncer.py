@@ -22,8 +22,10 @@ from mesh.local.postgres_server import plain_user
 from mesh.local.stack import HOST, Stack
 from mesh.postgres import PostgresConfig, connect
 from ranking_svc.store import Store
-from tests.faults.ratings_parts import Role, User, eventually, free_port, movie_name, totals
-from tests.integration.ranking_place import history, place_in
+from tests.support.ports import free_port
+from tests.support.rankings import history, place_in
+from tests.support.ratings import Role, User, movie_name, totals
+from tests.support.waiting import eventually
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SERVERS = 3

@@ -15,8 +15,9 @@ from mesh.kafka import Topic, ensure_topics
 from mesh.local.provision import SUPERUSER
 from mesh.local.stack import Stack
 from rating_svc import topics
-from tests.faults.ratings_parts import Role, eventually
 from tests.faults.ratings_rig import Rig, rig, submission
+from tests.support.ratings import Role
+from tests.support.waiting import eventually
 
 _ACTIVE = "marquee_rating_relay_active"
 
@@ -86,7 +87,7 @@ async def test_a_relay_hands_on_what_waited_and_what_comes_after_at_once(
         assert {(event.HasField("old_score"), event.new_score) for event in events} == {(False, 5)}
         await submit_and_store(bench, 10, 6)
         # NOTIFY wakes it: nobody waits for the poll.
-        await eventually(lambda: outbox_is_empty(bench), timeout_s=5)
+        await eventually(lambda: outbox_is_empty(bench), timeout=5)
         events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 2510)))
         assert {(event.old_score, event.new_score) for event in events[2500:]} == {(5, 6)}
 
@@ -101,7 +102,7 @@ async def test_another_relay_takes_over_from_one_that_died_or_hangs(
             # It hangs: its connection stands, and the database ends the session all the same.
             first.signal(signal.SIGSTOP)
             await submit_and_store(bench, 5, 5)
-            await eventually(lambda: second.metric(_ACTIVE), timeout_s=15)
+            await eventually(lambda: second.metric(_ACTIVE), timeout=15)
             await eventually(lambda: outbox_is_empty(bench))
             first.signal(signal.SIGCONT)
 

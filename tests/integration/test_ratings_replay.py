@@ -10,7 +10,7 @@ import pytest
 
 from mesh.local import admin, chart, demo, movielens
 from mesh.local.stack import Home
-from tests.conftest import running
+from tests.support.stacks import running
 
 FOLDER = movielens.data_folder() / "movielens"
 TOP = 50

@@ -13,8 +13,8 @@ from mesh.local.stack import Stack
 from rating_svc import dead_letters, dlq
 from rating_svc.config import LogConfig
 from rating_svc.submissions import Position, Submission, encode
-from tests.faults.ratings_parts import eventually
 from tests.faults.ratings_rig import Rig, rig, submission
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from marquee.movies.v1 import movies_pb2
 
 from edge import files
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, eventually, fail, not_found, running_edge
+from tests.edge.mesh import Edge, fail, not_found, running_edge
+from tests.support.waiting import eventually
 
 DIRECT = "/direct-response"
 LONG = "/v1/movies/tt0000009"

@@ -23,8 +23,8 @@ from mesh.local import movielens, usage
 from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from movie_svc import catalogue
-from tests.conftest import running
-from tests.integration.movies_process import MovieProcess, headers
+from tests.support.movies import MovieProcess, headers
+from tests.support.stacks import running
 
 UNLIMITED = {
     "MARQUEE_OMDB_RATE": "100000",

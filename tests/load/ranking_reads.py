@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import psutil
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from tests.integration.ranking_process import OPERATOR, Process, process
 from tests.load.ranking_rig import fill, measure, stores
+from tests.support.ranking_process import OPERATOR, Process, process
 
 
 async def reads(server: Process, movies: int, calls: int) -> None:

@@ -20,7 +20,7 @@ from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from ranking_svc.__main__ import MIGRATIONS
 from ranking_svc.model import SCORES
-from tests.conftest import running
+from tests.support.stacks import running
 
 GENRES = ("Drama", "Comedy", "Thriller", "Action", "Romance", "Crime", "Horror", "Western", "Film-Noir")
 

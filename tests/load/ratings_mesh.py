@@ -17,7 +17,7 @@ from mesh.local.movielens import sample_films
 from mesh.local.stack import Home, Stack
 from rating_svc import topics
 from rating_svc.config import LogConfig
-from tests.conftest import running
+from tests.support.stacks import running
 
 MOVIES = [str(body["imdbID"]) for body in sample_films()]
 

@@ -20,9 +20,9 @@ import uvloop
 from mesh.local.edge_client import EdgeClient
 from mesh.local.processes import ALL
 from mesh.local.stack import Stack
-from tests.faults.ratings_breaker import Breaker, hung, pid_of, send
 from tests.faults.ratings_plan import PARTS
 from tests.load.ratings_mesh import MOVIES, Latencies, drained, mesh, table, votes, warm, write
+from tests.support.parts import hung, is_ready, pid_of, send
 
 KINDS = ("kill", "restart", "pause")
 _STOP_SIGNALS = {process.name: process.stop_signal for process in ALL}
@@ -43,7 +43,6 @@ async def recovery(
     stack: Stack, client: EdgeClient, part: str, kind: str, pause_s: float
 ) -> tuple[float, float]:
     """The longest that a write took until it was answered, and until it was in the chart, in seconds."""
-    breaker = Breaker(stack, print)
     number = next(_numbers)
     others = asyncio.create_task(_others(client, number))
     striking = asyncio.create_task(_strike_soon(stack, part, kind, pause_s))
@@ -60,7 +59,7 @@ async def recovery(
         while await votes(client, movie) <= before:
             await asyncio.sleep(0.02)
         chart_s = max(chart_s, time.monotonic() - began)
-        if not striking.done() or not await breaker.all_ready():
+        if not striking.done() or not is_ready(stack):
             calm_since = None
         elif calm_since is None:
             calm_since = time.monotonic()

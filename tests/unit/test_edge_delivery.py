@@ -8,6 +8,7 @@ import pytest
 from edge.delivery import Delivery, DeliveryConfig, Seen, fault, unlikely
 from edge.statistics import Sample, parse
 from edge.trials import Canary
+from tests.support.clock import Clock
 
 CONFIG = DeliveryConfig(bake_s=10, min_calls=100)
 BOUNDS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, math.inf)
@@ -17,19 +18,6 @@ def sample(calls: int, faults: int = 0, ms: float = 8, slow: int = 0, healthy: i
     """Calls that all took `ms`, but for `slow` ones that took 800 ms."""
     times = [ms] * (calls - slow) + [800.0] * slow
     return Sample(calls, faults, {bound: sum(time <= bound for time in times) for bound in BOUNDS}, healthy)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def test_a_step_needs_its_time_and_its_calls(clock: Clock) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb.breaker import Breaker
+from tests.support.clock import Clock
 
 CONFIG = OmdbConfig(
     breaker_failures=0.5,
@@ -13,18 +14,6 @@ CONFIG = OmdbConfig(
     breaker_max_pause_s=8,
     deadline_s=3,
 )
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

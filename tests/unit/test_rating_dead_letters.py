@@ -7,19 +7,7 @@ from rating_svc import dead_letters
 from rating_svc.config import WorkerConfig
 from rating_svc.dead_letters import DeadLetter, DeadLetterLimit, headers_of, position_of, redrive_headers
 from rating_svc.submissions import Poison, Position
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.support.clock import Clock
 
 
 @pytest.fixture

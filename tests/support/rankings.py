@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 import redis.asyncio as redis
@@ -150,13 +150,6 @@ def recount(ratings: Iterable[tuple[tuple[int, int], int]]) -> dict[int, Histogr
     for (_, movie), score in ratings:
         counts.setdefault(movie, [0] * 10)[score - 1] += 1
     return {movie: tuple(of) for movie, of in counts.items()}
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], timeout: float = 30.0) -> None:
-    """Waits until a condition holds."""
-    async with asyncio.timeout(timeout):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 async def letters_of(place: Place, count: int) -> Sequence[kafka.Record]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -13,22 +12,15 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
-from mesh.errors import DETAILS_KEY
 from mesh.local.services import stores
 from mesh.local.stack import Stack
+from tests.support.ports import free_port
 
 _READY_S = 60.0
 _STOP_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return int(reserved.getsockname()[1])
 
 
 class MovieProcess:
@@ -132,30 +124,6 @@ class Omdb:
 
 async def headers(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in await call.initial_metadata()}
-
-
-class Details:
-    """What an error says to programs."""
-
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        self.code = error.code()
-        self.reason = ""
-        self.fields: list[str] = []
-        self.retry_s: float | None = None
-        trailers = dict(error.trailing_metadata() or ())
-        status = status_pb2.Status.FromString(trailers[DETAILS_KEY])
-        for detail in status.details:
-            info, bad, retry = (
-                error_details_pb2.ErrorInfo(),
-                error_details_pb2.BadRequest(),
-                error_details_pb2.RetryInfo(),
-            )
-            if detail.Unpack(info):
-                self.reason = info.reason
-            elif detail.Unpack(bad):
-                self.fields = [violation.field for violation in bad.field_violations]
-            elif detail.Unpack(retry):
-                self.retry_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
 
 
 def _read(url: str, body: Any = None) -> bytes:

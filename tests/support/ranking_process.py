@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -19,15 +18,10 @@ from marquee.rankings.v1 import rankings_pb2_grpc
 
 from mesh.local.services import stores
 from mesh.local.stack import Stack
-from tests.integration.ranking_place import eventually
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 OPERATOR = (("x-marquee-subject", "operator"), ("x-marquee-scopes", "marquee.admin"))
-
-
-def free_address() -> str:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{reserved.getsockname()[1]}"
 
 
 @dataclass
@@ -78,7 +72,7 @@ class Process:
 @asynccontextmanager
 async def process(stack: Stack, role: str, logs: Path, **environment: str) -> AsyncIterator[Process]:
     """A process that has said SERVING; ends with the block."""
-    address, metrics = free_address(), free_address()
+    address, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     environ = {
         **os.environ,
         "MARQUEE_MOVIE_SVC": "127.0.0.1:1",

@@ -1,60 +1,29 @@
 """rating_svc's processes for tests: each can be started, killed, frozen, and asked."""
 
 import asyncio
-import inspect
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, ratings_pb2_grpc
 
-from mesh.errors import DETAILS_KEY
 from mesh.identity import SUBJECT_HEADER
 from mesh.local.services import stores
 from mesh.local.stack import Stack
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 T = TypeVar("T")
 
 _READY_S = 60.0
 _STOP_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return int(reserved.getsockname()[1])
-
-
-async def eventually(
-    check: Callable[[], T | Awaitable[T]], timeout_s: float = 30.0, interval_s: float = 0.05
-) -> T:
-    """Waits until `check` gives something true, and gives it.
-
-    Raises:
-        AssertionError: it did not within `timeout_s`; names what it gave last.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        found = check()
-        value: Any = await found if inspect.isawaitable(found) else found
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(
-                f"not within {timeout_s:g} s: {inspect.getsource(check).strip()} gave {value!r}"
-            )
-        await asyncio.sleep(interval_s)
 
 
 class Role:
@@ -202,27 +171,6 @@ def mine(movie: int) -> str:
 
 def movie_name(movie: int) -> str:
     return f"movies/tt{movie:07d}"
-
-
-class Details:
-    """What an error says to programs."""
-
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        self.code = error.code()
-        self.reason = ""
-        self.fields: list[str] = []
-        self.retry_s: float | None = None
-        trailers = dict(error.trailing_metadata() or ())
-        status = status_pb2.Status.FromString(trailers.get(DETAILS_KEY, b""))  # type: ignore[arg-type]
-        for detail in status.details:
-            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-            retry = error_details_pb2.RetryInfo()
-            if detail.Unpack(info):
-                self.reason = info.reason
-            elif detail.Unpack(bad):
-                self.fields = [violation.field for violation in bad.field_violations]
-            elif detail.Unpack(retry):
-                self.retry_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
 
 
 def _read(url: str) -> str:

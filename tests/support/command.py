@@ -1,0 +1,32 @@
+"""The `marquee` command, as a user would type it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from mesh.local.stack import Home
+
+_PATIENCE_S = 280
+
+
+def run(
+    home: Home, *words: str, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Runs it on that home, by way of the program `before` it; gives how it ended and what it said."""
+    usual = {"MARQUEE_HOME": str(home.root), "MARQUEE_EDGE_PORT": "0", "COLUMNS": "200"}
+    return subprocess.run(
+        [*before, sys.executable, "-m", "mesh.local", *words],
+        env={**os.environ, **usual, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+
+
+def marquee(home: Home, *words: str, code: int = 0) -> str:
+    """Runs it on that home; gives what it says. It must end with that exit code."""
+    done = run(home, *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr

@@ -1,0 +1,94 @@
+"""Parts of a running stack that are killed, or stopped so that they hang, and come back by themselves."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+from mesh.local import state as states
+from mesh.local.stack import Stack
+from tests.support.waiting import eventually
+
+
+def pid_of(stack: Stack, name: str) -> int:
+    """The process of that name now; 0 while there is none."""
+    process = _state(stack).processes[name]
+    return process.pid if process.alive else 0
+
+
+def is_ready(stack: Stack, *names: str) -> bool:
+    """Whether the supervisor finds these processes ready; without names, every one."""
+    processes = _state(stack).processes
+    found = [processes[name] for name in names] if names else list(processes.values())
+    return all(process.condition == "ready" and process.alive for process in found)
+
+
+def send(pids: Sequence[int], number: signal.Signals) -> None:
+    """A session of a database may have ended since it was listed, or as the first are let go on."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def hung(pid: int) -> Iterator[None]:
+    """Stops a process and its children for the block: they answer nothing and refuse nothing."""
+    pids = _tree(pid)
+    send(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send(pids, signal.SIGCONT)
+
+
+class Part:
+    """A process of the stack, held down or held still for a while."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        self._stack = stack
+        self._name = name
+
+    @contextlib.asynccontextmanager
+    async def killed(self, seconds: float) -> AsyncIterator[None]:
+        """Killed, and only started again after a while: its supervisor is held still."""
+        with self._unattended():
+            os.kill(self.pid, signal.SIGKILL)
+            yield
+            await asyncio.sleep(seconds)
+        await eventually(lambda: is_ready(self._stack, self._name), 60)
+
+    @contextlib.asynccontextmanager
+    async def hanging(self, seconds: float) -> AsyncIterator[None]:
+        """Stopped: connections stay open, and nothing comes."""
+        with self._unattended(), hung(self.pid):
+            yield
+            await asyncio.sleep(seconds)
+
+    @property
+    def pid(self) -> int:
+        return pid_of(self._stack, self._name)
+
+    @contextlib.contextmanager
+    def _unattended(self) -> Iterator[None]:
+        supervisor = _state(self._stack).pid
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+
+
+def _state(stack: Stack) -> states.State:
+    found = states.live(stack.home)
+    assert found is not None, "the stack's supervisor is gone"
+    return found
+
+
+def _tree(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(found for child in children for found in _tree(int(child)))]

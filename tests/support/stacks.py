@@ -1,0 +1,39 @@
+"""Stacks of their own, for tests and measurements."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from mesh.local import progress, supervisor
+from mesh.local import state as states
+from mesh.local.stack import Home, Stack
+
+_WITH_US = ("setpriv", "--pdeathsig=SIGTERM", "--")
+
+
+@contextmanager
+def running(
+    home: Home,
+    only: Sequence[str],
+    instances: dict[str, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Stack]:
+    """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed."""
+    home.make()
+    with home.log("supervisor").open("ab") as output:
+        daemon = subprocess.Popen(
+            [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0)],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        progress.wait(home, daemon)
+        state = states.live(home)
+        assert state is not None
+        yield state.stack(home)
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
