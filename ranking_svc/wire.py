@@ -1,8 +1,6 @@
 """Answers as bytes: what of a movie changes rarely is serialized once and joined to what does not.
 
-Protobuf lets a message be put together from serialized parts in any order
-(https://protobuf.dev/programming-guides/encoding/#order), so that a movie's
-line in a chart is made once a change, not once a page.
+A movie's line in a chart is made once a change, not once a page.
 """
 
 import struct
@@ -13,36 +11,19 @@ from google.protobuf import timestamp_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
 from mesh import names
+from mesh.wire import DELIMITED, FIXED64, VARINT, delimited, repeated, tag, varint
 from ranking_svc.chart import Entry, Weighing
 from ranking_svc.formula import Formula
 from ranking_svc.model import SCORES, Tally
 
-_VARINT: Final = 0
-_FIXED64: Final = 1
-_BYTES: Final = 2
-
-
-def _tag(message: type, field: str, wire_type: int) -> bytes:
-    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)  # type: ignore[attr-defined]
-
-
-def _varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
-
-
-_SCORE_RANK: Final = _tag(pb.Score, "rank", _VARINT)
-_SCORE_FORMULA: Final = _tag(pb.Score, "formula", _BYTES)
-_LINE_RANK: Final = _tag(pb.ChartEntry, "rank", _VARINT)
-_LINE_BOX_OFFICE: Final = _tag(pb.ChartEntry, "box_office_usd", _VARINT)
-_LINE_HEAT: Final = _tag(pb.ChartEntry, "heat", _FIXED64)
-_PAGE_ENTRY: Final = _tag(pb.ListTopRatedResponse, "entries", _BYTES)
-_PAGE_TOKEN: Final = _tag(pb.ListTopRatedResponse, "next_page_token", _BYTES)
-_PAGE_FORMULA: Final = _tag(pb.ListTopRatedResponse, "formula", _BYTES)
+_SCORE_RANK: Final = tag(pb.Score, "rank", VARINT)
+_SCORE_FORMULA: Final = tag(pb.Score, "formula", DELIMITED)
+_LINE_RANK: Final = tag(pb.ChartEntry, "rank", VARINT)
+_LINE_BOX_OFFICE: Final = tag(pb.ChartEntry, "box_office_usd", VARINT)
+_LINE_HEAT: Final = tag(pb.ChartEntry, "heat", FIXED64)
+_PAGE_ENTRY: Final = tag(pb.ListTopRatedResponse, "entries", DELIMITED)
+_PAGE_TOKEN: Final = tag(pb.ListTopRatedResponse, "next_page_token", DELIMITED)
+_PAGE_FORMULA: Final = tag(pb.ListTopRatedResponse, "formula", DELIMITED)
 
 
 def formula_message(formula: Formula) -> pb.Formula:
@@ -57,27 +38,27 @@ def score(movie: int, entry: Entry | None, rank: int | None, weighing: Weighing)
         made = pb.Score(
             name=names.score_name(movie), movie=names.movie_name(movie), histogram=[0] * len(SCORES)
         )
-        return made.SerializeToString() + _nested(_SCORE_FORMULA, formula_bytes(formula))
+        return made.SerializeToString() + delimited(_SCORE_FORMULA, formula_bytes(formula))
     if weighing.variant:
-        made_ready = _score(entry.tally, formula) + _nested(_SCORE_FORMULA, formula_bytes(formula))
-        return made_ready + _SCORE_RANK + _varint(rank)
+        made_ready = _score(entry.tally, formula) + delimited(_SCORE_FORMULA, formula_bytes(formula))
+        return made_ready + _SCORE_RANK + varint(rank)
     if entry.score is None:
-        entry.score = _score(entry.tally, formula) + _nested(_SCORE_FORMULA, formula_bytes(formula))
-    return entry.score + _SCORE_RANK + _varint(rank)
+        entry.score = _score(entry.tally, formula) + delimited(_SCORE_FORMULA, formula_bytes(formula))
+    return entry.score + _SCORE_RANK + varint(rank)
 
 
 def line(entry: Entry, rank: int, weighing: Weighing) -> bytes:
     """A serialized ChartEntry."""
     if weighing.variant:
-        return _LINE_RANK + _varint(rank) + _line(entry, weighing.formula)
+        return _LINE_RANK + varint(rank) + _line(entry, weighing.formula)
     if entry.line is None:
         entry.line = _line(entry, weighing.formula)
-    return _LINE_RANK + _varint(rank) + entry.line
+    return _LINE_RANK + varint(rank) + entry.line
 
 
 def box_office(usd: int) -> bytes:
     """What a ChartEntry has besides in the chart of box offices."""
-    return _LINE_BOX_OFFICE + _varint(usd)
+    return _LINE_BOX_OFFICE + varint(usd)
 
 
 def heat(value: float) -> bytes:
@@ -87,21 +68,17 @@ def heat(value: float) -> bytes:
 
 def page(lines: Iterable[bytes], next_page_token: str, formula: Formula | None = None) -> bytes:
     """A serialized List…Response; the four have the same fields but for the formula."""
-    parts = [_nested(_PAGE_ENTRY, line) for line in lines]
+    made = repeated(_PAGE_ENTRY, lines)
     if next_page_token:
-        parts.append(_nested(_PAGE_TOKEN, next_page_token.encode()))
+        made += delimited(_PAGE_TOKEN, next_page_token.encode())
     if formula is not None:
-        parts.append(_nested(_PAGE_FORMULA, formula_bytes(formula)))
-    return b"".join(parts)
+        made += delimited(_PAGE_FORMULA, formula_bytes(formula))
+    return made
 
 
 def formula_bytes(formula: Formula) -> bytes:
     """The serialized Formula."""
     return formula_message(formula).SerializeToString()
-
-
-def _nested(tag: bytes, body: bytes) -> bytes:
-    return tag + _varint(len(body)) + body
 
 
 def _score(tally: Tally, formula: Formula) -> bytes:

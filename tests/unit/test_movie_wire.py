@@ -1,6 +1,5 @@
 """Messages put together from ready bytes are what protobuf would have made."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from marquee.movies.v1 import movies_pb2
@@ -48,14 +47,3 @@ def test_batches_of_ready_bytes(found: list[movies_pb2.Movie], absent: int) -> N
     assert movies_pb2.BatchGetMoviesResponse.FromString(raw) == movies_pb2.BatchGetMoviesResponse(
         movies=found, missing=missing
     )
-
-
-@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**14 - 1, 2**14, 2**31])
-def test_varints(value: int) -> None:
-    raw, read, shift = wire.varint(value), 0, 0
-    for byte in raw:
-        read |= (byte & 0x7F) << shift
-        shift += 7
-    assert read == value
-    assert all(byte & 0x80 for byte in raw[:-1])
-    assert not raw[-1] & 0x80
