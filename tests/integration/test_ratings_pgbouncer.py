@@ -1,10 +1,9 @@
 """rating_svc and ranking_svc behind a real PgBouncer in transaction mode, with fewer servers than clients.
 
-Needs Debian's package `pgbouncer`; without it these tests are skipped, and say so.
+`scripts/pgbouncer.sh` brings it where it can; elsewhere these tests are skipped, and say so.
 """
 
 import asyncio
-import os
 import re
 import shutil
 import signal
@@ -19,7 +18,7 @@ import grpc
 import pytest
 
 from mesh.local.postgres_server import plain_user
-from mesh.local.stack import HOST, Stack
+from mesh.local.stack import HOST, Stack, cache_folder, checkout
 from mesh.postgres import PostgresConfig, connect
 from ranking_svc.store import Store
 from tests.support.ports import free_port
@@ -27,26 +26,36 @@ from tests.support.rankings import history, place_in
 from tests.support.ratings import Role, User, movie_name, totals
 from tests.support.waiting import eventually
 
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SERVERS = 3
 MOVIE = 7_000_001
 
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer here: apt-get install pgbouncer")
+
+@pytest.fixture(scope="module")
+def pgbouncer(stack: Stack) -> Path:
+    """The program, where the stack's plain user can reach it."""
+    script = checkout() / "scripts" / "pgbouncer.sh"
+    found = subprocess.run([script], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(f"no PgBouncer: {' '.join(found.stderr.splitlines()[-2:])}")
+    program = Path(found.stdout.strip())
+    if cache_folder() not in program.parents:
+        return program
+    return shutil.copytree(program.parent, stack.home.data / "pgbouncer") / program.name
 
 
-def statement_caches() -> list[int]:
-    """What MARQUEE_PG_STATEMENT_CACHE may be: from 1.21 on, PgBouncer keeps track of prepared statements."""
-    if PGBOUNCER is None:
-        return [0]
-    told = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True).stdout
+def tracks_statements(pgbouncer: Path) -> bool:
+    """From 1.21 on, PgBouncer keeps track of prepared statements."""
+    told = subprocess.run([pgbouncer, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"(\d+)\.(\d+)", told)
     assert found is not None, told
-    return [0, 256] if (int(found[1]), int(found[2])) >= (1, 21) else [0]
+    return (int(found[1]), int(found[2])) >= (1, 21)
 
 
-@pytest.fixture(scope="module", params=statement_caches())
-def pooled(stack: Stack, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """The environment of a process that goes through PgBouncer."""
+@pytest.fixture(scope="module", params=[0, 256])
+def pooled(stack: Stack, pgbouncer: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The environment of a process that goes through PgBouncer, by MARQUEE_PG_STATEMENT_CACHE."""
+    if request.param and not tracks_statements(pgbouncer):
+        pytest.skip("this PgBouncer keeps no track of prepared statements: 1.21 does")
     port = free_port()
     folder = stack.home.data / f"pgbouncer-{port}"
     folder.mkdir(mode=0o755)
@@ -76,7 +85,7 @@ def pooled(stack: Stack, request: pytest.FixtureRequest) -> Iterator[dict[str, s
                 "--pdeathsig=SIGINT",
                 *plain_user(stack),
                 "--",
-                str(PGBOUNCER),
+                str(pgbouncer),
                 str(folder / "pgbouncer.ini"),
             ],
             stdin=subprocess.DEVNULL,
