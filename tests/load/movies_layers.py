@@ -8,7 +8,8 @@ import argparse
 import asyncio
 
 from mesh.local.stack import Stack
-from tests.load.movies_rig import Cost, batches, forget, gets, movielens_titles, replica, run, stores
+from tests.load.cost import Cost
+from tests.load.movies_rig import batches, forget, gets, movielens_titles, replica, run, stores
 
 NO_L1 = {"MARQUEE_MOVIE_L1_BYTES": "0"}
 # A port where nothing listens, and hours before it is tried again.

@@ -5,11 +5,10 @@ import csv
 import itertools
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from mesh.local import movielens, usage
 from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from movie_svc import catalogue
+from tests.load.cost import Cost
 from tests.support.movies import MovieProcess, headers
 from tests.support.stacks import running
 
@@ -110,25 +110,6 @@ async def forget(stack: Stack) -> None:
     async for key in client.scan_iter("movie:*", count=1000):
         await client.delete(key)
     await client.aclose()
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a number of calls came to."""
-
-    calls: int
-    cpu_us: Mapping[str, float]
-    """CPU time a call, by process."""
-    seconds: float
-    latencies_ms: Sequence[float]
-
-    def __str__(self) -> str:
-        cuts = statistics.quantiles(self.latencies_ms, n=100)
-        parts = "  ".join(f"{name} {cpu:6.0f}" for name, cpu in self.cpu_us.items())
-        return (
-            f"CPU-µs: {parts}   {self.calls / self.seconds:6.0f}/s  "
-            f"p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms  ({self.calls} calls)"
-        )
 
 
 async def run(

@@ -15,8 +15,10 @@ import time
 
 import redis.asyncio as redis
 
+from mesh.local import usage
 from mesh.local.provision import REDIS_ADMIN
-from tests.load.ranking_rig import cpu_s, pid_of, stores
+from tests.load.ranking_rig import stores
+from tests.support.parts import pid_of
 
 _LINE = b"x" * 120
 
@@ -38,10 +40,10 @@ async def main(url: str, pid: int, movies: int, calls: int) -> None:
         assert await client.zrevrank("ranking:top", str(dice.randrange(movies))) is not None
 
     for name, one in {"first page": page, "rank": rank}.items():
-        own, theirs = time.process_time(), cpu_s(pid)
+        own, theirs = time.process_time(), usage.measure([pid])[pid].cpu_s
         for _ in range(calls):
             await one()
-        own, theirs = time.process_time() - own, cpu_s(pid) - theirs
+        own, theirs = time.process_time() - own, usage.measure([pid])[pid].cpu_s - theirs
         print(f"{name:12} this process {own / calls * 1e6:6.0f} CPU-µs   Redis {theirs / calls * 1e6:6.0f}")
     print(f"Redis holds {(await client.info('memory'))['used_memory'] / 2**20:.0f} MiB for {movies} movies")
     await client.aclose()

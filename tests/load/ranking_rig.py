@@ -3,23 +3,21 @@
 import asyncio
 import math
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
-import psutil
 
 from mesh import migrations
-from mesh.local import state as states
+from mesh.local import usage
 from mesh.local.stack import Home, Stack
 from ranking_svc.__main__ import MIGRATIONS
 from ranking_svc.model import SCORES
+from tests.load.cost import Cost
 from tests.support.stacks import running
 
 GENRES = ("Drama", "Comedy", "Thriller", "Action", "Romance", "Crime", "Horror", "Western", "Film-Noir")
@@ -68,46 +66,9 @@ async def fill(stack: Stack, movies: int, seed: int = 1) -> None:
         await connection.execute("ANALYZE")
 
 
-@dataclass(frozen=True)
-class Usage:
-    """CPU of some processes over some units of work."""
-
-    units: int
-    cpu_us: dict[str, float]
-    seconds: float
-    latencies_ms: list[float]
-
-    def __str__(self) -> str:
-        parts = "  ".join(f"{name} {us:7.1f}" for name, us in self.cpu_us.items())
-        text = f"CPU-µs: {parts}   {self.units / self.seconds:8.0f}/s"
-        if len(self.latencies_ms) > 1:
-            cuts = statistics.quantiles(self.latencies_ms, n=100)
-            text += f"   p50 {cuts[49]:.2f} ms  p99 {cuts[98]:.2f} ms"
-        return text
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of a process and its descendants, in seconds."""
-    process = psutil.Process(pid)
-    total = 0.0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            times = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
-
-
-def pid_of(stack: Stack, name: str) -> int:
-    state = states.live(stack.home)
-    assert state is not None
-    return state.processes[name].pid
-
-
 async def measure(
     units: int, pids: dict[str, int], one: Callable[[], Awaitable[object]], concurrency: int = 8
-) -> Usage:
+) -> Cost:
     """Does `one` so many times and counts the processes' CPU a time."""
     left, latencies = units, []
 
@@ -119,8 +80,9 @@ async def measure(
             await one()
             latencies.append((time.perf_counter() - started) * 1000)
 
-    before, started = {name: cpu_s(pid) for name, pid in pids.items()}, time.perf_counter()
+    before, started = usage.measure(pids.values()), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(concurrency)))
     seconds = time.perf_counter() - started
-    used = {name: (cpu_s(pid) - before[name]) / units * 1e6 for name, pid in pids.items()}
-    return Usage(units, used, seconds, latencies)
+    after = usage.measure(pids.values())
+    used = {name: (after[pid].cpu_s - before[pid].cpu_s) / units * 1e6 for name, pid in pids.items()}
+    return Cost(units, used, seconds, latencies)

@@ -1,6 +1,6 @@
 """Made-up movies for the tests of rankings, and the plain way to chart them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -34,9 +34,11 @@ def facts(movie: int, changed: int = 1, **known: object) -> Facts:
     return replace(made, **known)  # type: ignore[arg-type]
 
 
-def chart_of(known: Iterable[Tally | Facts], formula: Formula = FORMULA) -> Chart:
+def chart_of(
+    known: Iterable[Tally | Facts], formula: Formula = FORMULA, variants: Mapping[str, float] | None = None
+) -> Chart:
     """A chart to which everything was added one by one."""
-    chart = Chart(formula)
+    chart = Chart(formula, variants)
     for one in known:
         if isinstance(one, Tally):
             chart.put_tally(one)
@@ -57,4 +59,7 @@ some_facts = st.builds(
     st.lists(st.sampled_from(GENRES), unique=True).map(tuple),
     st.none() | st.integers(0, 3),
     st.integers(1, 50),
+)
+news = st.lists(
+    tallies | some_facts, max_size=40, unique_by=lambda one: (type(one).__name__, one.movie, one.changed)
 )

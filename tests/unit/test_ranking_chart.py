@@ -3,16 +3,11 @@
 import random
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from ranking_svc.chart import Chart
 from ranking_svc.formula import Formula
 from ranking_svc.model import Facts, Tally
-from tests.unit.ranking_examples import FORMULA, chart_of, facts, scored, some_facts, tallies, tally
-
-news = st.lists(
-    tallies | some_facts, max_size=40, unique_by=lambda one: (type(one).__name__, one.movie, one.changed)
-)
+from tests.unit.ranking_examples import FORMULA, chart_of, facts, news, scored, tally
 
 
 def listed(chart: Chart) -> dict[str, list[int]]:

@@ -22,23 +22,12 @@ from ranking_svc.formula import Formula
 from ranking_svc.model import Facts, Tally
 from ranking_svc.service import RankingService
 from ranking_svc.watch import Watchers
-from tests.unit.ranking_examples import FORMULA, chart_of, scored
-from tests.unit.test_ranking_chart import news
+from tests.unit.ranking_examples import FORMULA, chart_of, news, scored
 
 if TYPE_CHECKING:
     from marquee.rankings.v1.rankings_pb2_grpc import RankingServiceAsyncStub
 
 VARIANTS = {"few-votes": 0.5, "many-votes": 500.0}
-
-
-def with_variants(known: list[Tally | Facts], formula: Formula = FORMULA) -> Chart:
-    chart = Chart(formula, VARIANTS)
-    for one in known:
-        if isinstance(one, Tally):
-            chart.put_tally(one)
-        else:
-            chart.put_facts(one)
-    return chart
 
 
 def order(chart: Chart, variant: str = "") -> list[int]:
@@ -47,7 +36,7 @@ def order(chart: Chart, variant: str = "") -> list[int]:
 
 @given(news)
 async def test_each_variant_is_sorted_as_a_chart_of_its_own(known: list[Tally | Facts]) -> None:
-    chart = with_variants(known)
+    chart = chart_of(known, variants=VARIANTS)
     for formula in (FORMULA, Formula(2, 3.5, 8.25)):
         if formula != FORMULA:
             await chart.reweigh(formula)
@@ -62,7 +51,7 @@ class Here:
     """A chart in which a movie of one vote leads if few votes weigh."""
 
     def __init__(self) -> None:
-        self.chart = with_variants([scored(1, 10), scored(2, *[9] * 60)])
+        self.chart = chart_of([scored(1, 10), scored(2, *[9] * 60)], variants=VARIANTS)
         self.watchers = Watchers(10)
 
 
