@@ -9,7 +9,7 @@ from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 from mesh.kafka import KafkaConfig, KafkaProducer
 from mesh.local.stack import Stack
 from rating_svc import topics
-from tests.support.command import marquee
+from tests.support.command import marquee, run
 from tests.support.waiting import eventually
 
 FUTURE = RatingSubmitted(schema_version=99, user="dlq", movie="movies/tt0111161").SerializeToString()
@@ -24,8 +24,9 @@ async def producer(mesh_stack: Stack) -> AsyncIterator[KafkaProducer]:
 
 
 async def ids(stack: Stack, *words: str) -> list[str]:
-    listed = await asyncio.to_thread(marquee, stack.home, "dlq", "list", *words)
-    return [line.split()[0] for line in listed.splitlines()]
+    listed = await asyncio.to_thread(run, stack.home, "dlq", "list", *words)
+    assert listed.returncode == 0, listed.stderr
+    return [line.split()[0] for line in listed.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
