@@ -63,5 +63,10 @@ class Rebuilder:
     def _due(self, state: FormulaState | None) -> bool:
         if state is None or state.formula.prior_votes != self._config.prior_votes:
             return True
-        grown = abs(self._feed.chart.votes - state.votes) > self._config.rebuild_growth * state.votes
-        return grown or state.age_s >= self._config.rebuild_interval_s
+        return self._has_grown(state) or state.age_s >= self._config.rebuild_interval_s
+
+    def _has_grown(self, state: FormulaState) -> bool:
+        # A server that is behind would take for growth what has been measured already, at each look.
+        if self._feed.chart.formula.generation < state.formula.generation:
+            return False
+        return abs(self._feed.chart.votes - state.votes) > self._config.rebuild_growth * state.votes
