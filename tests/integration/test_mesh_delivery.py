@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import shutil
 import statistics
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,6 +35,14 @@ class Build:
         left_out = shutil.ignore_patterns("__pycache__")
         for package in ("mesh", "edge", "envoy", SERVICE):
             shutil.copytree(checkout() / package, folder / package, ignore=left_out)
+
+    def install(self) -> Path:
+        """Gives it a Python of its own, which leaves a trace: this file."""
+        python, trace = self.folder / ".venv" / "bin" / "python", self.folder / "trace"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\ntouch {trace}\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        return trace
 
     def change(self, file: str, old: str, new: str) -> None:
         path = self.folder / file
@@ -156,6 +165,7 @@ async def test_a_good_build_gets_all_calls_step_by_step_and_none_fails(
     mesh_stack: Stack, build: Build, traffic: Traffic
 ) -> None:
     build.change(f"{SERVICE}/service.py", "_KEEP_LIST_S: Final = 30", "_KEEP_LIST_S: Final = 31")
+    trace = build.install()
     seen: list[float] = []
     began = time.monotonic()
     async with traffic.flowing():
@@ -175,6 +185,8 @@ async def test_a_good_build_gets_all_calls_step_by_step_and_none_fails(
         before = Counter(traffic.outcomes)
         await traffic.more(300)
         late = traffic.outcomes - before
+        # The only stable instance is replaced, as by the new code, and takes over again.
+        await asyncio.to_thread(marquee, mesh_stack.home, "restart", SERVICE)
         said = await asyncio.to_thread(marquee, mesh_stack.home, "canary", "stop", SERVICE)
         assert "stopped" in said
         before = Counter(traffic.outcomes)
@@ -187,7 +199,8 @@ async def test_a_good_build_gets_all_calls_step_by_step_and_none_fails(
     assert seen == [1, 5, 25, 50, 100]
     assert late["stable", "200"] <= CLIENTS, "at most what was under way"
     assert last["canary", "200"] <= CLIENTS, "at most what was under way"
-    # Each release ran its own code, and no other's.
+    # Each release ran its own code, and no other's; with its own packages, where it has them.
+    assert trace.exists()
     assert traffic.keeps == {"stable": {STABLE_KEEP}, "canary": {"public, max-age=31"}}
 
 

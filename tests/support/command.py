@@ -26,7 +26,7 @@ def run(
 
 
 def marquee(home: Home, *words: str, code: int = 0) -> str:
-    """Runs it on that home; gives what it says. It must end with that exit code."""
+    """Runs it on that home; gives what it says, or else what is wrong. It must end with that exit code."""
     done = run(home, *words)
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return done.stdout or done.stderr
