@@ -6,14 +6,23 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from mesh.kafka.config import KafkaConfig
 
 log = logging.getLogger(__name__)
+
+_NOT_YET: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Topic:
 
 
 async def ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float = 30.0) -> None:
-    """Creates the topics that are missing. Waits for the brokers to come.
+    """Creates the topics that are missing, and waits until they can be used. Waits for the brokers to come.
 
     Raises:
         RuntimeError: the brokers stayed away for `timeout_s`.
@@ -68,6 +77,26 @@ def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: floa
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    while not _usable(admin, [topic.name for topic in missing]):
+        if time.monotonic() > deadline:
+            log.warning("not all partitions of %s have a leader", ", ".join(topic.name for topic in missing))
+            return
+        time.sleep(0.05)
+
+
+def _usable(admin: AdminClient, topics: Sequence[str]) -> bool:
+    """Whether each partition's leader knows that it is: of a new topic, some moments after it was created."""
+    try:
+        found = admin.list_topics(timeout=5).topics
+        if not all(topic in found and found[topic].partitions for topic in topics):
+            return False
+        every = [TopicPartition(topic, number) for topic in topics for number in found[topic].partitions]
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        for end in admin.list_offsets(dict.fromkeys(every, latest), request_timeout=5).values():
+            end.result()
+    except KafkaException as error:
+        return error.args[0].code() not in _NOT_YET
+    return True
 
 
 @functools.cache

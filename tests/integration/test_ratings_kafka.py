@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics, identify
@@ -162,3 +163,16 @@ async def test_partitions_that_went_away_during_a_wait_and_came_back_are_read(
             await joining
         # The second has left without having committed anything: all is the first's again.
         assert len(await read(first, MESSAGES)) == MESSAGES
+
+
+async def test_a_topic_can_be_used_once_it_is_ensured(config: KafkaConfig) -> None:
+    consumer = Consumer({"bootstrap.servers": config.bootstrap, "group.id": "nobody", "log_level": 0})
+    try:
+        for _ in range(20):
+            name = f"test.{uuid.uuid4()}"
+            await ensure_topics(config, [Topic(name, PARTITIONS)])
+            for partition in range(PARTITIONS):
+                at = TopicPartition(name, partition)
+                assert await asyncio.to_thread(consumer.get_watermark_offsets, at, timeout=5) == (0, 0)
+    finally:
+        consumer.close()
