@@ -144,7 +144,8 @@ class Delivery:
                 delivery=_record("rolled back", 0, f"at {canary.audience.percent:g} %: {wrong}"),
             )
         baked = self._clock() - self._began >= self._config.bake_s
-        if not baked or since.canary.calls < self._config.min_calls:
+        # Envoy tells times somewhat later than it counts calls.
+        if not baked or min(since.canary.calls, since.canary.timed) < self._config.min_calls:
             return canary
         if canary.audience.percent >= 100:
             reason = f"it did as well as the stable release in {since.canary.calls} calls"
