@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from edge import tokens
+from mesh.local import admin
 from mesh.local.stack import Stack
 from tests.support.command import marquee
 from tests.support.waiting import eventually
@@ -49,14 +50,19 @@ def experiment(rollout: int, **weights: int) -> dict[str, Any]:
 
 
 async def rated(http: httpx.AsyncClient, stack: Stack) -> None:
-    path = "/v1/users/me/ratings/tt0111161"
-    answer = await http.put(path, json={"score": 10}, headers=bearer(stack, "rater"))
-    assert answer.status_code == 200
+    """A movie that is better than the mean of all, whatever other tests have rated, so that m matters."""
+    for movie, score in (("tt0111161", 10), ("tt0068646", 1)):
+        path = f"/v1/users/me/ratings/{movie}"
+        answer = await http.put(path, json={"score": score}, headers=bearer(stack, "rater"))
+        assert answer.status_code == 200
 
-    async def counted() -> bool:
-        return int((await http.get(SCORE)).json()["votes"]) > 0
+        async def counted(movie: str = movie, score: int = score) -> bool:
+            found = await http.get(f"/v1/movies/{movie}/score")
+            return bool(found.json()["histogram"][score - 1] > 0)
 
-    await eventually(counted, timeout=30, what="a vote")
+        await eventually(counted, timeout=30, what="a vote")
+    # Not in the middle of a test, when it may find that it is due.
+    await asyncio.to_thread(admin.rebuild_charts, stack)
 
 
 def variant_of(answer: httpx.Response) -> str:
