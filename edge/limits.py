@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 DEFAULT_FILE = Path(__file__).with_name("limits.yaml")
-CLASSES = ("reads", "searches", "batches", "writes")
+CLASSES = ("reads", "searches", "batches", "writes", "streams")
 ANONYMOUS = "anonymous"
 
 SUBJECT_HEADER = "x-marquee-subject"

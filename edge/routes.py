@@ -292,8 +292,9 @@ def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dic
         action["timeout"] = policy["timeout"]
     else:
         action["timeout"] = "0s"
-        action["idle_timeout"] = policy["idle"]
-        action["max_stream_duration"] = {"max_stream_duration": "0s"}
+        # Nothing may happen for as long.
+        action["idle_timeout"] = policy["lasts"]
+        action["max_stream_duration"] = {"max_stream_duration": policy["lasts"]}
         # Nothing comes sooner by it: it is what gives streams a breaker of their own.
         action["priority"] = "HIGH"
     if "retry" in policy:

@@ -1,15 +1,19 @@
 """What one client may do, and that another one does not feel it."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 import yaml
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
+from marquee.rankings.v1 import rankings_pb2
 
-from edge.limits import DEFAULT_FILE
+from edge.limits import CLASSES, DEFAULT_FILE
 from tests.edge.mesh import Edge, running_edge
 from tests.support.waiting import eventually
 
@@ -21,9 +25,7 @@ def tight(path: Path) -> Path:
     """The default limits with buckets that a test can empty."""
     limits = yaml.safe_load(DEFAULT_FILE.read_text())
     for tier, bursts in {"anonymous": 5, "free": 10, "partner": 50}.items():
-        limits["tiers"][tier] = {
-            kind: {"burst": bursts, "per_second": 1} for kind in ("reads", "searches", "batches", "writes")
-        }
+        limits["tiers"][tier] = {kind: {"burst": bursts, "per_second": 1} for kind in CLASSES}
     path.write_text(yaml.safe_dump(limits))
     return path
 
@@ -53,6 +55,36 @@ async def test_each_address_has_its_own_bucket(edge: Edge) -> None:
     assert 5 <= await passed(edge, MOVIE, at("2001:db8::1")) <= 7
     assert await passed(edge, MOVIE, at("2001:db8::2")) <= 2, "one IPv6 client has a whole /64"
     assert 5 <= await passed(edge, MOVIE, at("2001:db8:0:1::1")) <= 7
+
+
+async def test_one_client_can_not_hold_all_streams(edge: Edge) -> None:
+    held = asyncio.Event()
+
+    async def silent(request: rankings_pb2.WatchScoreRequest, _: Any) -> AsyncIterator[rankings_pb2.Score]:
+        yield rankings_pb2.Score(name=request.name)
+        await held.wait()
+
+    edge.service.handlers["WatchScore"] = silent
+    limits = httpx.Limits(max_connections=100)
+    async with (
+        httpx.AsyncClient(base_url=edge.url, timeout=10, limits=limits) as http,
+        contextlib.AsyncExitStack() as streams,
+    ):
+
+        async def opened(address: str) -> int:
+            found = [
+                await streams.enter_async_context(
+                    http.stream("GET", f"{MOVIE}/score:watch", headers=at(address))
+                )
+                for _ in range(20)
+            ]
+            assert {stream.status_code for stream in found} <= {200, 429}
+            return sum(stream.status_code == 200 for stream in found)
+
+        assert 5 <= await opened("203.0.113.1") <= 8
+        assert await passed(edge, MOVIE, at("203.0.113.1"), calls=3) == 3, "other calls have their own bucket"
+        assert 5 <= await opened("203.0.113.2") <= 8
+        held.set()
 
 
 async def test_an_address_can_not_be_made_up(edge: Edge) -> None:
