@@ -1,7 +1,6 @@
--- What is answered without a body: HEAD (RFC 9110, 9.3.2), and 304 to who has the
--- answer already (13.1.2). Both are kept from the transcoder and from the cache, which
--- know GET only and would pass a conditional request on to the service. Only requests
--- that are one of the two come here.
+-- HEAD (RFC 9110, 9.3.2) is kept from the transcoder and from the cache, which know GET
+-- only, and answered without the body: with 304 to who has the answer already (13.1.2).
+-- Only such requests come here; a GET with a condition is for the cache (envoy/cache).
 local function opaque(tag)
   return tag:match('^%s*W/(".*")%s*$') or tag:match("^%s*(.-)%s*$")
 end
