@@ -25,10 +25,7 @@ DISABLED: Mapping[str, Any] = {
 
 BEFORE_THE_CACHE: Mapping[str, Any] = {
     **DISABLED,
-    **{
-        f"{library}_kept": {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
-        for library, _, _ in _LIBRARIES
-    },
+    **{f"{library}_kept": template.ENABLED for library, _, _ in _LIBRARIES},
 }
 """For routes whose answers are kept: they are compressed before, once."""
 

@@ -13,6 +13,8 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.rpc import error_details_pb2
 
+from edge import files
+
 _VERBS = ("get", "put", "post", "delete", "patch")
 
 
@@ -124,9 +126,7 @@ def write_for_transcoder(descriptors: descriptor_pb2.FileDescriptorSet, path: Pa
             names.add(name)
             copied = lean.file.add()
             descriptor_pool.Default().FindFileByName(name).CopyToProto(copied)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(lean.SerializeToString(deterministic=True))
-    partial.rename(path)
+    files.replace_bytes(path, lean.SerializeToString(deterministic=True))
 
 
 def _bindings(method: descriptor_pb2.MethodDescriptorProto) -> Iterator[Binding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,15 @@ def replace(path: Path, text: str) -> None:
 
     A file that would stay the same is left alone.
     """
-    if path.exists() and path.read_text() == text:
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.rename(path)
+    replace_bytes(path, text.encode())
 
 
-def replace_copy(path: Path, source: Path) -> None:
-    """Copies a file as `replace` writes one: a process that has the old one mapped keeps it."""
-    if path.exists() and path.read_bytes() == source.read_bytes():
+def replace_bytes(path: Path, data: bytes) -> None:
+    """The same for what is no text. A process that has the old file mapped keeps it."""
+    if path.exists() and path.read_bytes() == data:
         return
     partial = path.with_name(f".{path.name}.partial")
-    shutil.copyfile(source, partial)
+    partial.write_bytes(data)
     partial.rename(path)
 
 

@@ -63,7 +63,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     for page in _DOCS.iterdir():
         files.replace(out / "pages" / page.name, page.read_text())
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
-    files.replace_copy(out / "cache.so", cache_module.library())
+    files.replace_bytes(out / "cache.so", cache_module.library().read_bytes())
     log_key = settings.log_key.resolve() if settings.log_key else folder / LOG_KEY
     if settings.log_key is None:
         files.ensure_secret(out / LOG_KEY)

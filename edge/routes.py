@@ -15,7 +15,6 @@ from edge.division import Trial
 from edge.trials import Trials
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http"
-_ENABLED = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
 
 
 # Not `response_headers_to_add`: that changes an answer before the transcoder sees it.
@@ -175,7 +174,7 @@ def _grpc_routes(rule: _Rule, table: Mapping[str, Any]) -> Iterator[dict[str, An
         web["name"] = f"grpc-web {rule.method.service}.{rule.method.name}"
         # Envoy chooses the route before its filter makes gRPC of the call.
         web["match"] = {"path": rule.method.grpc_path, "headers": [_IS_GRPC_WEB]}
-        web["typed_per_filter_config"]["grpc_web"] = _ENABLED
+        web["typed_per_filter_config"]["grpc_web"] = template.ENABLED
         yield web
 
 
@@ -218,7 +217,7 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
         if binding.body:
             refusals.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
-            route["typed_per_filter_config"]["fields"] = _ENABLED
+            route["typed_per_filter_config"]["fields"] = template.ENABLED
             route["metadata"]["filter_metadata"]["fields"] = {"fields": rule.method.fields}
         found.extend(itertools.chain.from_iterable(division.divide(each, rule.trial) for each in own))
         found.extend(refusals)
@@ -243,7 +242,7 @@ def _with_partial(rule: _Rule, route: dict[str, Any]) -> list[dict[str, Any]]:
     partial = copy.deepcopy(route)
     partial["match"]["headers"].append(_HAS_MASK)
     del partial["typed_per_filter_config"]["transcoder"]
-    partial["typed_per_filter_config"]["transcoder_partial"] = _ENABLED
+    partial["typed_per_filter_config"]["transcoder_partial"] = template.ENABLED
     return [partial, route]
 
 
@@ -257,7 +256,7 @@ def _for_head(route: Mapping[str, Any]) -> dict[str, Any]:
     """The same for HEAD: asked for as GET, answered without the body."""
     head: dict[str, Any] = copy.deepcopy(dict(route))
     head["match"]["headers"][0] = direct.verb_match("HEAD")
-    head["typed_per_filter_config"] |= {"bodiless": _ENABLED, **compression.DISABLED}
+    head["typed_per_filter_config"] |= {"bodiless": template.ENABLED, **compression.DISABLED}
     return head
 
 
@@ -308,7 +307,7 @@ def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dic
         "metadata": limits.route_metadata(policy["limit"]),
         "typed_per_filter_config": {
             "jwt": {"@type": f"{_TYPE}.jwt_authn.v3.PerRouteConfig", "requirement_name": requirement},
-            **dict.fromkeys(filters, _ENABLED),
+            **dict.fromkeys(filters, template.ENABLED),
             **({"answers": deprecation.per_route(rule.deprecated)} if rule.deprecated else {}),
         },
     }

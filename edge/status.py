@@ -102,7 +102,6 @@ def look(admin: str, folder: Path) -> EdgeStatus:
         for each in _get(admin, f"/stats?format=json&filter={urllib.parse.quote(_STATS)}")["stats"]
         if "name" in each
     }
-    clusters = _get(admin, "/clusters?format=json")["cluster_statuses"]
     return EdgeStatus(
         state=info["state"],
         version=re.sub(r"^[0-9a-f]{40}/([^/]+)/.*", r"\1", info["version"]),
@@ -121,11 +120,22 @@ def look(admin: str, folder: Path) -> EdgeStatus:
         routes_refused=stats.get("http.edge.rds.edge.update_rejected", 0)
         + stats.get("http.edge.rds.edge.update_failure", 0),
         services=sorted(
-            (_service(each, stats) for each in clusters if each["name"] != "inner" and _is_used(each)),
+            (_service(each, stats) for each in _clusters(admin) if _is_used(each)),
             key=lambda one: one.name,
         ),
         routes=_routes(folder),
     )
+
+
+def instances(admin: str) -> list[Instance]:
+    """All instances of all services, new releases on trial too. Raises OSError if Envoy does not answer."""
+    return [_instance(each) for cluster in _clusters(admin) for each in cluster.get("host_statuses", [])]
+
+
+def _clusters(admin: str) -> list[dict[str, Any]]:
+    """What Envoy says of the services' clusters; the second hop is none."""
+    said: list[dict[str, Any]] = _get(admin, "/clusters?format=json")["cluster_statuses"]
+    return [each for each in said if each["name"] != "inner"]
 
 
 def _get(admin: str, path: str) -> Any:

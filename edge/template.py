@@ -15,6 +15,9 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent.parent / "envoy"
 
+ENABLED: Mapping[str, Any] = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+"""Of a filter that is disabled where nothing is said, in a route's `typed_per_filter_config`."""
+
 _PLACEHOLDER = re.compile(r"\$\{([a-z_.]+)\}")
 
 

@@ -2,7 +2,8 @@
 //
 // A shared cache after RFC 9111, as far as this API needs it: GET only, fresh answers only, no answer that
 // varies but by its coding. What may be kept, and for how long, is said by the answer's `cache-control` and
-// `age`; a request's own `cache-control` is heeded too. `if-none-match` is answered with 304 here, hit or miss.
+// `age`; who asks with `no-cache`, `no-store` or a `max-age` gets one that is as new. `if-none-match` is
+// answered with 304 here, hit or miss.
 //
 // The key is the coding and the path with its query (`:path`), which begins with a slash. Of the codings that a
 // client takes, the filter chooses one, and asks for that only: so an answer is compressed once, by the filters

@@ -56,18 +56,17 @@ def _wait(home: Home, name: str, before: int) -> None:
 
 def _has_calls(home: Home, name: str) -> bool:
     """Whether the edge sends calls to this instance, or sends none to its kind."""
-    from edge.status import look
+    from edge.status import instances
 
     stack = _running(home).stack(home)
     if f"{EDGE.name}/admin" not in stack.ports or f"{name}/grpc" not in stack.ports:
         return True
     address = stack.address(name, "grpc")
     try:
-        services = look(f"http://{stack.address(EDGE.name, 'admin')}", home.envoy).services
+        known = instances(f"http://{stack.address(EDGE.name, 'admin')}")
     except OSError:
         return False
-    known = [each for service in services for each in service.instances if each.address == address]
-    return all(each.state == "healthy" for each in known)
+    return all(each.state == "healthy" for each in known if each.address == address)
 
 
 def _running(home: Home) -> states.State:
