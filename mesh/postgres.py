@@ -37,7 +37,8 @@ REPLICA_LAG: Final = Gauge(
     ("replica",),
 )
 
-# What a connection raises when the server, or the way to it, is gone.
+# What a connection raises when the server, or the way to it, is gone, or when the server ends what
+# takes too long (mesh.sessions): all of it may be tried again.
 GONE: Final = (
     OSError,
     TimeoutError,
@@ -49,6 +50,11 @@ GONE: Final = (
     asyncpg.InternalClientError,  # the connection broke between two messages of the protocol
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
 )
 _SAMPLES: Final = 240
 

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
+from mesh import sessions
 from mesh.local.stack import DATABASE, Stack
 
 REPLICATOR: Final = "replicator"
@@ -96,6 +97,9 @@ async def _make_roles(stack: Stack, connection: Connection) -> None:
         exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
         verb = "ALTER" if exists else "CREATE"
         await connection.execute(f"{verb} ROLE {name} LOGIN {attributes} PASSWORD '{password}'")
+    for tenant in TENANTS:
+        for setting, value in sessions.SETTINGS.items():
+            await connection.execute(f"ALTER ROLE {tenant.service} SET {setting} = '{value}'")
 
 
 async def _make_slot(connection: Connection) -> None:
