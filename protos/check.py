@@ -8,11 +8,10 @@ first. Where there is no earlier contract, that is said.
     python protos/check.py [FOLDER]     FOLDER holds marquee/**/*.proto; this one, if not given
 """
 
-import io
+import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -35,12 +34,32 @@ def workspace(folder: Path, sources: Path) -> Path:
     return folder
 
 
-def git(*args: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", "-C", HERE.parent, *args], capture_output=True, check=False)
+def git(*args: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    words = ["git", "-C", HERE.parent, *args]
+    return subprocess.run(words, capture_output=True, check=False, env={**os.environ, **environment})
+
+
+def earlier(revision: str, folder: Path) -> Path:
+    """Writes the contract of a revision below the folder, with git, which keeps every path inside it.
+
+    Links come as plain files, so that no name leads out of the folder later either.
+
+    Raises:
+        SystemExit: git refuses, such as a path that leads out of the folder; says so.
+    """
+    folder.mkdir()
+    root = git("rev-parse", "--absolute-git-dir").stdout.decode().rstrip("\n")
+    words = [f"--git-dir={root}", f"--work-tree={folder}", "-c", "core.symlinks=false"]
+    done = git(*words, "checkout", revision, "--", ":/protos/marquee", GIT_INDEX_FILE=f"{folder}.index")
+    if done.returncode:
+        raise SystemExit(f"buf breaking: git can't write the contract of {revision}: {done.stderr.decode()}")
+    return folder / "protos"
 
 
 def baseline() -> str | None:
-    """The revision whose clients must go on working."""
+    """The revision whose clients must go on working; None if there is none, or no history here."""
+    if shutil.which("git") is None:
+        return None
     tag = git("describe", "--tags", "--abbrev=0").stdout.decode().strip()
     head = git("rev-parse", "HEAD").stdout
     for revision in (tag, "origin/main", "main"):
@@ -62,11 +81,8 @@ def main(sources: Path) -> int:
         if revision is None:
             print("buf breaking: there is no earlier contract to compare with")
             return 0
-        before = Path(temporary) / "before"
-        archive = git("archive", revision, "protos/marquee")
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(before, filter="data")
-        against = workspace(Path(temporary) / "against", before / "protos")
+        before = earlier(revision, Path(temporary) / "before")
+        against = workspace(Path(temporary) / "against", before)
         broken = subprocess.run([BUF, "breaking", now, "--against", against], check=False).returncode
         print(f"buf breaking against {revision}: {'BROKEN' if broken else 'clean'}")
         return 1 if broken else 0

@@ -3,11 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from mesh.local import movielens
 from mesh.local.stack import Home, Stack
 from tests.support.stacks import running
+
+# A busy machine is no failure: no example has a time limit, and neither has making them.
+hypothesis.settings.register_profile(
+    "marquee", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("marquee")
 
 # New releases are delivered in seconds instead of half an hour.
 _HASTE = {

@@ -1,5 +1,6 @@
 """The contract's own guards: what `make lint` says when a change would break a client."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,41 @@ import pytest
 PROTOS = Path(__file__).parents[2] / "protos"
 
 
-def check(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROTOS / "check.py", folder], capture_output=True, text=True, check=False
+def check(folder: Path, script: Path = PROTOS / "check.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False)
+
+
+def git(project: Path, *args: str, given: str = "") -> str:
+    """What git prints, in a repository that has nothing of this machine's configuration."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{
+            f"GIT_{who}_{what}": "test@localhost"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
+    done = subprocess.run(
+        ["git", *args], cwd=project, input=given, env=environment, capture_output=True, text=True, check=True
     )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with this contract and its guard, and a history of its own."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git, and so no history to compare with")
+    project = tmp_path / "project"
+    (project / "protos").mkdir(parents=True)
+    for name in ("check.py", "buf.yaml"):
+        shutil.copy(PROTOS / name, project / "protos")
+    shutil.copytree(PROTOS / "marquee", project / "protos/marquee")
+    git(project, "init", "-q")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "first")
+    return project
 
 
 @pytest.fixture
@@ -46,6 +78,56 @@ def test_a_change_that_breaks_clients_is_refused(copy: Path, old: str, new: str)
     done = check(copy)
     assert done.returncode == 1
     assert "movies.proto" in done.stdout + done.stderr
+
+
+def test_it_compares_with_the_tag(project: Path) -> None:
+    git(project, "tag", "v1")
+    done = check(project / "protos", project / "protos/check.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "buf breaking against v1: clean" in done.stdout
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_an_earlier_revision_writes_nothing_outside_its_folder(project: Path) -> None:
+    """A tree that no clean git would make: protos/marquee/../../../escaped.proto."""
+    blob = git(project, "hash-object", "-w", "--stdin", given="syntax = 'proto3';\n")
+    tree = git(project, "mktree", given=f"100644 blob {blob}\tescaped.proto\n")
+    for name in ("..", "..", "..", "marquee", "protos"):
+        tree = git(project, "mktree", given=f"040000 tree {tree}\t{name}\n")
+    git(project, "tag", "v1", git(project, "commit-tree", tree, "-m", "hostile", "-p", "HEAD"))
+    git(project, "reset", "-q", "--soft", "v1")
+    done = check(project / "protos", project / "protos/check.py")
+    assert done.returncode == 1
+    assert "v1" in done.stderr
+    assert "invalid path" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_earlier_revision_reads_nothing_through_a_link(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside.proto").write_text(
+        'syntax = "proto3";\npackage marquee.outside.v1;\nmessage Outside {}\n'
+    )
+    link = project / "protos/marquee/outside/v1/outside.proto"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "outside.proto")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "a link")
+    git(project, "tag", "v1")
+    link.unlink()
+    done = check(project / "protos", project / "protos/check.py")
+    # Read through the link, the message would be missed in the new contract: its own text is no proto.
+    assert "Outside" not in done.stdout + done.stderr
+    assert "outside.proto:1:1:" in done.stdout + done.stderr
+
+
+def test_without_git_the_style_of_the_protos_is_still_checked(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unpacked release has no history, and a bare system no git."""
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    done = check(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "there is no earlier contract to compare with" in done.stdout
 
 
 def test_every_message_field_and_rpc_is_documented() -> None:
