@@ -5,19 +5,34 @@ Both wrap confluent-kafka's synchronous clients. Its own asyncio producer adds
 (docs/decisions/0006-kafka-clients.md).
 """
 
+from mesh.kafka.batches import BatchReader
 from mesh.kafka.config import KafkaConfig
-from mesh.kafka.consumer import BatchConsumer, Record
+from mesh.kafka.consumer import BatchConsumer
+from mesh.kafka.dead_letters import DeadLetterBox, DeadLetterLimit, Poison, TooManyDeadLetters
+from mesh.kafka.handler import Entry, Handler
+from mesh.kafka.offsets import Offsets, Place
 from mesh.kafka.producer import KafkaProducer, Position
-from mesh.kafka.topics import Topic, TopicIdentity, ensure_topics, identify
+from mesh.kafka.record import Record
+from mesh.kafka.topics import Topic, TopicIdentity, ensure_topics, identify, identify_all
 
 __all__ = [
     "BatchConsumer",
+    "BatchReader",
+    "DeadLetterBox",
+    "DeadLetterLimit",
+    "Entry",
+    "Handler",
     "KafkaConfig",
     "KafkaProducer",
+    "Offsets",
+    "Place",
+    "Poison",
     "Position",
     "Record",
+    "TooManyDeadLetters",
     "Topic",
     "TopicIdentity",
     "ensure_topics",
     "identify",
+    "identify_all",
 ]

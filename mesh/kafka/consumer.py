@@ -2,39 +2,33 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import Gauge
 
 from mesh.kafka.config import KafkaConfig
+from mesh.kafka.record import Record
 
 log = logging.getLogger(__name__)
+
+Partition: TypeAlias = tuple[str, int]
+"""A topic's name and the number of one of its partitions."""
+
+_COMMIT_INTERVAL_S: Final = 0.5
+_SEEK_S: Final = 10.0
+_COMMITTED_S: Final = 5.0
 
 LAG: Final = Gauge(
     "marquee_kafka_consumer_lag",
     "Messages in the partition that this consumer has not committed. Grows for minutes: add workers.",
     ("topic", "partition"),
 )
-
-
-class Record:
-    """A message that was read."""
-
-    __slots__ = ("headers", "key", "offset", "partition", "topic", "value")
-
-    def __init__(self, message: Message) -> None:
-        self.topic: str = message.topic() or ""
-        self.partition: int = message.partition() or 0
-        self.offset: int = message.offset() or 0
-        self.key: bytes = _bytes(message.key())
-        self.value: bytes = _bytes(message.value())
-        pairs = cast(list[tuple[str, bytes | None]], message.headers() or [])
-        self.headers: dict[str, str] = {name: _bytes(value).decode(errors="replace") for name, value in pairs}
 
 
 class BatchConsumer:
@@ -50,6 +44,9 @@ class BatchConsumer:
     with. Partitions are only taken away inside `next_batch`, `wait` and
     `commit`, so a batch is never dealt with behind a rebalance's back for long:
     what was redelivered to another consumer is for the database's guards.
+
+    A topic that begins with `^` is a regular expression: topics of such a name
+    that are created later are read as well.
     """
 
     def __init__(self, config: KafkaConfig, group: str, topics: Sequence[str]) -> None:
@@ -67,17 +64,32 @@ class BatchConsumer:
                 "max.poll.interval.ms": 45_000,
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 8192,
+                "topic.metadata.refresh.interval.ms": 10_000,
+                "error_cb": self._shaken,
                 "log_level": 3,
             }
         )
         self._topics = list(topics)
         self._gather_s = config.gather_ms / 1000
+        self._numbers = itertools.count(1)
+        self._given: dict[Partition, int] = {}
+        self._paused: set[Partition] = set()
+        self._commit_due = 0.0
+        self.shaken = False
+        """Whether the connection to a broker was lost since somebody set this to False."""
         # librdkafka's consumer is not for several threads at once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer")
         self._batch: list[Record] = []
-        self._lost: set[tuple[str, int]] = set()
-        self._uncommitted: dict[tuple[str, int], int] = {}
+        self._lost: set[Partition] = set()
+        self._uncommitted: dict[Partition, int] = {}
         self._subscribed = False
+
+    @property
+    def given(self) -> Mapping[Partition, int]:
+        """The partitions that are this consumer's now, each with a number that tells one assignment of it
+        from the next.
+        """
+        return self._given
 
     async def next_batch(self, limit: int, timeout_s: float) -> list[Record]:
         """Reads up to `limit` messages, waiting at most `timeout_s` for the first; empty if none came.
@@ -93,16 +105,45 @@ class BatchConsumer:
         return self._batch
 
     async def commit(self) -> None:
-        """Commits the batch that was read last.
+        """Says that the batch that was read last has been dealt with: its ends are committed.
 
-        A commit that fails, as in the middle of a rebalance, is logged and not
-        raised, and tried again with the next batch. If the partition goes to
-        another consumer first, the messages are read again, and the database's
-        guards know them.
+        Half a second may pass until the broker is told, with what comes after
+        it: where offsets are kept with the data, nobody waits for that. Closing
+        and giving partitions away tell it at once. A commit that fails, as in
+        the middle of a rebalance, is logged and not raised, and tried again
+        later. If the partition goes to another consumer first, the messages are
+        read again, and the database's guards know them.
         """
-        if self._batch:
-            await self._run(self._commit, self._batch)
-            self._batch = []
+        batch, self._batch = self._batch, []
+        if batch:
+            await self._run(self._commit, batch)
+
+    def keep(self, records: list[Record]) -> None:
+        """Goes on with these records of the batch only: the others' partitions are moved by `seek`."""
+        self._batch = records
+
+    async def seek(self, starts: Mapping[Partition, int]) -> None:
+        """Goes on from other places; what was read before and not committed is forgotten.
+
+        Raises:
+            KafkaException: a partition can't be moved now, for example since it was taken away.
+        """
+        self._batch = [r for r in self._batch if (r.topic, r.partition) not in starts]
+        await self._run(self._seek, dict(starts))
+
+    async def pause(self, partitions: Collection[Partition]) -> None:
+        """Reads nothing from exactly these partitions, until it is called with others."""
+        await self._run(self._pause, set(partitions))
+
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """What the group has committed of partitions, where it has.
+
+        Raises:
+            KafkaException: no broker answered.
+        """
+        asked = [TopicPartition(topic, number) for topic, number in partitions]
+        found = await self._run(self._consumer.committed, asked, _COMMITTED_S)
+        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
     async def wait(self, seconds: float) -> bool:
         """Waits while keeping the membership; False if a partition of the batch was taken away meanwhile.
@@ -123,7 +164,7 @@ class BatchConsumer:
 
     async def close(self) -> None:
         """Leaves the group, so that others take over at once. Goes on if the caller is cancelled."""
-        leaving = self._thread.submit(self._consumer.close)
+        leaving = self._thread.submit(self._leave)
         self._thread.shutdown(wait=False)
         # Cancelled with the caller, it would never begin if the thread is still reading: the group
         # would then miss this consumer only when its session has timed out.
@@ -135,13 +176,19 @@ class BatchConsumer:
     def _read(self, limit: int, timeout_s: float) -> list[Record]:
         if not self._subscribed:
             self._consumer.subscribe(
-                self._topics, on_assign=_assigned, on_revoke=self._revoked, on_lost=self._revoked
+                self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._missed
             )
             self._subscribed = True
         self._lost.clear()
-        self._commit_ends()
-        # `consume` waits for a full batch or the whole time: first one message, then what is there.
-        messages = self._consumer.consume(1, timeout_s)
+        if self._uncommitted:
+            first_s = min(timeout_s, max(0.0, self._commit_due - time.monotonic()))
+            messages = self._consumer.consume(1, first_s)
+            if time.monotonic() >= self._commit_due:
+                self._commit_ends()
+            messages = messages or self._consumer.consume(1, timeout_s - first_s)
+        else:
+            # `consume` waits for a full batch or the whole time: first one message, then what is there.
+            messages = self._consumer.consume(1, timeout_s)
         try:
             if messages and limit > 1:
                 messages += self._consumer.consume(limit - 1, self._gather_s)
@@ -155,7 +202,13 @@ class BatchConsumer:
         for record in batch:
             if (record.topic, record.partition) not in self._lost:
                 self._uncommitted[record.topic, record.partition] = record.offset + 1
-        self._commit_ends()
+        if time.monotonic() >= self._commit_due:
+            self._commit_ends()
+
+    def _leave(self) -> None:
+        if self._subscribed:
+            self._commit_ends()
+        self._consumer.close()
 
     def _commit_ends(self) -> None:
         """Commits what has been dealt with and not been committed yet."""
@@ -163,6 +216,7 @@ class BatchConsumer:
         if not ends:
             return
         offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
+        self._commit_due = time.monotonic() + _COMMIT_INTERVAL_S
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
@@ -176,7 +230,7 @@ class BatchConsumer:
                     LAG.labels(topic, partition).set(high - end)
 
     def _hold(self, seconds: float) -> bool:
-        paused = self._consumer.assignment()
+        paused = [at for at in self._consumer.assignment() if (at.topic, at.partition) not in self._paused]
         self._consumer.pause(paused)
         deadline = time.monotonic() + seconds
         try:
@@ -194,25 +248,65 @@ class BatchConsumer:
         return not self._lost & {(record.topic, record.partition) for record in self._batch}
 
     def _rewind(self, batch: list[Record]) -> None:
-        starts: dict[tuple[str, int], int] = {}
+        starts: dict[Partition, int] = {}
         for record in batch:
             starts.setdefault((record.topic, record.partition), record.offset)
         for (topic, partition), start in starts.items():
             if (topic, partition) not in self._lost:
                 self._consumer.seek(TopicPartition(topic, partition, start))
 
+    def _seek(self, starts: Mapping[Partition, int]) -> None:
+        for (topic, partition), start in starts.items():
+            self._uncommitted.pop((topic, partition), None)
+            deadline = time.monotonic() + _SEEK_S
+            while True:
+                try:
+                    self._consumer.seek(TopicPartition(topic, partition, start))
+                    break
+                except KafkaException as error:
+                    # A partition that was given a moment ago can't be moved yet.
+                    early = error.args[0].code() in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS)
+                    if not early or time.monotonic() > deadline or (topic, partition) not in self._given:
+                        raise
+                    time.sleep(0.01)
+
+    def _pause(self, partitions: set[Partition]) -> None:
+        resumed = self._paused - partitions
+        self._paused = partitions
+        self._consumer.resume([TopicPartition(*at) for at in resumed & self._given.keys()])
+        self._consumer.pause([TopicPartition(*at) for at in partitions & self._given.keys()])
+
+    def _shaken(self, error: KafkaError) -> None:
+        """In librdkafka's poll: a broker is gone, or something else went wrong."""
+        self.shaken = True
+        log.debug("kafka: %s", error)
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._given |= {(p.topic, p.partition): next(self._numbers) for p in partitions}
+        log.info("partitions given: %s", _shown(partitions))
+
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._lost |= {(p.topic, p.partition) for p in partitions}
-        for p in partitions:
-            self._uncommitted.pop((p.topic, p.partition), None)
+        gone = {(p.topic, p.partition) for p in partitions}
+        if self._uncommitted.keys() & gone:
+            self._commit_ends()
+        self._forget(gone)
         log.info("partitions taken away: %s", _shown(partitions))
-        for p in partitions:
+
+    def _missed(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """They have gone to others already: this consumer was silent for too long."""
+        self._forget({(p.topic, p.partition) for p in partitions})
+        log.warning("partitions lost: %s", _shown(partitions))
+
+    def _forget(self, gone: set[Partition]) -> None:
+        # librdkafka keeps them paused, and should they come back, for ever.
+        self._consumer.resume([TopicPartition(*at) for at in self._paused & gone])
+        self._lost |= gone
+        self._paused -= gone
+        for p in gone:
+            self._uncommitted.pop(p, None)
+            self._given.pop(p, None)
             with contextlib.suppress(KeyError):
-                LAG.remove(p.topic, str(p.partition))
-
-
-def _assigned(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
-    log.info("partitions given: %s", _shown(partitions))
+                LAG.remove(p[0], str(p[1]))
 
 
 def _shown(partitions: Sequence[TopicPartition]) -> str:
@@ -228,7 +322,3 @@ def _records(messages: Sequence[Message]) -> list[Record]:
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
     return records
-
-
-def _bytes(value: Any) -> bytes:
-    return b"" if value is None else value if isinstance(value, bytes) else str(value).encode()

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -120,6 +120,41 @@ async def identify(config: KafkaConfig, topic: str) -> TopicIdentity:
     Raises:
         KafkaException: there is none, or no broker answered.
     """
-    answer = _admin(config.bootstrap).describe_topics(TopicCollection([topic]), request_timeout=5)[topic]
-    description = await asyncio.wrap_future(answer)
-    return TopicIdentity(str(description.topic_id), len(description.partitions))
+    return (await identify_all(config, [topic]))[topic]
+
+
+async def identify_all(config: KafkaConfig, topics: Collection[str]) -> dict[str, TopicIdentity]:
+    """Asks the brokers which topics these are, in one request.
+
+    Raises:
+        KafkaException: one of them is not there, or no broker answered.
+    """
+    asked = _admin(config.bootstrap).describe_topics(TopicCollection(list(topics)), request_timeout=5)
+    answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()))
+    return {
+        name: TopicIdentity(str(answer.topic_id), len(answer.partitions))
+        for name, answer in zip(asked, answers, strict=True)
+    }
+
+
+async def bounds_of(
+    config: KafkaConfig, partitions: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """The first offset that partitions (topic, number) hold, and the one that their next message gets.
+
+    Raises:
+        KafkaException: one of them is not there, or no broker answered.
+    """
+    admin = _admin(config.bootstrap)
+    specs = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    asked = [TopicPartition(topic, number) for topic, number in partitions]
+    if not asked:
+        return {}
+    answers = [admin.list_offsets(dict.fromkeys(asked, spec), request_timeout=5) for spec in specs]
+    lows, highs = [
+        await asyncio.gather(*(asyncio.wrap_future(answer[at]) for at in asked)) for answer in answers
+    ]
+    return {
+        (at.topic, at.partition): (low.offset, high.offset)
+        for at, low, high in zip(asked, lows, highs, strict=True)
+    }
