@@ -79,7 +79,7 @@ async def serve() -> None:
             callers=("edge", "rating_svc", "ranking_svc"),
         )
         service_server.health.depends_on("postgres", pg.ping_any)
-        service_server.health.depends_on("redis", redis.ping, optional=True)
+        service_server.health.depends_on("redis", redisdb.probe(redis), optional=True)
         service_server.health.depends_on("omdb", omdb.ping, optional=True)
         service_server.background("replica lag", pg.watch)
         service_server.background("invalidation", Tracker(redis, l1, redis_cache).run)

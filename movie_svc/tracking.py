@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import redis.asyncio as redis
 
-from mesh.redisdb import AWAY
+from mesh.redisdb import AWAY, is_current
 from movie_svc import metrics
 from movie_svc.cache import KEY_PREFIX, L1, RedisCache
 
@@ -27,7 +27,7 @@ class Tracker:
     """Keeps one L1 true."""
 
     def __init__(self, client: "redis.Redis", l1: L1, cache: RedisCache) -> None:
-        self._pool = client.connection_pool
+        self._client = client
         self._l1 = l1
         self._cache = cache
         self._heard = 0.0
@@ -42,7 +42,7 @@ class Tracker:
             await asyncio.sleep(_RETRY_S)
 
     async def _track(self) -> None:
-        connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection: Any = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()
             connection._parser.set_invalidation_push_handler(self._changed)
@@ -70,6 +70,8 @@ class Tracker:
                 raise TimeoutError(f"silent for {_SILENCE_S:g} s")
             elif time.monotonic() - self._heard > _PING_S:
                 await connection.send_command("PING")
+            if not is_current(self._client, connection):
+                raise ConnectionError("another server is the master now")
 
     async def _changed(self, push: list[Any]) -> None:
         self._heard = time.monotonic()

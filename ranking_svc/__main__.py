@@ -67,7 +67,7 @@ async def serve() -> None:
     server.add(services["RankingAdminService"], RankingAdminService(rebuilder, reconciler), callers=())
     server.health.depends_on("charts", feed.ready)
     server.health.depends_on("postgres", pg.ping_any, optional=True)
-    server.health.depends_on("redis", redis.ping, optional=True)
+    server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.background("replica lag", pg.watch)
     server.background("charts", feed.run)
     server.background("rebuild", rebuilder.run)
@@ -108,7 +108,7 @@ async def consumer() -> None:
 
     server.health.depends_on("postgres", pg.ping)
     server.health.depends_on("kafka", producer.ping)
-    server.health.depends_on("redis", redis.ping, optional=True)
+    server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.health.depends_on("aggregates", aggregator.running, required=True)
     server.background("aggregates", take_changes)
     server.background("facts", take_facts)

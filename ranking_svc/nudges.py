@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL: Final = "ranking:changed"
 _WAIT_S: Final = 5.0
+_PATIENCE_S: Final = 2.0
 _BACKOFF_S: Final = 1.0
 
 
@@ -44,7 +45,7 @@ class Nudges:
                     away = False
                     nudged()
                     while True:
-                        if await channel.get_message(timeout=_WAIT_S) is not None:
+                        if await _next(channel):
                             metrics.NUDGES.inc()
                             nudged()
             except AWAY as error:
@@ -52,3 +53,18 @@ class Nudges:
                     log.warning("no nudges, Redis is away: %s: %s", type(error).__name__, error)
                 away = True
                 await asyncio.sleep(_BACKOFF_S)
+
+
+async def _next(channel: "redis.client.PubSub") -> bool:
+    """Whether a nudge came; where none does, asks for a sign of life: a dead peer is silent too.
+
+    Raises:
+        TimeoutError: there was none.
+    """
+    message = await channel.get_message(timeout=_WAIT_S)
+    if message is None:
+        await channel.ping()
+        message = await channel.get_message(timeout=_PATIENCE_S)
+        if message is None:
+            raise TimeoutError(f"silent for {_WAIT_S + _PATIENCE_S:g} s")
+    return bool(message["type"] == "message")

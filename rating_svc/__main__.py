@@ -73,7 +73,7 @@ async def serve() -> None:
     )
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping_any)
-    server.health.depends_on("redis", redis.ping, optional=True)
+    server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.background("replica lag", pg.watch)
     try:
         await server.run()
