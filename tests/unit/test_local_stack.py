@@ -1,11 +1,13 @@
 """Ports, secrets and names of a local stack."""
 
+import os
 import socket
 import stat
 from pathlib import Path
 
 import pytest
 
+from mesh.local import envoy_server
 from mesh.local.processes import ALL, port_names, select
 from mesh.local.stack import HOST, Home, Secrets, Stack, StackError, choose_ports
 
@@ -80,3 +82,17 @@ def test_each_instance_has_ports_and_all_stand_in_the_target(tmp_path: Path) -> 
     assert stack.names("movie_svc") == ["movie_svc", "movie_svc.2"]
     first, second = (stack.address(name, "grpc") for name in stack.names("movie_svc"))
     assert stack.target("movie_svc") == f"ipv4:{first},{second}"
+
+
+def test_users_and_ports_share_no_memory_of_envoys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What root's Envoy left behind kept a plain user's on the same port from starting."""
+
+    def base_id(user: int, port: int) -> int:
+        monkeypatch.setattr(os, "getuid", lambda: user)
+        command = envoy_server.command(Stack(Home(tmp_path), {"envoy/edge": port}))
+        return int(command[command.index("--base-id") + 1])
+
+    found = {base_id(user, port) for user in (0, 1000, 1001, 2**32 - 2) for port in (8080, 8081, 65_535)}
+    assert len(found) == 12
+    assert max(found) * 10 < 2**32
+    assert base_id(1000, 8080) == base_id(1000, 8080)
