@@ -1,10 +1,13 @@
 # DATA=DIR: a folder with MovieLens' ratings.csv, movies.csv and links.csv, for `make demo`.
-PYTHON_BIN := .venv/bin/python
-MARQUEE := .venv/bin/marquee
+# PYTHON=PROGRAM: what .venv is made with. MARQUEE_VENV=DIR: another place for it, so that two Pythons don't share one.
+export MARQUEE_VENV ?= .venv
+BIN := $(MARQUEE_VENV)/bin
+PYTHON_BIN := $(BIN)/python
+MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults bench lint format types docs protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults test-oldest test-bare bench lint format types docs protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,20 +36,29 @@ test-faults: install ## Run the tests that kill parts of a running mesh, and tho
 	-@scripts/ratelimit.sh >/dev/null
 	$(PYTEST) tests -m "faults or slow"
 
+test-oldest: ## Run lint and units with the oldest promised Python on PATH, if the first is a newer one
+	@scripts/oldest_python.sh
+
+test-bare: ## Run demo, lint, types and all tests on bare Debian 12 and 13, as root and not (root only, two hours)
+	scripts/bare-debian.sh 12 root demo lint types test
+	scripts/bare-debian.sh 12 user demo lint types test-unit
+	scripts/bare-debian.sh 13 root demo lint types test-unit
+	scripts/bare-debian.sh 13 user demo lint types test
+
 bench: install ## Measure the running mesh: latencies, and CPU per request
 	$(MARQUEE) up
 	$(MARQUEE) load
 
 lint: install ## Check style, formatting and the protos
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(PYTHON_BIN) protos/check.py
 
 format: install ## Format the code
-	.venv/bin/ruff format .
+	$(BIN)/ruff format .
 
 types: install ## Check types
-	.venv/bin/mypy
+	$(BIN)/mypy
 
 docs: install ## Renew docs/configuration.md from the code
 	$(PYTHON_BIN) scripts/configuration.py
@@ -55,13 +67,13 @@ protos: install ## Rebuild the stubs from the protos
 	$(PYTHON_BIN) -m pip install -q --no-deps --no-build-isolation --force-reinstall ./protos
 
 lock: install ## Renew requirements.lock and Kafka's list of jars
-	.venv/bin/uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-emit-package marquee-protos --no-emit-package marquee-mesh \
 	    -o requirements.lock
-	echo ziglang | .venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	echo ziglang | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    -o scripts/compiler.lock -
 	$(PYTHON_BIN) -m mesh.local.kafka_jars --lock
 
 clean: ## Stop the mesh, and remove its data and .venv
 	-[ ! -x $(MARQUEE) ] || $(MARQUEE) down
-	rm -rf .marquee .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .marquee $(MARQUEE_VENV) .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes .venv with all that Marquee needs, from a bare Debian with Python 3.11 or
-# newer; run again, it does only what has changed since (nothing: milliseconds).
+# Makes .venv (or MARQUEE_VENV) with all that Marquee needs, from a bare Debian with Python 3.11
+# or newer; run again, it does only what has changed since (nothing: milliseconds).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
-venv=.venv
+venv=${MARQUEE_VENV:-.venv}
 stamps=$venv/.marquee
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
@@ -26,7 +26,8 @@ make_venv() {
         say "$python can't make virtual environments by itself"
         if command -v apt-get >/dev/null && as_root true; then
             say "installing Debian's package python3-venv"
-            as_root apt-get update -q >/dev/null && as_root apt-get install -qy python3-venv >/dev/null \
+            as_root apt-get update -q >/dev/null \
+                && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends python3-venv >/dev/null \
                 || say "python3-venv can't be installed"
         fi
     fi
@@ -127,7 +128,12 @@ compile_cache() {
     fi
 }
 
-[ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null || { rm -rf "$venv"; make_venv; }
+if ! "$venv/bin/python" -c '' 2>/dev/null; then
+    # What is no broken environment is somebody's folder.
+    [ ! -e "$venv" ] || [ -e "$venv/pyvenv.cfg" ] || [ -z "$(ls -A "$venv")" ] || fail "MARQUEE_VENV=$venv holds something else"
+    rm -rf "$venv"
+    make_venv
+fi
 cat requirements.lock | step lock install_lock
 find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
 cat pyproject.toml | step project install_project

