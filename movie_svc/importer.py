@@ -210,4 +210,4 @@ def _source(path: Path) -> _Source:
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()[:16]
     written = datetime.fromtimestamp(min(stat.st_mtime, time.time()), UTC)
-    return _Source(f"{path.name} {stat.st_size} {digest}", stat.st_size, written)
+    return _Source(f"{path.name} {stat.st_size} {stat.st_mtime_ns} {digest}", stat.st_size, written)

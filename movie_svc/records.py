@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -127,18 +127,60 @@ def from_search(line: Mapping[str, Any], now: datetime) -> Record:
     return make(parse.movie(line), movies_pb2.SOURCE_OMDB_SEARCH, now, now)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored of a title, as far as it decides what a record may replace."""
+
+    source: int
+    etag: str
+    fetch_time: datetime
+    movie: bytes | None
+    """The stored bytes; None of OMDb's full answer, which no partial record adds anything to."""
+
+
+def combined(record: Record, known: Known | None) -> Record | None:
+    """What to store of a record, given what is known; None if nothing.
+
+    A full answer replaces any partial record, however old its file is, and
+    another full answer unless that is newer. Partial records complete each other.
+    """
+    if known is None:
+        return record
+    if not record.partial:
+        replaces = known.source != record.source or known.fetch_time <= record.fetch_time
+        return record if replaces else None
+    if known.movie is None:
+        return None
+    new, old = movies_pb2.Movie.FromString(record.data), movies_pb2.Movie.FromString(known.movie)
+    # OMDb's own line says a title better than a catalogue.
+    first, second = (old, new) if old.source < new.source else (new, old)
+    both = merged(first, second, record)
+    return both if both.etag != known.etag or both.source != known.source else None
+
+
+def one_each(found: Iterable[Record]) -> dict[int, Record]:
+    """The records by number; what comes several times is combined as if it had been stored in that order."""
+    by_number: dict[int, Record] = {}
+    for record in found:
+        before = by_number.get(record.number)
+        if before is not None:
+            data = before.data if before.partial else None
+            both = combined(record, Known(before.source, before.etag, before.fetch_time, data))
+            by_number[record.number] = both or before
+        else:
+            by_number[record.number] = record
+    return by_number
+
+
 def merged(base: movies_pb2.Movie, other: movies_pb2.Movie, record: Record) -> Record:
     """The record of two partial movies: `base`, and what it lacks and `other` knows; `record`'s times."""
-    present = {field.name for field, _ in base.ListFields()}
     movie = movies_pb2.Movie()
-    movie.CopyFrom(base)
-    for field, value in other.ListFields():
-        if field.name in present:
-            continue
-        if field.is_repeated:
-            getattr(movie, field.name).extend(value)
-        else:
-            setattr(movie, field.name, value)
+    movie.CopyFrom(other)
+    for field, _ in base.ListFields():
+        if field.message_type is None or not field.message_type.GetOptions().map_entry:
+            movie.ClearField(field.name)  # type: ignore[arg-type]
+    # Maps alone are in both: of each key `base` has the say.
+    movie.MergeFrom(base)
     return make(
         movie,
         base.source,
@@ -177,15 +219,11 @@ def ahead(seconds: float) -> float:
 
 def changed_event(data: bytes, now: datetime) -> bytes:
     """The MovieChanged event of a stored movie."""
-    movie = movies_pb2.Movie.FromString(data)
     event = events_pb2.MovieChanged(schema_version=1)
-    for field, value in movie.ListFields():
+    event.movie.ParseFromString(data)
+    for field, _ in event.movie.ListFields():
         if field.name not in _IN_EVENTS:
-            continue
-        if field.is_repeated:
-            getattr(event.movie, field.name).extend(value)
-        else:
-            setattr(event.movie, field.name, value)
+            event.movie.ClearField(field.name)  # type: ignore[arg-type]
     event.change_time.FromDatetime(now)
     return event.SerializeToString()
 

@@ -6,20 +6,19 @@ Searching and listing stand in `movie_svc.listings`.
 # ruff: noqa: S608 - what is put into statements is fixed text; values are parameters
 
 import zlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import asyncpg
-from marquee.movies.v1 import movies_pb2
 
 from mesh.postgres import Connection, Postgres
 from movie_svc import records
 from movie_svc.entries import Entry
 from movie_svc.hedge import HedgedReads
-from movie_svc.records import Record
+from movie_svc.records import Known, Record
 
 ENTRY: Final = (
     "id, movie, etag, source, extract(epoch FROM fetch_time)::float8 AS fetched_at, "
@@ -30,7 +29,9 @@ SELECT {ENTRY} FROM movies WHERE id = ANY($1::int[])
 UNION ALL
 SELECT id, ''::bytea, '', 0::smallint, extract(epoch FROM fetch_time)::float8,
        extract(epoch FROM fresh_until)::float8
-FROM absent WHERE id = ANY($1::int[]) AND fresh_until > now()"""
+FROM absent AS a WHERE id = ANY($1::int[]) AND fresh_until > now()
+    -- One that was stored while OMDb's "no such title" was being stored.
+    AND NOT EXISTS (SELECT FROM movies AS m WHERE m.id = a.id)"""
 _KNOWN: Final = """
 SELECT id, source, etag, fetch_time, CASE WHEN source <> 1 THEN movie END AS movie
 FROM movies WHERE id = ANY($1::int[]) ORDER BY id FOR UPDATE"""
@@ -49,13 +50,15 @@ ON CONFLICT (id) DO UPDATE SET
     fresh_until = excluded.fresh_until, type = excluded.type, title = excluded.title,
     title_key = excluded.title_key, words = excluded.words, year = excluded.year, votes = excluded.votes,
     box_office = excluded.box_office, genres = excluded.genres
--- A title that came meanwhile: never less than was known, never older.
-WHERE (m.source <> 1 OR excluded.source = 1) AND excluded.fetch_time >= m.fetch_time
-RETURNING id"""
+-- Not what came since `_KNOWN` was asked: what is there must be known to say what may replace it.
+WHERE m.id = ANY($15::int[])
+RETURNING id, clock_timestamp() AS stored"""
 _PUT_ANSWERS: Final = """
 INSERT INTO answers (id, body, fetch_time)
 SELECT * FROM unnest($1::int[], $2::bytea[], $3::timestamptz[])
 ON CONFLICT (id) DO UPDATE SET body = excluded.body, fetch_time = excluded.fetch_time"""
+# Two who store the same new titles in batches may each wait for the other; one of them begins again.
+_ATTEMPTS: Final = 5
 _TYPE_FILTER: Final = "($3::smallint = 0 OR type = $3)"
 
 
@@ -92,19 +95,42 @@ class Store:
     async def save(self, found: Sequence[Record]) -> list[Record]:
         """Stores records, and an event for each whose content has changed; gives those, as they are now.
 
-        A full answer is never replaced by a partial record, nor by an older
-        one; two partial records of a title are merged.
+        A full answer replaces any partial record, and is never replaced by one,
+        nor by an older answer; partial records of a title are merged.
         """
-        by_number = {record.number: record for record in found}
-        numbers = sorted(by_number)
+        changed: list[Record] = []
+        left = records.one_each(found)
+        attempts = 0
+        while left:
+            try:
+                attempts += 1
+                known, now_changed = await self._save(left)
+            except asyncpg.DeadlockDetectedError:
+                if attempts == _ATTEMPTS:
+                    raise
+                continue
+            changed += now_changed
+            left = {number: record for number, record in left.items() if number not in known}
+        return changed
+
+    async def _save(self, found: Mapping[int, Record]) -> tuple[set[int], list[Record]]:
+        """Stores records in one transaction; returns the numbers that have been decided on, and what changed.
+
+        What is left over came in from elsewhere at this moment.
+        """
+        numbers = sorted(found)
         async with self._pg.write() as connection:
             known = {row["id"]: row for row in await connection.fetch(_KNOWN, numbers)}
-            wanted = [_combined(by_number[number], known.get(number)) for number in numbers]
-            written = await _put(connection, [record for record in wanted if record is not None])
+            combined = {
+                number: records.combined(found[number], _known(known.get(number))) for number in numbers
+            }
+            wanted = [record for record in combined.values() if record is not None]
+            stored = await _put(connection, wanted, known)
             await connection.execute("DELETE FROM absent WHERE id = ANY($1::int[])", numbers)
+            written = [record for record in wanted if record.number in stored]
             changed = [r for r in written if r.number not in known or known[r.number]["etag"] != r.etag]
-            await _announce(connection, changed)
-        return changed
+            await _announce(connection, changed, stored)
+        return {n for n, record in combined.items() if record is None or n in stored}, changed
 
     async def mark_absent(
         self, number: int, reason: str, fetch_time: datetime, fresh_until: datetime, again: datetime
@@ -256,26 +282,16 @@ def entry(row: asyncpg.Record) -> Entry:
     return Entry(row["movie"], row["etag"], row["source"], row["fetched_at"], row["fresh_until"])
 
 
-def _combined(record: Record, known: asyncpg.Record | None) -> Record | None:
-    """What to write of a record, given what is known; None if nothing."""
-    if known is None:
-        return record
-    if not record.partial:
-        newer = known["source"] != record.source or known["fetch_time"] <= record.fetch_time
-        return record if newer else None
-    if known["movie"] is None:
-        return None
-    new, old = movies_pb2.Movie.FromString(record.data), movies_pb2.Movie.FromString(known["movie"])
-    # OMDb's own line says a title better than a catalogue.
-    first, second = (old, new) if old.source < new.source else (new, old)
-    combined = records.merged(first, second, record)
-    return combined if combined.etag != known["etag"] or combined.source != known["source"] else None
+def _known(row: asyncpg.Record | None) -> Known | None:
+    return Known(row["source"], row["etag"], row["fetch_time"], row["movie"]) if row else None
 
 
-async def _put(connection: Connection, found: Sequence[Record]) -> list[Record]:
-    """Writes records; gives those that were."""
+async def _put(
+    connection: Connection, found: Sequence[Record], known: Collection[int]
+) -> dict[int, datetime]:
+    """Writes records, over those that are `known` alone; gives the numbers of those that were, and when."""
     if not found:
-        return []
+        return {}
     rows = await connection.fetch(
         _PUT,
         [r.number for r in found],
@@ -292,19 +308,25 @@ async def _put(connection: Connection, found: Sequence[Record]) -> list[Record]:
         [-1 if r.votes is None else r.votes for r in found],
         [r.box_office for r in found],
         ["|".join(r.genres) for r in found],
+        list(known),
     )
-    ids = {row["id"] for row in rows}
-    written = [r for r in found if r.number in ids]
-    answers = [(r.number, zlib.compress(r.answer), r.fetch_time) for r in written if r.answer is not None]
+    stored = {row["id"]: row["stored"] for row in rows}
+    answers = [
+        (r.number, zlib.compress(r.answer), r.fetch_time)
+        for r in found
+        if r.number in stored and r.answer is not None
+    ]
     if answers:
         await connection.execute(_PUT_ANSWERS, *(list(column) for column in zip(*answers, strict=True)))
-    return written
+    return stored
 
 
-async def _announce(connection: Connection, changed: Sequence[Record]) -> None:
+async def _announce(
+    connection: Connection, changed: Sequence[Record], stored: Mapping[int, datetime]
+) -> None:
     if changed:
         await connection.execute(
             "INSERT INTO outbox (movie_id, event) SELECT * FROM unnest($1::int[], $2::bytea[])",
             [r.number for r in changed],
-            [records.changed_event(r.data, r.fetch_time) for r in changed],
+            [records.changed_event(r.data, stored[r.number]) for r in changed],
         )

@@ -50,7 +50,8 @@ class Wishes:
     async def most_wanted(self) -> int | None:
         """Takes the number that was wished for most; None if there is none, or Redis is away."""
         try:
-            found = await self._client.zpopmax(_KEY)
+            # Without a count, RESP3 answers with one flat pair.
+            found = await self._client.zpopmax(_KEY, 1)
         except AWAY:
             return None
         return int(found[0][0]) if found else None
