@@ -50,9 +50,10 @@ async def _sql(stack: Stack, server: str, query: str) -> object:
 
 async def redis(stack: Stack, _name: str) -> None:
     """Redis answers PING."""
-    from redis.asyncio import Redis
+    from mesh import redisdb
 
-    async with Redis.from_url(stack.redis_url(REDIS_ADMIN), socket_timeout=TIMEOUT_S) as client:
+    config = redisdb.RedisConfig(url=stack.redis_url(REDIS_ADMIN), timeout_s=TIMEOUT_S)
+    async with redisdb.connect(config) as client:
         await client.ping()
 
 

@@ -19,11 +19,11 @@ import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
-import redis.asyncio as redis
 from marquee.movies.v1 import movies_pb2
 
 from mesh.local.omdb_simulator import films
 from mesh.local.stack import Home, Stack
+from tests.support.clients import redis_of
 from tests.support.errors import refused
 from tests.support.movies import MovieProcess, Omdb
 from tests.support.parts import Part
@@ -94,7 +94,7 @@ async def forget(place: Stack, names: Sequence[str]) -> None:
     ids = [int(name.removeprefix("movies/tt")) for name in names]
     await connection.execute("DELETE FROM movies WHERE id = ANY($1::int[])", ids)
     await connection.close()
-    client = redis.Redis.from_url(place.redis_url("movie_svc"))
+    client = redis_of(place, "movie_svc")
     keys = [f"movie:m:{number}" for number in ids]
     # Redis tells of what goes only if it was there.
     await client.mset(dict.fromkeys(keys, b""))

@@ -17,10 +17,12 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 
+from mesh import redisdb
 from mesh.local import state as states
 from mesh.local.provision import TENANTS
 from mesh.local.stack import HOST, Home, Stack
 from mesh.local.status import look
+from tests.support.clients import redis_of
 from tests.support.command import run
 from tests.support.waiting import eventually
 
@@ -223,7 +225,7 @@ async def test_a_wrong_password_is_refused(stack: Stack) -> None:
 
 @pytest.mark.parametrize("tenant", TENANTS, ids=SERVICES)
 async def test_a_redis_user_reaches_its_own_keys_and_channels_alone(stack: Stack, tenant: Any) -> None:
-    async with redis.Redis.from_url(stack.redis_url(tenant.service), protocol=3) as client:
+    async with redis_of(stack, tenant.service) as client:
         await client.set(f"{tenant.key_prefix}mine", "1", ex=5)
         assert await client.get(f"{tenant.key_prefix}mine") == b"1"
         await client.publish(f"{tenant.key_prefix}news", "x")
@@ -241,7 +243,8 @@ async def test_a_redis_user_reaches_its_own_keys_and_channels_alone(stack: Stack
 
 
 async def test_redis_lets_nobody_in_without_a_password(stack: Stack) -> None:
-    async with redis.Redis(host=HOST, port=stack.port("redis", "redis")) as client:
+    stranger = redisdb.RedisConfig(url=f"redis://{HOST}:{stack.port('redis', 'redis')}/0")
+    async with redisdb.connect(stranger) as client:
         with pytest.raises((redis.AuthenticationError, redis.ResponseError)):
             await client.ping()
 

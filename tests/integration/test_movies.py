@@ -11,7 +11,6 @@ import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
-import redis.asyncio as redis
 from google.protobuf import field_mask_pb2
 from marquee.movies.v1 import movies_pb2
 
@@ -19,6 +18,7 @@ from mesh.local.stack import Stack
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb.quota import Purpose, Quota
 from movie_svc.wishes import Wishes
+from tests.support.clients import delete_keys, redis_of
 from tests.support.errors import Details, refused
 from tests.support.movies import MovieProcess, Omdb, headers
 from tests.support.waiting import eventually
@@ -93,10 +93,7 @@ async def forget_everything(stack: Stack) -> None:
     behind = await asyncpg.connect(stack.dsn("movie_svc", "postgres-replica"))
     await eventually(lambda: behind.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn))
     await behind.close()
-    client = redis.Redis.from_url(stack.redis_url("movie_svc"))
-    async for key in client.scan_iter("movie:*"):
-        await client.delete(key)
-    await client.aclose()
+    await delete_keys(stack, "movie_svc", "movie:*")
 
 
 async def answers(call: Any) -> bool:
@@ -151,7 +148,7 @@ async def test_what_redis_has_lost_postgres_still_has(
         return bool(count)
 
     await eventually(stored)
-    client = redis.Redis.from_url(stack.redis_url("movie_svc"))
+    client = redis_of(stack, "movie_svc")
     await client.delete("movie:m:133093")
     await client.aclose()
 
@@ -467,7 +464,7 @@ async def test_replicas_share_the_days_calls(start: Start, omdb: Omdb) -> None:
 
 async def test_the_last_calls_of_a_day_are_for_readers(stack: Stack, omdb: Omdb) -> None:
     """Of all replicas together: refreshes stop first, then searches."""
-    client = redis.Redis.from_url(stack.redis_url("movie_svc"))
+    client = redis_of(stack, "movie_svc")
     config = OmdbConfig(daily_limit=10, refresh_share=0.4, search_share=0.8, rate_per_s=1000, burst=100)
     turn = itertools.cycle((Quota(client, config), Quota(client, config)))
 
@@ -486,16 +483,16 @@ async def test_the_last_calls_of_a_day_are_for_readers(stack: Stack, omdb: Omdb)
 
 async def test_what_is_read_most_is_wanted_first(stack: Stack, omdb: Omdb) -> None:
     """Of all replicas together: no one of them has read the second most."""
-    client = redis.Redis.from_url(stack.redis_url("movie_svc"))
+    client = redis_of(stack, "movie_svc")
     one, other = Wishes(client, enabled=True), Wishes(client, enabled=True)
-    for number, here, there in ((1, 3, 0), (2, 2, 2), (3, 1, 0), (4, 0, 9)):
+    for number, here, there in ((111161, 3, 0), (133093, 2, 2), (68646, 1, 0), (12345678, 0, 9)):
         for _ in range(here):
             one.wish(number)
         for _ in range(there):
             other.wish(number)
     await one.flush()
     await other.flush()
-    assert [await one.most_wanted() for _ in range(5)] == [4, 2, 1, 3, None]
+    assert [await one.most_wanted() for _ in range(5)] == [12345678, 133093, 111161, 68646, None]
     await client.aclose()
 
 

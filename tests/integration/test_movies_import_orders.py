@@ -18,6 +18,7 @@ import pytest_asyncio
 from marquee.movies.v1 import events_pb2, movies_pb2
 
 from mesh.local.stack import Stack
+from tests.support.clients import delete_keys
 from tests.support.command import run
 from tests.support.movies import MovieProcess, Omdb
 from tests.support.waiting import eventually
@@ -104,6 +105,7 @@ async def files(stack: Stack, tmp_path: Path) -> AsyncIterator[Files]:
     sql = await asyncpg.connect(stack.dsn("movie_svc"))
     if await sql.fetchval("SELECT to_regclass('movies')") is not None:
         await sql.execute("TRUNCATE movies, answers, absent, lookups, searches, outbox, imports")
+    await delete_keys(stack, "movie_svc", "movie:*")
     yield Files(stack, tmp_path, sql)
     await sql.close()
 
@@ -151,6 +153,19 @@ async def _full(replica: MovieProcess, name: str) -> movies_pb2.Movie | None:
     """What readers get, once it is OMDb's full answer."""
     movie = await replica.get(name)
     return movie if movie.source == movies_pb2.SOURCE_OMDB else None
+
+
+async def test_what_people_read_of_a_catalogue_is_asked_of_omdb(
+    files: Files, stack: Stack, omdb: Omdb
+) -> None:
+    """It, and not only the title whose turn it is: of equal votes, the one with the highest id."""
+    await files.catalogue(MATRIX, *range(9_000_001, 9_000_011))
+    async with MovieProcess(stack, files.folder / "log") as replica:
+        name = f"movies/tt{MATRIX:07d}"
+        assert (await replica.get(name)).source == movies_pb2.SOURCE_CATALOGUE
+        movie = await eventually(lambda: _full(replica, name))
+        assert movie.plot
+        assert (await omdb.calls())["i"] <= 2
 
 
 async def test_what_omdb_has_just_said_stands_and_an_absence_does_not(

@@ -8,7 +8,8 @@ import grpc
 import pytest
 from marquee.movies.v1 import events_pb2, movies_pb2, movies_pb2_grpc
 
-from mesh import names, rpc
+from mesh import channel, names, rpc
+from mesh.channel import ChannelConfig
 from mesh.errors import unavailable
 from mesh.local.stack import Stack
 from mesh.tasks import end
@@ -72,8 +73,8 @@ async def service(place: Place) -> AsyncIterator[Movies]:
     server.add_generic_rpc_handlers([rpc.handlers(descriptor, service)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        filler = FactsFiller(place.store, movies_pb2_grpc.MovieServiceStub(channel), place.nudges)
+    async with channel.connect(f"127.0.0.1:{port}", ChannelConfig()) as opened:
+        filler = FactsFiller(place.store, movies_pb2_grpc.MovieServiceStub(opened), place.nudges)
         task = asyncio.create_task(filler.run())
         yield service
         await end([task])

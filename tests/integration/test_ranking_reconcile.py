@@ -8,7 +8,8 @@ import grpc
 import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 
-from mesh import names, rpc
+from mesh import channel, names, rpc
+from mesh.channel import ChannelConfig
 from mesh.errors import MarqueeError
 from mesh.local.stack import Stack
 from ranking_svc import reconcile
@@ -75,9 +76,9 @@ async def reconciler(place: Place, totals: Totals) -> AsyncIterator[Reconciler]:
     server.add_generic_rpc_handlers([rpc.handlers(descriptor, totals)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with channel.connect(f"127.0.0.1:{port}", ChannelConfig()) as opened:
         fence = Offsets(place.queue, place.topic, place.group).fence
-        yield Reconciler(place.store, internal_pb2_grpc.RatingTotalsServiceStub(channel), fence)
+        yield Reconciler(place.store, internal_pb2_grpc.RatingTotalsServiceStub(opened), fence)
     await server.stop(0)
 
 
@@ -190,8 +191,8 @@ async def test_more_movies_than_a_portion_are_compared_one_by_one(
 
 
 async def test_without_rating_svc_the_caller_is_asked_to_try_again(place: Place) -> None:
-    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-        stub = internal_pb2_grpc.RatingTotalsServiceStub(channel)
+    async with channel.connect("127.0.0.1:1", ChannelConfig()) as opened:
+        stub = internal_pb2_grpc.RatingTotalsServiceStub(opened)
         with pytest.raises(MarqueeError) as caught:
             await Reconciler(place.store, stub, nothing).run(repair=False)
     assert caught.value.reason == "RATINGS_UNAVAILABLE"

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
-import redis.asyncio as redis
 from marquee.movies.v1 import movies_pb2
 
 from mesh.local import movielens, usage
@@ -23,6 +22,7 @@ from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from movie_svc import catalogue
 from tests.load.cost import Cost
+from tests.support.clients import delete_keys
 from tests.support.movies import MovieProcess, headers
 from tests.support.stacks import running
 
@@ -106,10 +106,7 @@ async def forget(stack: Stack) -> None:
     if tables := [row["tablename"] for row in rows if row["tablename"] != "schema_migrations"]:
         await connection.execute(f"TRUNCATE {', '.join(tables)}")
     await connection.close()
-    client = redis.Redis.from_url(stack.redis_url("movie_svc"))
-    async for key in client.scan_iter("movie:*", count=1000):
-        await client.delete(key)
-    await client.aclose()
+    await delete_keys(stack, "movie_svc", "movie:*")
 
 
 async def run(

@@ -13,8 +13,7 @@ import asyncio
 import random
 import time
 
-import redis.asyncio as redis
-
+from mesh import redisdb
 from mesh.local import usage
 from mesh.local.provision import REDIS_ADMIN
 from tests.load.ranking_rig import stores
@@ -24,7 +23,7 @@ _LINE = b"x" * 120
 
 
 async def main(url: str, pid: int, movies: int, calls: int) -> None:
-    client = redis.Redis.from_url(url)
+    client = redisdb.connect(redisdb.RedisConfig(url=url, timeout_s=5.0))
     dice = random.Random(1)
     for start in range(0, movies, 5000):
         part = range(start, min(start + 5000, movies))

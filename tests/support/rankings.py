@@ -95,7 +95,7 @@ async def place_in(stack: Stack) -> AsyncIterator[Place]:
     environ = stores(stack, "ranking_svc")
     database = load(postgres.PostgresConfig, environ)
     queue = load(kafka.KafkaConfig, environ)
-    await migrations.migrate(database.primary, MIGRATIONS)
+    await migrations.migrate(database.own_session, MIGRATIONS)
     pg = await postgres.connect(database)
     async with pg.write() as connection:
         await connection.execute(f"TRUNCATE {_TABLES}")

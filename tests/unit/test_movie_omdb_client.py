@@ -9,12 +9,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-import redis.asyncio as redis
 from aiohttp.test_utils import TestServer
 from marquee.movies.v1 import movies_pb2
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from mesh import redisdb
 from mesh.local.omdb_simulator import catalogue
 from mesh.local.omdb_simulator.app import Simulator
 from movie_svc.config import OmdbConfig
@@ -67,7 +65,7 @@ async def parts(config: OmdbConfig) -> AsyncIterator[Parts]:
     # A port where nothing listens: this replica counts alone.
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        client = redis.Redis(port=reserved.getsockname()[1], retry=Retry(NoBackoff(), 0))
+        client = redisdb.connect(redisdb.RedisConfig(url=f"redis://127.0.0.1:{reserved.getsockname()[1]}/0"))
         async with aiohttp.ClientSession() as session:
             config = replace(config, url=url)
             yield Parts(Omdb(config, Quota(client, config), session), simulator, url)
