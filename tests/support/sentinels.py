@@ -1,13 +1,14 @@
 """A master of Redis, two replicas and three sentinels, which can be killed and frozen."""
 
-import asyncio
 import contextlib
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+from mesh import redisdb
 from mesh.local.provision import REDIS_ADMIN, redis_acl
 from mesh.local.redis_server import binary
 from mesh.local.stack import HOST, Home, Stack, write_private
@@ -89,26 +90,22 @@ class Sentinels:
 
     async def _know_each_other(self) -> bool:
         for port in self.sentinels:
-            told = await asyncio.to_thread(self._ask, port)
+            told = await self._ask(port)
             if told.get("num-slaves") != "2" or told.get("num-other-sentinels") != "2":
                 return False
             if told.get("flags") != "master":
                 return False
         return True
 
-    def _ask(self, port: int) -> dict[str, str]:
-        import redis
-
-        client = redis.Redis(host=HOST, port=port, socket_timeout=1, decode_responses=True)
-        try:
-            found = client.execute_command("SENTINEL", "MASTER", _MASTER)
-        except redis.RedisError:
-            return {}
-        finally:
-            client.close()
-        if isinstance(found, dict):
-            return {str(name): str(value) for name, value in found.items()}
-        return dict(zip(found[::2], found[1::2], strict=True))
+    async def _ask(self, port: int) -> Mapping[str, str]:
+        config = redisdb.RedisConfig(url=f"redis://{HOST}:{port}/0", timeout_s=1)
+        async with redisdb.connect(config, decode=True) as client:
+            try:
+                ask: Any = client.execute_command
+                found: Mapping[str, str] = await ask("SENTINEL", "MASTER", _MASTER)
+            except redisdb.AWAY:
+                return {}
+        return found
 
 
 @asynccontextmanager
