@@ -1,26 +1,22 @@
 """PostgreSQL: writes go to the primary, reads to a replica that is fresh enough.
 
-How far a replica is behind is measured in time, by remembering when the primary
-stood at which position of its log: the difference between two positions says
-nothing about seconds, and a replica's own clock says "no lag" when it has lost
-the primary. A replica that is down, or further behind than allowed, is left out
-until it has caught up; with none left, reads go to the primary.
+A replica that is down, or further behind than allowed (`mesh.lag`), is left out
+until it has caught up; with none left, reads go to the primary, and while that
+is away too, to the replica that has most.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
-from prometheus_client import Gauge
 
 from mesh.config import setting
 from mesh.errors import MarqueeError, unavailable
+from mesh.lag import Lag, Server
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,13 +25,6 @@ if TYPE_CHECKING:  # asyncpg's classes take type parameters in its stubs only
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 else:
     Connection = asyncpg.pool.PoolConnectionProxy
-
-REPLICA_LAG: Final = Gauge(
-    "marquee_postgres_replica_lag_seconds",
-    "How old what a replica answers may be, in seconds; NaN while it is down. "
-    "Over MARQUEE_PG_MAX_LAG_S it gets no reads.",
-    ("replica",),
-)
 
 # What a connection raises when the server, or the way to it, is gone, or when the server ends what
 # takes too long (mesh.sessions): all of it may be tried again.
@@ -56,7 +45,6 @@ GONE: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
 )
-_SAMPLES: Final = 240
 
 
 @dataclass(frozen=True)
@@ -102,30 +90,14 @@ class PostgresConfig:
 
 @dataclass
 class _Node:
-    """One database server as this process sees it."""
+    """One database server and the connections to it."""
 
-    label: str
+    server: Server
     pool: "asyncpg.Pool[asyncpg.Record]"
-    lag_s: float | None = None
-    replayed: int = 0
 
-
-@dataclass
-class _Positions:
-    """When the primary stood where in its log: (seconds of the monotonic clock, LSN in bytes)."""
-
-    samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-
-    def age_of(self, lsn: int, now: float) -> float | None:
-        """For how long a replica that has replayed up to `lsn` has been out of date, in seconds.
-
-        That is since the first sample that it has not reached; 0 if it has
-        reached all of them, None before the first.
-        """
-        if not self.samples:
-            return None
-        oldest_missing = next((at for at, position in self.samples if position > lsn), None)
-        return 0.0 if oldest_missing is None else now - oldest_missing
+    @property
+    def label(self) -> str:
+        return self.server.label
 
 
 class Postgres:
@@ -133,12 +105,19 @@ class Postgres:
 
     def __init__(self, config: PostgresConfig) -> None:
         self._config = config
-        self._primary = _Node("primary", self._pool(config.primary))
-        self._replicas = [
-            _Node(f"replica-{i}", self._pool(dsn)) for i, dsn in enumerate(config.replicas, start=1)
-        ]
-        self._positions = _Positions()
+        self._primary = self._node("primary", config.primary)
+        self._replicas = [self._node(f"replica-{i}", dsn) for i, dsn in enumerate(config.replicas, start=1)]
+        self._lag = Lag(
+            self._primary.server,
+            [node.server for node in self._replicas],
+            config.lag_interval_s,
+            config.timeout_s,
+            config.statement_cache,
+        )
         self._turn = 0
+
+    def _node(self, label: str, dsn: str) -> _Node:
+        return _Node(Server(label, dsn), self._pool(dsn))
 
     def _pool(self, dsn: str) -> "asyncpg.Pool[asyncpg.Record]":
         return asyncpg.create_pool(
@@ -159,6 +138,7 @@ class Postgres:
 
     async def close(self) -> None:
         """Closes all connections, within two seconds."""
+        await self._lag.close()
         for node in [self._primary, *self._replicas]:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(node.pool.close(), 2)
@@ -240,58 +220,34 @@ class Postgres:
         raise _away(last) from last
 
     def _order(self) -> Sequence[_Node]:
-        """Healthy replicas in turn, then the primary, then what is left as a last resort."""
-        good = [n for n in self._replicas if n.lag_s is not None and n.lag_s <= self._config.max_lag_s]
+        """Healthy replicas in turn, then the primary, then what is left as a last resort.
+
+        A primary that does not answer comes last: nobody has to wait for it first.
+        """
+        ages = [(node, self._lag.age(node.server)) for node in self._replicas]
+        good = [node for node, age in ages if age is not None and age <= self._config.max_lag_s]
         if good:
             self._turn = (self._turn + 1) % len(good)
             good = good[self._turn :] + good[: self._turn]
-        # A replica that is behind still answers when nothing else does.
-        late = [n for n in self._replicas if n.lag_s is not None and n not in good]
-        return [*good, self._primary, *late]
+        # A replica that is behind, or may be, still answers when nothing else does.
+        late = [node for node in self._replicas if node.server.answers and node not in good]
+        late.sort(key=lambda node: node.server.position, reverse=True)
+        if self._primary.server.answers:
+            return [*good, self._primary, *late]
+        return [*good, *late, self._primary]
 
     def _suspect(self, node: _Node) -> None:
-        """Leaves a server out until it has answered a measurement."""
-        if node is not self._primary:
-            node.lag_s = None
-            REPLICA_LAG.labels(node.label).set(float("nan"))
+        """Leaves a replica out until it has answered a measurement."""
+        self._lag.suspect(node.server)
 
     async def watch(self) -> None:
-        """Measures the replicas' lag, for ever. A background task of every process that reads."""
-        while self._replicas:
-            await self.measure()
-            await asyncio.sleep(self._config.lag_interval_s)
+        """Measures the replicas' lag, and hears the primary's clock, for ever. A background task of every
+        process: without it a replica counts as late, and so gets no reads."""
+        await self._lag.watch()
 
     async def measure(self) -> None:
-        """Measures the replicas' lag once."""
-        if not self._replicas:
-            return
-        with contextlib.suppress(*GONE):
-            lsn = await self._ask(self._primary, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
-            self._positions.samples.append((time.monotonic(), lsn))
-        await asyncio.gather(*(self._measure(node) for node in self._replicas))
-
-    async def _measure(self, node: _Node) -> None:
-        was = node.lag_s
-        try:
-            query = "SELECT coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn()) - '0/0'::pg_lsn"
-            node.replayed = await self._ask(node, query)
-        except GONE as error:
-            if was is not None:
-                log.warning("%s is away: %s: %s", node.label, type(error).__name__, error)
-            self._suspect(node)
-            return
-        # With the primary gone and never seen there is nothing newer to be had anywhere.
-        node.lag_s = self._positions.age_of(node.replayed, time.monotonic()) or 0.0
-        REPLICA_LAG.labels(node.label).set(node.lag_s)
-        if was is None:
-            log.info("%s is there, %.1f s behind", node.label, node.lag_s)
-
-    async def _ask(self, node: _Node, query: str) -> int:
-        async with (
-            asyncio.timeout(self._config.timeout_s),
-            node.pool.acquire(timeout=self._config.timeout_s) as connection,
-        ):
-            return int(await connection.fetchval(query))
+        """Does both once."""
+        await self._lag.measure()
 
 
 async def connect(config: PostgresConfig) -> Postgres:

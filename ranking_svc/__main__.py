@@ -110,6 +110,7 @@ async def consumer() -> None:
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.health.depends_on("aggregates", aggregator.running, required=True)
+    server.background("replica lag", pg.watch)
     server.background("aggregates", take_changes)
     server.background("facts", take_facts)
     server.background("asking for facts", filler.run)

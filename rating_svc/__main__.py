@@ -105,6 +105,7 @@ async def worker() -> None:
     server.health.depends_on("worker", run.ping, required=True)
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping)
+    server.background("replica lag", pg.watch)
     server.background("worker", run.run)
     server.background("settling", settling.run)
     server.background("pruner", Pruner(pg, config).run)
@@ -131,6 +132,7 @@ async def relay() -> None:
     server = Server(f"{NAME}-relay", load(ServerConfig))
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping)
+    server.background("replica lag", pg.watch)
     server.background("relay", Relay(connect, producer, load(RelayConfig)).run)
     try:
         await server.run()

@@ -1,24 +1,43 @@
 """Which database server a read goes to."""
 
+import time
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.postgres import Postgres, PostgresConfig, _Node, _Positions
+from mesh.lag import Lag, Positions, Server
+from mesh.postgres import Postgres, PostgresConfig, _Node
 
 CONFIG = PostgresConfig(primary="postgresql://primary", replicas=("a", "b", "c"), max_lag_s=2.0)
+GRACE_S = 1.0
 
 
-def ages(*samples: tuple[float, int]) -> _Positions:
-    positions = _Positions()
-    positions.samples.extend(samples)
-    return positions
+class Ages:
+    def __init__(self, *samples: tuple[float, int]) -> None:
+        self.positions = Positions()
+        for at, position in samples:
+            self.positions.add(at, position)
+
+    def age_of(self, position: int, now: float) -> float | None:
+        return self.positions.age_of(position, now, GRACE_S)
+
+
+ages = Ages
 
 
 def test_a_replica_that_has_everything_is_not_behind() -> None:
-    assert ages((1.0, 100), (2.0, 200)).age_of(200, now=9.0) == 0.0
-    assert ages((1.0, 100), (2.0, 200)).age_of(250, now=9.0) == 0.0
+    assert ages((1.0, 100), (2.0, 200)).age_of(200, now=3.0) == 0.0
+    assert ages((1.0, 100), (2.0, 200)).age_of(250, now=3.0) == 0.0
+
+
+def test_not_hearing_from_the_primary_is_not_being_up_to_date() -> None:
+    assert ages((1.0, 100), (2.0, 200)).age_of(200, now=9.0) == 7.0
+
+
+def test_a_primary_that_begins_behind_is_another_history() -> None:
+    """After a failover: what the old one wrote and nobody took over will never be reached."""
+    assert ages((1.0, 100), (2.0, 900), (3.0, 300)).age_of(300, now=3.5) == 0.0
 
 
 def test_a_replica_is_behind_since_the_first_position_that_it_lacks() -> None:
@@ -29,7 +48,7 @@ def test_a_replica_is_behind_since_the_first_position_that_it_lacks() -> None:
 
 
 def test_an_idle_primary_does_not_make_replicas_old() -> None:
-    assert ages((1.0, 100), (500.0, 100)).age_of(100, now=1000.0) == 0.0
+    assert ages((1.0, 100), (500.0, 100)).age_of(100, now=500.5) == 0.0
 
 
 def test_before_the_first_sample_nothing_is_known() -> None:
@@ -49,13 +68,20 @@ def test_who_has_replayed_more_is_never_older(steps: list[int], lsn: int) -> Non
     assert one >= other
 
 
-def order(*lags: float | None, times: int = 1) -> list[list[str]]:
+def order(*lags: float | None, times: int = 1, primary: bool = True) -> list[list[str]]:
     """The order of servers of several reads, with replicas that are so many seconds behind; None: down."""
     postgres = object.__new__(Postgres)
     pool: Any = None
+    now = time.monotonic()
+    servers = [
+        Server(name, "", answers=lag is not None, position=ord(name), measured_at=now, lag_s=lag)
+        for name, lag in zip("abc", lags, strict=True)
+    ]
     postgres._config = CONFIG
-    postgres._primary = _Node("primary", pool)
-    postgres._replicas = [_Node(name, pool, lag) for name, lag in zip("abc", lags, strict=True)]
+    postgres._primary = _Node(Server("primary", ""), pool)
+    postgres._replicas = [_Node(server, pool) for server in servers]
+    postgres._lag = Lag(postgres._primary.server, servers, 60, 1, 0)
+    postgres._primary.server.answers = primary
     postgres._turn = 0
     return [[node.label for node in postgres._order()] for _ in range(times)]
 
@@ -79,3 +105,24 @@ def test_a_replica_that_is_late_is_asked_only_when_nothing_else_is_left() -> Non
 def test_without_good_replicas_the_primary_is_asked() -> None:
     assert order(None, None, None) == [["primary"]]
     assert order(9.0, None, None) == [["primary", "a"]]
+
+
+def test_nobody_waits_for_a_primary_that_is_away_where_a_late_replica_answers() -> None:
+    assert order(9.0, 8.0, None, primary=False) == [["b", "a", "primary"]]
+
+
+def test_a_measurement_that_is_overdue_makes_nobody_younger() -> None:
+    lag = Lag(Server("primary", ""), [Server("a", "")], interval_s=0.5, timeout_s=1, statements=0)
+    replica = Server("a", "", answers=True, measured_at=100.0, lag_s=0.5)
+    assert lag.age(replica, now=100.9) == 0.5
+    assert lag.age(replica, now=108.0) == 8.5
+
+
+def test_a_promoted_replica_has_a_history_of_its_own_while_another_server_is_the_primary() -> None:
+    primary, promoted = Server("primary", "", timeline="00000001"), Server("a", "", timeline="00000002")
+    lag = Lag(primary, [promoted], interval_s=0.5, timeout_s=1, statements=0)
+    lag._positions.add(100.0, 7)
+    promoted.answers, promoted.measured_at, promoted.position = True, 100.0, 900
+    assert lag._measured(promoted) is None
+    primary.answers = False
+    assert lag._measured(promoted) == 0.0
