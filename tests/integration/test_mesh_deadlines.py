@@ -117,7 +117,7 @@ async def test_from_the_edge_over_ratings_to_movies(stack: Stack, tmp_path: Path
 async def test_the_real_movie_svc_stops_waiting_for_omdb(stack: Stack, tmp_path: Path) -> None:
     omdb = Omdb(stack)
     # By itself it would wait for as long as this, and it stops only when its questions are answered.
-    patient = {"MARQUEE_OMDB_DEADLINE_S": "60", "MARQUEE_OMDB_ATTEMPT_S": "60"}
+    patient = {"MARQUEE_OMDB_DEADLINE_S": "15", "MARQUEE_OMDB_ATTEMPT_S": "15"}
     async with (
         MovieProcess(stack, tmp_path / "movie_svc.log", **patient) as movies,
         edge_before_ratings(stack, movies.address, tmp_path) as edge,
@@ -134,7 +134,7 @@ async def test_the_real_movie_svc_stops_waiting_for_omdb(stack: Stack, tmp_path:
                 asked = sum(value for name, value in page.items() if name.startswith(started))
                 return asked >= 1 and page["grpc_server_in_flight"] == 0
 
-            await eventually(stopped, what="the end of movie_svc's call")
+            await eventually(stopped, timeout=12, what="the end of movie_svc's call")
         finally:
             await omdb.reset()
 
