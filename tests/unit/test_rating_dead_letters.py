@@ -56,6 +56,9 @@ class FakeMessage:
     def offset(self) -> int:
         return 41
 
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_750_000_000_000
+
     def key(self) -> bytes:
         return b"ann"
 
