@@ -4,9 +4,9 @@ Where to look:
 
 - What goes in: `contract` (the protos), `settings`, `limits`, `issuer`, and envoy/'s YAML (`template`).
 - What Envoy reads: `render` writes it all, `publish` tries it before it replaces what is there. `routes` are
-  the most of it, with what they share out to `direct`, `division`, `shedding`, `compression`, `deprecation`;
-  `upstreams` are the clusters, `errors` Envoy's own answers, `shared_limits` the rate-limit service's table,
-  `cache_module` the cache.
+  the most of it, with what they share out to `direct`, `queries`, `division`, `shedding`, `compression`,
+  `deprecation`; `upstreams` are the clusters, `errors` Envoy's own answers, `shared_limits` the rate-limit
+  service's table, `cache_module` the cache.
 - New releases and experiments: `trials` is the record, `live` writes the routes from it. `canary` is the
   operator's hand; `controller` follows flags (`flag_source`, `flags`), delivers (`delivery`, `statistics`).
 - For people: `status`, and `openapi` with `bounds` and docs/. `tokens` is the development issuer.

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2
 
 from edge import files
 
+_MASK = "google.protobuf.FieldMask"
 _VERBS = ("get", "put", "post", "delete", "patch")
 
 
@@ -46,6 +47,25 @@ class Binding:
             + "$"
         )
 
+    @property
+    def path_fields(self) -> tuple[str, ...]:
+        """The request's fields that the path holds, such as `name` or `rating.name`."""
+        return tuple(re.findall(r"\{([^}=]+)", self.template))
+
+
+@dataclass(frozen=True)
+class QueryField:
+    """A field of a request as a query parameter may set it; also one that stands within others."""
+
+    path: str
+    """Its name in the contract, with those of the fields that it stands in: `rating.request_id`."""
+    spellings: tuple[str, ...]
+    """All names that the transcoder takes for it: `rating.request_id`, `rating.requestId`."""
+    once: bool
+    """Whether it holds one plain value, so that giving it twice is a mistake."""
+    mask: bool
+    """Whether it says which fields the answer shall have."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -63,6 +83,8 @@ class Method:
     bindings: tuple[Binding, ...]
     fields: Mapping[str, Any]
     """The request's JSON fields by both their spellings, each with its own fields, or "" if it has none."""
+    query_fields: tuple[QueryField, ...]
+    """All fields of the request, those within others too."""
     deprecated: bool = False
 
     @property
@@ -100,6 +122,7 @@ def public_methods(descriptors: descriptor_pb2.FileDescriptorSet) -> list[Method
                     server_streaming=method.server_streaming,
                     bindings=tuple(_bindings(method)),
                     fields=_json_fields(messages, method.input_type.lstrip(".")),
+                    query_fields=tuple(_query_fields(messages, method.input_type.lstrip("."))),
                     deprecated=method.options.deprecated,
                 )
                 for method in service.method
@@ -149,6 +172,26 @@ def _json_fields(messages: Mapping[str, descriptor_pb2.DescriptorProto], name: s
         own = _json_fields(messages, nested) if nested.startswith("marquee.") and nested in messages else ""
         found[field.name] = found[field.json_name] = own
     return found
+
+
+def _query_fields(
+    messages: Mapping[str, descriptor_pb2.DescriptorProto],
+    name: str,
+    parents: tuple[str, ...] = (),
+    parent: str = "",
+    repeated: bool = False,
+) -> Iterator[QueryField]:
+    for field in messages[name].field:
+        nested = field.type_name.lstrip(".")
+        path = f"{parent}{field.name}"
+        own = dict.fromkeys((field.name, field.json_name))
+        spellings = tuple(before + each for before in parents or ("",) for each in own)
+        many = repeated or field.label == field.LABEL_REPEATED
+        plain = field.type != field.TYPE_MESSAGE
+        yield QueryField(path, spellings, plain and not many, nested == _MASK)
+        if nested.startswith("marquee.") and nested in messages:
+            inside = tuple(f"{each}." for each in spellings)
+            yield from _query_fields(messages, nested, inside, f"{path}.", many)
 
 
 def _with_dependencies(name: str) -> Iterator[str]:

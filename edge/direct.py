@@ -18,7 +18,7 @@ PREFLIGHT: Route = {
     # to a cluster.
     "name": "preflight",
     "match": {
-        "safe_regex": {"regex": r"/(v1/|marquee\.).*"},
+        "prefix": "/",
         "headers": [
             {"name": ":method", "string_match": {"exact": "OPTIONS"}},
             {"name": "origin", "present_match": True},
@@ -48,13 +48,24 @@ UNKNOWN_PATH: Route = {
 def own_pages(pages: Path) -> list[Route]:
     """Whether the edge lives, and the API's description and its page from the folder `pages`."""
     alive = {
-        "name": "healthz",
-        "match": {"path": "/healthz"},
+        "name": "/healthz",
+        "match": {"path": "/healthz", "headers": [_READS]},
         "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
     }
-    return [alive, *(_page(path, pages / file, content_type) for path, file, content_type in _PAGES)]
+    welcome = _page("/", pages / "welcome.html", "text/html; charset=utf-8")
+    welcome["match"]["headers"].append(_WANTS_HTML)
+    routes = [alive, *(_page(path, pages / file, content_type) for path, file, content_type in _PAGES)]
+    return [
+        *routes,
+        *(_read_only(route["match"]["path"]) for route in routes),
+        {"name": "/docs/", "match": {"path": "/docs/"}, "redirect": {"path_redirect": "/docs"}},
+        _by_accept(welcome),
+        _by_accept({**UNKNOWN_PATH, "name": "/ for programs", "match": {"path": "/"}}),
+    ]
 
 
+_READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_WANTS_HTML = {"name": "accept", "string_match": {"safe_regex": {"regex": r"(?i).*text/html.*"}}}
 _PAGES = (
     ("/openapi.json", "openapi.json", "application/json"),
     ("/docs", "index.html", "text/html; charset=utf-8"),
@@ -74,13 +85,28 @@ def _page(path: str, file: Path, content_type: str) -> dict[str, Any]:
     headers = {"content-type": content_type, **_PAGE_HEADERS}
     return {
         "name": path,
-        "match": {"path": path, "headers": [verb_match("GET")]},
+        "match": {"path": path, "headers": [_READS]},
         "direct_response": {"status": 200, "body": {"filename": str(file)}},
         "response_headers_to_add": [
             {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
             for key, value in headers.items()
         ],
     }
+
+
+def _read_only(path: str) -> Route:
+    return {
+        "name": f"{path} wrong verb",
+        "match": {"path": path, "headers": [{**_READS, "invert_match": True}]},
+        "direct_response": {"status": 405, "body": {"inline_string": "this path takes GET, HEAD only"}},
+        "response_headers_to_add": [{"header": {"key": "allow", "value": "GET, HEAD"}}],
+    }
+
+
+def _by_accept(route: Route) -> Route:
+    """Tells caches that the answer depends on `accept`."""
+    vary = {"header": {"key": "vary", "value": "accept"}}
+    return {**route, "response_headers_to_add": [*route.get("response_headers_to_add", ()), vary]}
 
 
 # Percent-encoded UTF-8 without NUL (RFC 3986, RFC 3629). The transcoder would hand anything else to the
@@ -103,6 +129,52 @@ def malformed_url() -> Route:
             "status": 400,
             "body": {"inline_string": "the URL is not percent-encoded UTF-8, or has a NUL in it"},
         },
+    }
+
+
+def coded_body(binding: Binding, match: Mapping[str, Any]) -> Route:
+    """Refuses a body that is compressed; the answer says what is taken (RFC 9110, 12.5.3)."""
+    coding = {"name": "content-encoding"}
+    plain = {"safe_regex": {"regex": r"(?i)(identity)?"}}
+    headers = [{**coding, "present_match": True}, {**coding, "string_match": plain, "invert_match": True}]
+    return {
+        "name": f"{binding.verb} {binding.template} compressed",
+        "match": {**match, "headers": [*match["headers"], *headers]},
+        "direct_response": {
+            "status": 415,
+            "body": {
+                "inline_string": "the body must not be compressed: content-encoding may be identity only"
+            },
+        },
+        "response_headers_to_add": [{"header": {"key": "accept-encoding", "value": "identity"}}],
+    }
+
+
+def no_bearer() -> Route:
+    """Refuses an Authorization header that is not one `Bearer TOKEN`, whatever the scheme's case.
+
+    As it would be without any token, its owner would be taken for a stranger and not learn of it.
+    """
+    header = {"name": "authorization"}
+    bearer = {"safe_regex": {"regex": "(?i)bearer +[a-z0-9._~+/=-]+"}}
+    return {
+        "name": "no bearer",
+        "match": {
+            "prefix": "/",
+            "headers": [
+                {**header, "present_match": True},
+                {**header, "string_match": bearer, "invert_match": True},
+            ],
+        },
+        "direct_response": {
+            "status": 401,
+            "body": {
+                "inline_string": "the authorization header must be `Bearer TOKEN`, and there must be one only"
+            },
+        },
+        "response_headers_to_add": [
+            {"header": {"key": "www-authenticate", "value": 'Bearer error="invalid_request"'}}
+        ],
     }
 
 

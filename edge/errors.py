@@ -15,8 +15,8 @@ def local_reply_config() -> dict[str, Any]:
     statuses: Mapping[int, Mapping[str, Any]] = template.load("errors", part="statuses")
     values = {
         "not_ready": _body(503, statuses[503]),
-        "malformed": _body(400, statuses[400]),
-        "wrong_verb": _body(405, statuses[405]),
+        "compressed": _body(415, {**statuses[415], "reason": "CONTENT_ENCODING_NOT_TAKEN"}),
+        "causes": [_cause(said, statuses) for said in template.load("errors", part="causes")],
         "mappers": [_mapper(status, said) for status, said in statuses.items()],
     }
     return {"mappers": template.load("errors", values, part="mappers")}
@@ -34,7 +34,25 @@ def _mapper(status: int, said: Mapping[str, Any]) -> dict[str, Any]:
     return mapper
 
 
-def _body(status: int, said: Mapping[str, Any]) -> dict[str, Any]:
+def _cause(said: Mapping[str, Any], statuses: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    filtered = {
+        "name": "cel",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            "expression": said["if"],
+        },
+    }
+    return {
+        "filter": {"extension_filter": filtered},
+        "status_code": said["status"],
+        "headers_to_add": [
+            {"header": {"key": key, "value": value}} for key, value in said.get("headers", {}).items()
+        ],
+        "body_format_override": _body(said["status"], statuses[said["status"]], said["message"]),
+    }
+
+
+def _body(status: int, said: Mapping[str, Any], message: str = "%LOCAL_REPLY_BODY%") -> dict[str, Any]:
     details: list[dict[str, Any]] = [
         {
             "@type": f"{_DETAIL}ErrorInfo",
@@ -45,5 +63,5 @@ def _body(status: int, said: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if "retry" in said:
         details.append({"@type": f"{_DETAIL}RetryInfo", "retryDelay": f"{said['retry']}s"})
-    error = {"code": status, "message": "%LOCAL_REPLY_BODY%", "status": said["status"], "details": details}
+    error = {"code": status, "message": message, "status": said["status"], "details": details}
     return {"json_format": {"error": error}, "content_type": "application/json"}

@@ -25,6 +25,7 @@ from edge import (
     live,
     openapi,
     publish,
+    queries,
     routes,
     shared_limits,
     shedding,
@@ -76,6 +77,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["services"] = list(table["services"])
     values["ready_clusters"] = {name: {"value": 1} for name in SERVICES}
     values["errors"] = errors.local_reply_config()
+    values["exposed_headers"] = table["cors"]["expose_headers"]
     values["access_log"] = template.load("access_log", values)
     values["cache"] = template.load("cache", values)
     values["shedders"] = shedding.filters(table, bounds.calls_always_under_way)
@@ -129,6 +131,7 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
         "edge_port": settings.edge_port,
         "trusted_hops": settings.trusted_hops,
         "access_log_path": settings.access_log,
+        "token": queries.WITH_JWT,
         "folder": str(folder),
         "version": openapi.VERSION,
         "rate_limit": limits.filter_config(bounds),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import compression, deprecation, direct, division, limits, shedding, template
+from edge import compression, deprecation, direct, division, limits, queries, shedding, template
 from edge.contract import Binding, Method
 from edge.division import Trial
 from edge.trials import Trials
@@ -44,6 +44,7 @@ _NO_TRAILERS = {
 }
 
 
+_HOST = "marquee"
 _NOTHING_ON_TRIAL = Trials()
 
 
@@ -76,13 +77,15 @@ def route_configuration(
     """
     rules = _rules(methods, table, trials)
     routes = [
-        *direct.own_pages(pages),
         direct.PREFLIGHT,
+        *direct.own_pages(pages),
+        direct.no_bearer(),
         *itertools.chain.from_iterable(
             division.divide(route, rule.trial) for rule in rules for route in _grpc_routes(rule, table)
         ),
         direct.UNKNOWN_GRPC,
         direct.malformed_url(),
+        *queries.refusals(rule.method for rule in rules),
         *itertools.chain.from_iterable(_json_routes(rule, table) for rule in rules),
         *direct.wrong_verbs(
             (binding, rule.method.server_streaming) for rule in rules for binding in rule.method.bindings
@@ -215,6 +218,7 @@ def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
             own.append(_for_head(route))
         own += _with_partial(rule, route)
         if binding.body:
+            found.append(direct.coded_body(binding, route["match"]))
             refusals.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
             route["typed_per_filter_config"]["fields"] = template.ENABLED
@@ -231,25 +235,24 @@ def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> l
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
     # The second hop retries, and answers in time even when the service does not.
-    route["route"] = {"cluster": division.INNER, "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s"}
+    route["route"] = {
+        "cluster": division.INNER,
+        "host_rewrite_literal": _HOST,
+        "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s",
+    }
     return [_for_head(route), route]
 
 
 def _with_partial(rule: _Rule, route: dict[str, Any]) -> list[dict[str, Any]]:
     """The route, and before it the one for those who ask for some fields only, if the RPC lets them."""
-    if "readMask" not in rule.method.fields:
+    mask = queries.has_mask(rule.method)
+    if mask is None:
         return [route]
     partial = copy.deepcopy(route)
-    partial["match"]["headers"].append(_HAS_MASK)
+    partial["match"]["headers"].append(mask)
     del partial["typed_per_filter_config"]["transcoder"]
     partial["typed_per_filter_config"]["transcoder_partial"] = template.ENABLED
     return [partial, route]
-
-
-_HAS_MASK = {
-    "name": ":path",
-    "string_match": {"safe_regex": {"regex": r".*[?&](readMask|read_mask|fields)=.+"}},
-}
 
 
 def _for_head(route: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,7 +289,8 @@ _IS_JSON = {
 
 def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dict[str, Any]:
     policy = rule.policy
-    action: dict[str, Any] = {"cluster": rule.cluster}
+    # An empty Host would break the second hop; no service has a use for a client's.
+    action: dict[str, Any] = {"cluster": rule.cluster, "host_rewrite_literal": _HOST}
     if "timeout" in policy:
         action["timeout"] = policy["timeout"]
     else:

@@ -145,6 +145,93 @@ async def test_ratings_need_a_token(edge: Edge) -> None:
     assert basic.status_code == 401
 
 
+SCHEMES = ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer  ", "bearer   "]
+PATHS = [RATING, "/v1/movies:lookup?title=a", "/v1/movies/tt0111161"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_schemes_have_no_case(edge: Edge, scheme: str) -> None:
+    headers = {"authorization": scheme + edge.token("ann")}
+    for path in PATHS[:2]:
+        assert (await edge.http.get(path, headers=headers)).status_code == 200
+        assert edge.service.calls[-1].values("x-marquee-subject") == ["ann"]
+    async with grpc.aio.insecure_channel(edge.target) as channel:
+        rating = await ratings_pb2_grpc.RatingServiceStub(channel).GetRating(
+            GET_RATING, metadata=tuple(headers.items()), timeout=5
+        )
+    assert rating.score == 7
+
+
+NO_BEARER = {
+    "no scheme": "{}",
+    "another scheme": "Token {}",
+    "one that ends alike": "xBearer {}",
+    "no space": "Bearer{}",
+    "a tab": "Bearer\t{}",
+    "two schemes": "Basic YTpi, Bearer {}",
+    "two tokens": "Bearer {}, Bearer {}",
+    "a token and more": "Bearer {} x",
+    "no token": "Bearer",
+    "empty": "",
+    "Basic": "Basic YW5uOnNlY3JldA==",
+    "quoted": 'Bearer "{}"',
+}
+
+
+@pytest.mark.parametrize("wrong", NO_BEARER)
+async def test_who_shows_something_else_is_told_and_not_taken_for_a_stranger(edge: Edge, wrong: str) -> None:
+    header = NO_BEARER[wrong].replace("{}", edge.token("ann"))
+    for path in PATHS:
+        answer = await edge.http.get(path, headers={"authorization": header})
+        assert answer.status_code == 401
+        assert "`Bearer TOKEN`" in answer.json()["error"]["message"]
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+    if "\t" in header:
+        return  # gRPC's clients don't send it
+    async with grpc.aio.insecure_channel(edge.target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await movies_pb2_grpc.MovieServiceStub(channel).GetMovie(
+                movies_pb2.GetMovieRequest(name="movies/tt1"),
+                metadata=(("authorization", header),),
+                timeout=5,
+            )
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert edge.service.calls == []
+
+
+@pytest.mark.parametrize("second", ["Bearer {}", "bearer {}", "Basic YTpi", "Bearer x.y.z"])
+async def test_two_authorization_headers_are_one_too_many(edge: Edge, second: str) -> None:
+    token = edge.token("ann")
+    for values in ([f"Bearer {token}", second.format(token)], [second.format(token), f"Bearer {token}"]):
+        for path in PATHS:
+            answer = await edge.http.get(path, headers=[("authorization", value) for value in values])
+            assert answer.status_code == 401
+    assert edge.service.calls == []
+
+
+@pytest.mark.parametrize(
+    "name", ["access_token", "token", "jwt", "id_token", "authorization", "bearer_token"]
+)
+async def test_a_token_in_the_url_is_refused(edge: Edge, name: str) -> None:
+    for path in (*PATHS, RATING + "?x=y"):
+        for token in (edge.token("ann"), "opaque"):
+            answer = await edge.http.get(f"{path}{'&' if '?' in path else '?'}{name}={token}")
+            assert answer.status_code in ((400,) if token != "opaque" else (400, 401)), path
+            assert token not in answer.text
+    both = await edge.http.get(f"{RATING}?{name}={edge.token('bob')}", headers=edge.bearer("ann"))
+    assert both.status_code == 400
+    assert "stolen" in both.json()["error"]["message"]
+    assert edge.service.calls == []
+
+
+async def test_a_token_in_a_cookie_or_a_body_is_none(edge: Edge) -> None:
+    token = edge.token("ann")
+    cookie = await edge.http.get(RATING, headers={"cookie": f"access_token={token}; authorization={token}"})
+    form = await edge.http.put(RATING, data={"access_token": token})
+    assert (cookie.status_code, form.status_code) == (401, 415)
+    assert edge.service.calls == []
+
+
 async def test_public_reads_need_none_but_refuse_a_bad_one(edge: Edge) -> None:
     assert (await edge.http.get("/v1/movies/tt0111161")).status_code == 200
     expired = signed(edge, claims(exp=int(time.time()) - 60))

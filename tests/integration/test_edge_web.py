@@ -2,16 +2,20 @@
 
 import asyncio
 import gzip
+import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from marquee.movies.v1 import movies_pb2
 from marquee.rankings.v1 import rankings_pb2
 
 from edge.openapi import VERSION
-from tests.edge.mesh import Edge, fail, not_found
+from tests.edge.mesh import Edge, fail, not_found, rich_error
 from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
@@ -228,14 +232,201 @@ async def test_all_origins_are_answered_alike_so_that_no_cache_mixes_them_up(edg
     assert "access-control-allow-origin" not in (await edge.http.get("/v1/movies/tt0000005")).headers
 
 
+ORIGIN = {"origin": "https://fans.example"}
+LONG = {"x-long": "y" * 60_000}
+MANY = {f"x-{number}": "y" for number in range(120)}
+RATING = "/v1/users/me/ratings/tt0111161"
+ERRORS: list[tuple[str, str, dict[str, str], int]] = [
+    ("GET", "/nope", {}, 404),
+    ("GET", "/", {}, 404),
+    ("GET", "/v1/movies/tt1/", {}, 404),
+    ("GET", "/v1/movies?nope=1", {}, 400),
+    ("GET", "/v1/movies/%ff", {}, 400),
+    ("GET", "/v1/movies/tt%00", {}, 400),
+    ("GET", "/v1/movies/tt1?name=movies/tt2", {}, 400),
+    ("GET", RATING, {}, 401),
+    ("GET", RATING, {"authorization": "Basic YTpi"}, 401),
+    ("GET", RATING, {"authorization": "Bearer x.y.z"}, 401),
+    ("GET", "/v1/movies/tt1", {"authorization": "Bearer x.y.z"}, 401),
+    ("POST", "/v1/movies/tt1", {}, 405),
+    ("POST", "/docs", {}, 405),
+    ("QUERY", "/v1/movies/tt1", {}, 405),
+    ("PUT", RATING, {"content-type": "text/plain"}, 415),
+    ("PUT", RATING, {"content-type": "application/json", "content-encoding": "gzip"}, 415),
+    ("GET", "/v1/movies/tt1", LONG, 431),
+    ("GET", "/v1/movies/tt1", MANY, 431),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "headers", "status"),
+    ERRORS,
+    ids=[f"{verb} {path} {next(iter(headers), '')} {status}" for verb, path, headers, status in ERRORS],
+)
+async def test_a_page_of_another_origin_can_read_every_refusal(
+    edge: Edge, verb: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = await edge.http.request(
+        verb, path, headers={**ORIGIN, **headers}, content=b"{}" if verb == "PUT" else None
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, status)
+    for name in ("access-control-allow-origin", "access-control-expose-headers"):
+        assert len(answer.headers.get_list(name)) == 1, name
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "x-request-id" in answer.headers["access-control-expose-headers"]
+
+
+async def test_a_page_of_another_origin_can_read_what_services_refuse(edge: Edge) -> None:
+    edge.service.headers.clear()
+    for code, status in (
+        (grpc.StatusCode.NOT_FOUND, 404),
+        (grpc.StatusCode.UNAVAILABLE, 503),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    ):
+        refuse = rich_error(code, "no")
+        edge.service.handlers["GetMovie"] = lambda _, context, refuse=refuse: fail(context, refuse)
+        answer = await edge.http.get("/v1/movies/tt0000404", headers=ORIGIN)
+        assert answer.status_code == status
+        assert answer.headers.get_list("access-control-allow-origin") == ["*"]
+    big = await edge.http.put(
+        RATING,
+        content=b"x" * 1_200_000,
+        headers={**ORIGIN, **edge.bearer(), "content-type": "application/json"},
+    )
+    assert (big.status_code, big.headers.get_list("access-control-allow-origin")) == (413, ["*"])
+
+
+async def test_the_edges_own_pages_can_be_read_from_anywhere(edge: Edge) -> None:
+    for path in ("/openapi.json", "/docs", "/healthz", "/readyz"):
+        answer = await edge.http.get(path, headers=ORIGIN)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+async def preflight(edge: Edge, path: str, verb: str, *headers: str) -> httpx.Response:
+    asked = {"access-control-request-method": verb, "access-control-request-headers": ", ".join(headers)}
+    return await edge.http.options(path, headers={**ORIGIN, **asked})
+
+
+@pytest.mark.parametrize("path", [MOVIE, RATING, "/openapi.json", "/docs", "/nope", "/marquee.x.v1.X/Y"])
+async def test_a_page_may_ask_before_any_call(edge: Edge, path: str) -> None:
+    answer = await preflight(edge, path, "GET", "authorization")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+async def test_a_page_may_send_what_the_readme_speaks_of(edge: Edge) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    named = {name.lower() for name in re.findall(r"""-H ['"]([A-Za-z-]+):""", readme)}
+    named |= set(re.findall(r"sends `([a-z-]+): ", readme))
+    assert {"authorization", "content-type", "marquee-release", "cache-control"} <= named
+    # And what the edge or the services look at in a request, or hand on for traces.
+    named |= {"if-none-match", "x-request-id", "traceparent", "tracestate", "marquee-client", "grpc-timeout"}
+    allowed = (await preflight(edge, MOVIE, "GET", *named)).headers["access-control-allow-headers"]
+    assert named <= set(re.split(r",\s*", allowed))
+
+
+async def test_a_page_can_read_every_header_that_answers_have(edge: Edge) -> None:
+    edge.service.headers[:] = [
+        ("etag", '"v1"'),
+        ("cache-control", "public, max-age=1"),
+        ("x-marquee-source", "omdb"),
+    ]
+    calls = [
+        ("GET", MOVIE),
+        ("GET", RATING),
+        ("POST", MOVIE),
+        ("GET", "/nope"),
+        ("GET", "/v1/movies:search?query=ab"),
+    ]
+    # Any page may read these (Fetch, 2.2.2), or none needs to: they are between client and edge.
+    needless = {
+        "cache-control",
+        "content-language",
+        "content-length",
+        "content-type",
+        "expires",
+        "last-modified",
+    }
+    needless |= {"connection", "transfer-encoding", "server", "vary", "content-encoding"}
+    for verb, path in calls:
+        answer = await edge.http.request(verb, path, headers=ORIGIN)
+        exposed = set(re.split(r",\s*", answer.headers["access-control-expose-headers"]))
+        unread = (
+            {name for name in answer.headers if not name.startswith("access-control-")} - needless - exposed
+        )
+        assert not unread, (verb, path)
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_people_find_a_page_at_the_root_and_programs_an_error(edge: Edge) -> None:
+    page = await edge.http.get("/", headers=BROWSER)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert 'href="/docs"' in page.text
+    for path in re.findall(r'(?:href|src)="([^"]+)"', page.text):
+        assert (await edge.http.get(path)).status_code == 200, path
+    for accept in ("application/json", "*/*", ""):
+        answer = await edge.http.get("/", headers={"accept": accept})
+        assert (answer.status_code, answer.json()["error"]["status"]) == (404, "NOT_FOUND")
+        assert answer.headers["vary"] == page.headers["vary"] == "accept"
+        assert "/docs" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs/docs.js", "/openapi.json", "/healthz", "/readyz"])
+async def test_head_works_on_the_edges_own_pages(edge: Edge, path: str) -> None:
+    got, head = [await edge.http.request(verb, path, headers=BROWSER) for verb in ("GET", "HEAD")]
+    assert (head.status_code, head.content) == (got.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def test_readiness_is_no_error(edge: Edge) -> None:
+    assert (await edge.http.get("/readyz")).text == "ok\n"
+
+
+async def test_a_slash_after_the_docs_leads_there(edge: Edge) -> None:
+    answer = await edge.http.get("/docs/")
+    assert answer.status_code == 301
+    assert answer.headers["location"].endswith("/docs")
+
+
+@pytest.mark.parametrize("host", ["host: x\r\n", ""])
+async def test_http_1_0_is_served_as_nginx_sends_it(edge: Edge, host: str) -> None:
+    edge.service.handlers["SearchMovies"] = long_list
+    for path, words in (
+        (MOVIE, b"Shawshank"),
+        ("/v1/movies:search?query=ab", b"imprisoned"),
+        ("/docs", b"<html"),
+    ):
+        for _ in range(2):
+            head, _, body = (await raw(edge, f"GET {path} HTTP/1.0\r\n{host}\r\n")).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.0 200 OK")
+            assert b"transfer-encoding" not in head, "HTTP/1.0 has no chunks"
+            assert words in body
+    stream = await raw(edge, f"GET {MOVIE}/score:watch HTTP/1.0\r\n{host}\r\n")
+    lines = stream.partition(b"\r\n\r\n")[2].splitlines()
+    assert [json.loads(line)["votes"] for line in lines] == [1, 2]
+    refused = await raw(edge, f"GET {RATING} HTTP/1.0\r\n{host}\r\n")
+    assert refused.startswith(b"HTTP/1.0 401")
+    assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["status"] == "UNAUTHENTICATED"
+    body = b'{"score":7}'
+    rated = await raw(
+        edge,
+        f"PUT {RATING} HTTP/1.0\r\n{host}authorization: Bearer {edge.token()}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body.decode()}",
+    )
+    assert rated.startswith(b"HTTP/1.0 200")
+
+
+async def long_list(request: Any, context: Any) -> movies_pb2.SearchMoviesResponse:
+    return movies_pb2.SearchMoviesResponse(movies=[movies_pb2.Movie(plot="Two imprisoned men. " * 5000)])
+
+
 @pytest.mark.parametrize("path", ["/v1/movies/tt0000017", "/v1/movies:search?query=heat"])
 @pytest.mark.parametrize("kept", [True, False])
 async def test_a_single_answer_has_no_trailers(edge: Edge, path: str, kept: bool) -> None:
     async def one(request: Any, context: Any) -> movies_pb2.Movie:
         return movies_pb2.Movie(name=request.name, plot="Two imprisoned men. " * 200)
-
-    async def long_list(request: Any, context: Any) -> movies_pb2.SearchMoviesResponse:
-        return movies_pb2.SearchMoviesResponse(movies=[movies_pb2.Movie(plot="Two imprisoned men. " * 200)])
 
     edge.service.headers[:] = [("cache-control", "public, max-age=60")] if kept else []
     edge.service.handlers["GetMovie"] = one
