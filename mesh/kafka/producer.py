@@ -63,9 +63,8 @@ class KafkaProducer:
         value: bytes,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-        partition: int = -1,
     ) -> Position:
-        """Sends a message and waits until the log has it; without a partition, the key chooses one.
+        """Sends a message and waits until the log has it.
 
         After UNAVAILABLE the message may or may not stand in the log: send it
         again with the same id, and let the reader drop the second one.
@@ -87,7 +86,6 @@ class KafkaProducer:
                 topic,
                 value,
                 key,
-                partition,
                 on_delivery=delivered,
                 headers=[(name, text.encode()) for name, text in (headers or {}).items()],
             )
