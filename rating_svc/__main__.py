@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -14,12 +16,14 @@ from mesh import channel, kafka, migrations, postgres, redisdb
 from mesh.config import ConfigError, load
 from mesh.errors import MarqueeError
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
+from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
 from mesh.postgres import PostgresConfig
 from mesh.server import Server, ServerConfig, main
-from rating_svc import dlq, topics
+from rating_svc import dlq, generations, lives, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import (
+    WORKERS,
     LogConfig,
     MovieCheckConfig,
     PendingConfig,
@@ -27,28 +31,34 @@ from rating_svc.config import (
     ServeConfig,
     WorkerConfig,
 )
-from rating_svc.epoch import EpochGuard
 from rating_svc.movies import Movies
 from rating_svc.pipe import Pipe
+from rating_svc.registry import Registry, family
 from rating_svc.relay import Relay
 from rating_svc.service import RatingService
 from rating_svc.store import RatingStore
+from rating_svc.submission_log import SubmissionLog
 from rating_svc.totals import RatingTotalsService
-from rating_svc.worker import Pruner, Worker
+from rating_svc.worker import Pruner, Submissions, make_reader
 from rating_svc.writer import Writer
 
+log = logging.getLogger(__name__)
+
 NAME: Final = "rating_svc"
+_OLD_EPOCH: Final = "MARQUEE_RATING_LOG_EPOCH"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def serve() -> None:
     """Answers RPCs."""
-    log, pending_config, movies_config = load(LogConfig), load(PendingConfig), load(MovieCheckConfig)
+    pending_config, movies_config = load(PendingConfig), load(MovieCheckConfig)
     tokens = PageTokens(load(ServeConfig).page_token_key)
-    await _prepare(log)
+    await _prepare()
     pg = await postgres.connect(load(PostgresConfig))
+    registry = await _register(pg)
     redis = redisdb.connect(load(redisdb.RedisConfig))
     producer = KafkaProducer(load(KafkaConfig))
+    submissions = SubmissionLog(producer, pg, registry)
     pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config)
     movie_svc = (
         channel.connect(
@@ -63,7 +73,7 @@ async def serve() -> None:
     server.add(
         ratings_pb2.DESCRIPTOR.services_by_name["RatingService"],
         RatingService(
-            Writer(producer, pending, log), RatingStore(pg), pending, Movies(movie_svc, movies_config), tokens
+            Writer(submissions, pending), RatingStore(pg), pending, Movies(movie_svc, movies_config), tokens
         ),
     )
     server.add(
@@ -71,10 +81,11 @@ async def serve() -> None:
         RatingTotalsService(pg),
         callers=("ranking_svc",),
     )
-    server.health.depends_on("kafka", producer.ping)
+    server.health.depends_on("kafka", submissions.ping)
     server.health.depends_on("postgres", pg.ping_any)
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.background("replica lag", pg.watch)
+    server.background("lives of the log", submissions.follow)
     try:
         await server.run()
     finally:
@@ -87,20 +98,21 @@ async def serve() -> None:
 
 async def worker() -> None:
     """Brings the log into the database."""
-    log, config, kafka_config = load(LogConfig), load(WorkerConfig), load(KafkaConfig)
+    config, kafka_config, retention = load(WorkerConfig), load(KafkaConfig), load(Retention)
     pending_config = load(PendingConfig)
-    await _prepare(log)
+    await _prepare()
     pg = await postgres.connect(load(PostgresConfig))
+    registry = await _register(pg)
     redis = redisdb.connect(load(redisdb.RedisConfig))
     producer = KafkaProducer(kafka_config)
     pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config)
     settling = Settling(pending, config.settle_s)
 
     def consumer() -> BatchConsumer:
-        return BatchConsumer(kafka_config, log.worker_group, [topics.SUBMITTED])
+        return BatchConsumer(kafka_config, WORKERS, [family(topics.SUBMITTED)])
 
-    guard = EpochGuard(kafka_config, pg, log)
-    run = Worker(consumer, producer, pg, settling, guard, log, config)
+    handler = Submissions(registry, settling, retention, WORKERS)
+    run = make_reader(consumer, kafka_config, producer, pg, handler, config)
     server = Server(f"{NAME}-worker", load(ServerConfig))
     server.health.depends_on("worker", run.ping, required=True)
     server.health.depends_on("kafka", producer.ping)
@@ -108,7 +120,7 @@ async def worker() -> None:
     server.background("replica lag", pg.watch)
     server.background("worker", run.run)
     server.background("settling", settling.run)
-    server.background("pruner", Pruner(pg, config).run)
+    server.background("pruner", Pruner(pg, retention, config.prune_interval_s).run)
     try:
         await server.run()
     finally:
@@ -120,7 +132,7 @@ async def worker() -> None:
 async def relay() -> None:
     """Hands changes on."""
     pg_config = load(PostgresConfig)
-    await _prepare(load(LogConfig))
+    await _prepare()
     producer = KafkaProducer(load(KafkaConfig))
 
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
@@ -141,13 +153,19 @@ async def relay() -> None:
         await pg.close()
 
 
-async def _prepare(log: LogConfig) -> None:
+async def _prepare() -> None:
     """Brings the schema up to date and creates the topics that are missing."""
     kafka_config = load(KafkaConfig)
+    if os.environ.get(_OLD_EPOCH):
+        log.warning("%s is ignored: epochs come from the log itself (docs/decisions/0012)", _OLD_EPOCH)
     await asyncio.gather(
         migrations.migrate(load(PostgresConfig).own_session, _MIGRATIONS),
-        kafka.ensure_topics(kafka_config, topics.declared(log, kafka_config)),
+        kafka.ensure_topics(kafka_config, topics.declared(load(LogConfig), kafka_config, load(Retention))),
     )
+
+
+async def _register(pg: postgres.Postgres) -> Registry:
+    return await generations.prepare(load(LogConfig), load(KafkaConfig), load(Retention), pg)
 
 
 async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:
@@ -155,10 +173,13 @@ async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:
     config = load(KafkaConfig)
     if verb == "redrive":
         producer = KafkaProducer(config)
+        pg = await postgres.connect(load(PostgresConfig))
         try:
-            sent = await dlq.redrive(config, producer, ids, topic)
+            registry = Registry(await lives.known(pg))
+            sent = await dlq.redrive(config, producer, ids, topic, dlq.Routes(registry))
         finally:
             await producer.close()
+            await pg.close()
         print(f"sent {len(sent)} dead letters again")
         return
     letters = await dlq.read(config, topic, redriven=bool(ids))

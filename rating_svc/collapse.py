@@ -1,41 +1,45 @@
-"""What a batch of submissions comes to: one change a rating."""
+"""What a batch of submissions comes to: the steps that each rating takes."""
 
 import uuid
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from rating_svc.submissions import Position, Submission
+
+_NEVER: Final = (None, None)
 
 Identity: TypeAlias = tuple[str, uuid.UUID, int, int]
 """What makes two submissions the same one: user, request_id, movie, score (0: taken back)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The last submission of a rating in a batch."""
+class Arrival(NamedTuple):
+    """A submission as it was read."""
+
+    position: Position
+    """Its place in the order."""
+    event_id: int
+    """Of the event that it makes if it changes the score."""
+    submission: Submission
+
+
+class Step(NamedTuple):
+    """A submission that is later in the order than all that the batch has before it for its rating.
+
+    Each makes an event of its own: were they brought down to one, the events would depend on
+    where batches begin and end, and a store that was set back would make others than before.
+    """
 
     user: str
     movie: int
     score: int | None
     """None: taken back."""
-    first_us: int | None
-    """When the batch first gives the rating a score, in microseconds since 1970; None if it never does."""
     submit_us: int
     position: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Touch:
-    """A duplicate's place in the log.
-
-    The row moves up to it, so that a replay from behind the first one, after
-    its request_id has been forgotten, finds the duplicate dealt with.
-    """
-
-    user: str
-    movie: int
-    position: Position
+    event_id: int
+    last: bool
+    """Whether the batch has no later one: this is what the row becomes."""
+    first_us: int | None
+    """Of the last: when the batch first rates the movie, in microseconds since 1970; None if never."""
 
 
 def identity(submission: Submission) -> Identity:
@@ -43,45 +47,35 @@ def identity(submission: Submission) -> Identity:
     return (submission.user, submission.request_id, submission.movie, submission.score or 0)
 
 
-def collapse(
-    entries: Iterable[tuple[Position, Submission]], fresh: Collection[Identity]
-) -> tuple[list[Change], list[Touch]]:
-    """Brings a batch down to one change a rating.
+def identities(arrivals: Iterable[Arrival]) -> list[Identity]:
+    """The identities in a batch, each once."""
+    return list(dict.fromkeys(identity(arrival.submission) for arrival in arrivals))
+
+
+def collapse(arrivals: Sequence[Arrival], known: Collection[Identity]) -> list[Step]:
+    """The steps of a batch, each rating's in their order.
 
     Args:
-        entries: the batch, in the order in which it was read.
-        fresh: the identities that the database had not seen before.
+        arrivals: the batch, in the order in which it was read.
+        known: the identities in it that had taken effect before.
     """
-    left = set(fresh)
-    last: dict[tuple[str, int], tuple[Position, Submission]] = {}
-    first_us: dict[tuple[str, int], tuple[Position, int]] = {}
-    duplicates: dict[tuple[str, int], Position] = {}
-    for position, submission in entries:
-        key = (submission.user, submission.movie)
-        known = identity(submission)
-        if known not in left:
-            duplicates[key] = max(position, duplicates.get(key, position))
+    seen = set(known)
+    steps: dict[tuple[str, int], list[Step]] = {}
+    first: dict[tuple[str, int], tuple[Position, int]] = {}
+    for position, event_id, submission in arrivals:
+        this = identity(submission)
+        if this in seen:
             continue
-        left.remove(known)
+        seen.add(this)
+        key = (submission.user, submission.movie)
+        if submission.score is not None and (key not in first or position < first[key][0]):
+            first[key] = (position, submission.submit_us)
+        so_far = steps.setdefault(key, [])
         # By position, not by turn: a redriven dead letter comes late and keeps its old place.
-        if key not in last or last[key][0] < position:
-            last[key] = (position, submission)
-        if submission.score is not None and (key not in first_us or position < first_us[key][0]):
-            first_us[key] = (position, submission.submit_us)
-    changes = [
-        Change(
-            user,
-            movie,
-            submission.score,
-            first_us[user, movie][1] if (user, movie) in first_us else None,
-            submission.submit_us,
-            position,
-        )
-        for (user, movie), (position, submission) in last.items()
-    ]
-    touches = [
-        Touch(user, movie, position)
-        for (user, movie), position in duplicates.items()
-        if (user, movie) not in last or last[user, movie][0] < position
-    ]
-    return changes, touches
+        if not so_far or so_far[-1].position < position:
+            so_far.append(Step(*key, submission.score, submission.submit_us, position, event_id, False, None))
+    found = []
+    for key, so_far in steps.items():
+        found += so_far[:-1]
+        found.append(so_far[-1]._replace(last=True, first_us=first.get(key, _NEVER)[1]))
+    return found

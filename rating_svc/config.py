@@ -1,6 +1,7 @@
 """How rating_svc is configured: one frozen dataclass a concern."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from mesh.config import setting
 
@@ -9,22 +10,17 @@ from mesh.config import setting
 class LogConfig:
     """The log of submissions, as all roles must see it alike."""
 
-    epoch: int = setting(
-        "MARQUEE_RATING_LOG_EPOCH",
-        1,
-        "which life of the submissions topic this is: raise it by one when the topic was made anew or got "
-        "another number of partitions, since offsets of different lives can't be compared",
-        low=1,
-        high=32_767,
-    )
     partitions: int = setting(
-        "MARQUEE_RATING_PARTITIONS", 12, "partitions of each topic when it is created", low=1, high=1000
+        "MARQUEE_RATING_PARTITIONS",
+        12,
+        "partitions of each topic when it is created; later see `rating_svc grow`",
+        low=1,
+        high=1000,
     )
 
-    @property
-    def worker_group(self) -> str:
-        """The workers' consumer group: another one each epoch, so that a new topic is read from its start."""
-        return f"rating_svc.worker.{self.epoch}"
+
+WORKERS: Final = "rating_svc.worker.1"
+"""The workers' consumer group, and the reader of their offsets. (Releases before had one each epoch.)"""
 
 
 @dataclass(frozen=True)
@@ -106,19 +102,6 @@ class WorkerConfig:
         "the share of a minute's submissions that may be dead letters before the worker stops",
         low=0,
         high=1,
-    )
-    request_retention_s: int = setting(
-        "MARQUEE_RATING_REQUEST_RETENTION_S",
-        26 * 3600,
-        "how long a request_id is remembered, in seconds",
-        low=60,
-    )
-    tombstone_retention_s: int = setting(
-        "MARQUEE_RATING_TOMBSTONE_RETENTION_S",
-        30 * 86_400,
-        "how long a rating that was taken back keeps its place in the log's order, in seconds; "
-        "longer than the topic's retention",
-        low=3600,
     )
     prune_interval_s: float = setting(
         "MARQUEE_RATING_PRUNE_INTERVAL_S", 60.0, "how often what is too old is deleted, in seconds", low=0.1

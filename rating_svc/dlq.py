@@ -1,8 +1,10 @@
 """Dead letters for operators: what there is, what one holds, and sending them again.
 
 Works on any dead-letter topic whose letters say by the headers of
-`rating_svc.dead_letters` where they come from. Redriving is safe to repeat: a
-submission keeps its request_id and its place in the order.
+`mesh.kafka.dead_letters` where they come from. A letter that was sent again is
+marked, by a message in its own topic that outlives it, and is not sent twice.
+Should that happen all the same, by two operators at once, it is harmless: a
+submission keeps its request_id and its place in the order, a change its id.
 """
 
 import asyncio
@@ -17,15 +19,43 @@ from google.protobuf.message import DecodeError
 from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 
 from mesh.kafka import KafkaConfig, KafkaProducer
+from mesh.kafka import dead_letters as every
 from rating_svc import dead_letters, topics
+from rating_svc.registry import Registry
 
 _GROUP: Final = "marquee.dlq"
 _TIMEOUT_S: Final = 5.0
 _PORTION: Final = 500
 
 
+REDRIVEN: Final = "marquee-redriven"
+"""The header of a mark: it names the letter that was sent again."""
+
+
 class UnknownLetter(LookupError):
-    """There is no such dead letter."""
+    """There is no such dead letter, or it was sent again already."""
+
+
+class Routes:
+    """Where letters go back to: submissions to the newest topic of the log, whichever they come from."""
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        self._registry = registry
+
+    def of(self, letter: "Letter") -> tuple[str, int]:
+        """The topic and the partition; -1 if the key chooses it.
+
+        Raises:
+            UnknownLetter: the letter does not say where it comes from.
+        """
+        origin = letter.headers.get(every.TOPIC, "")
+        if not origin:
+            raise UnknownLetter(f"letter {letter.id} does not say which topic it comes from")
+        lives = self._registry.lives if self._registry else ()
+        if self._registry is None or all(life.topic != origin for life in lives):
+            return origin, -1
+        newest = self._registry.newest()
+        return newest.topic, newest.partition_of(letter.key.decode(errors="replace"))
 
 
 @dataclass(frozen=True)
@@ -45,17 +75,22 @@ class Letter:
         return f"{self.partition}:{self.offset}"
 
     @property
+    def record(self) -> str:
+        """The message that it is: two letters may be of one."""
+        return self.headers.get(every.RECORD, self.id)
+
+    @property
     def reason(self) -> str:
-        return self.headers.get(dead_letters.REASON, "")
+        return self.headers.get(every.REASON, "")
 
     @property
     def error(self) -> str:
-        return self.headers.get(dead_letters.ERROR, "")
+        return self.headers.get(every.ERROR, "")
 
     @property
     def origin(self) -> str:
         """The topic, partition and offset where it was first written."""
-        where = (dead_letters.TOPIC, dead_letters.PARTITION, dead_letters.OFFSET)
+        where = (every.TOPIC, every.PARTITION, every.OFFSET)
         return "/".join(self.headers.get(name, "?") for name in where)
 
 
@@ -75,27 +110,28 @@ async def redrive(
     producer: KafkaProducer,
     ids: Collection[str] = (),
     topic: str = topics.DEAD_LETTERS,
+    routes: Routes | None = None,
 ) -> list[Letter]:
     """Sends dead letters to where they come from: those of the given ids, or all not yet sent; gives them.
 
-    After all were sent, `read` passes them over.
+    After they were sent, `read` passes them over.
 
     Raises:
         UnknownLetter: there is none of an id.
         MarqueeError: UNAVAILABLE, the log did not take one; those before it were sent.
         KafkaException: no broker answers, or there is no such topic.
     """
-    letters = await read(config, topic, redriven=bool(ids))
+    letters = await read(config, topic)
     if ids:
         unknown = set(ids) - {letter.id for letter in letters}
         if unknown:
-            raise UnknownLetter(f"{topic} has no letter {', '.join(sorted(unknown))}")
+            raise UnknownLetter(
+                f"{topic} has no letter {', '.join(sorted(unknown))}, or it was sent again already"
+            )
         letters = [letter for letter in letters if letter.id in ids]
     for start in range(0, len(letters), _PORTION):
         portion = letters[start : start + _PORTION]
-        await asyncio.gather(*(_send_back(producer, letter) for letter in portion))
-    if letters and not ids:
-        await asyncio.to_thread(_mark, config, topic, letters)
+        await asyncio.gather(*(_send_back(producer, letter, topic, routes or Routes()) for letter in portion))
     return letters
 
 
@@ -105,7 +141,7 @@ def shown(letter: Letter) -> str:
     lines += [f"  {name}: {value}" for name, value in sorted(letter.headers.items())]
     lines.append(f"  key: {letter.key!r}")
     try:
-        kind = RatingChanged if letter.headers.get(dead_letters.TOPIC) == topics.CHANGED else RatingSubmitted
+        kind = RatingChanged if letter.headers.get(every.TOPIC) == topics.CHANGED else RatingSubmitted
         event = kind.FromString(letter.value)
         lines.append(f"  value: {json_format.MessageToJson(event, indent=None)}")
     except DecodeError:
@@ -113,11 +149,11 @@ def shown(letter: Letter) -> str:
     return "\n".join(lines)
 
 
-async def _send_back(producer: KafkaProducer, letter: Letter) -> None:
-    origin = letter.headers.get(dead_letters.TOPIC)
-    if not origin:
-        raise UnknownLetter(f"letter {letter.id} does not say which topic it comes from")
-    await producer.send(origin, letter.key, letter.value, dead_letters.redrive_headers(letter.headers))
+async def _send_back(producer: KafkaProducer, letter: Letter, topic: str, routes: Routes) -> None:
+    to, partition = routes.of(letter)
+    headers = dead_letters.redrive_headers(letter.headers)
+    await producer.send(to, letter.key, letter.value, headers, partition=partition)
+    await producer.send(topic, letter.key, b"", {REDRIVEN: letter.id}, partition=letter.partition)
 
 
 def _consumer(config: KafkaConfig, topic: str) -> Consumer:
@@ -147,30 +183,32 @@ def _read(config: KafkaConfig, topic: str, redriven: bool) -> list[Letter]:
                 left[at.partition] = high
         consumer.assign(starts)
         letters: list[Letter] = []
+        marked: set[str] = set()
         while left:
             for message in consumer.consume(_PORTION, 0.2):
                 if message.error() is not None:
                     raise KafkaException(message.error())
                 letter = _letter(message)
-                letters.append(letter)
+                if REDRIVEN in letter.headers:
+                    marked.add(letter.headers[REDRIVEN])
+                else:
+                    letters.append(letter)
                 if letter.offset + 1 >= left.get(letter.partition, 0):
                     left.pop(letter.partition, None)
-        return sorted(letters, key=lambda letter: (letter.time, letter.partition, letter.offset))
+        letters.sort(key=lambda letter: (letter.time, letter.partition, letter.offset))
+        return letters if redriven else _left(letters, marked)
     finally:
         consumer.close()
 
 
-def _mark(config: KafkaConfig, topic: str, letters: Sequence[Letter]) -> None:
-    ends: dict[int, int] = {}
+def _left(letters: Sequence[Letter], marked: Collection[str]) -> list[Letter]:
+    """Without those that were sent again, each once: a batch that is read again writes its letters again."""
+    done = {letter.record for letter in letters if letter.id in marked}
+    kept: dict[str, Letter] = {}
     for letter in letters:
-        ends[letter.partition] = max(ends.get(letter.partition, 0), letter.offset + 1)
-    consumer = _consumer(config, topic)
-    try:
-        consumer.commit(
-            offsets=[TopicPartition(topic, p, end) for p, end in ends.items()], asynchronous=False
-        )
-    finally:
-        consumer.close()
+        if letter.record not in done:
+            kept.setdefault(letter.record, letter)
+    return list(kept.values())
 
 
 def _letter(message: Message) -> Letter:

@@ -40,17 +40,18 @@ BATCH: Final = Histogram(
     "Submissions in a batch. Always at MARQUEE_RATING_BATCH: the worker is behind; see the consumer's lag.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
 )
-BATCH_SECONDS: Final = Histogram(
-    "marquee_rating_worker_batch_seconds",
-    "How long a batch's transaction took, in seconds. Over a second: the database is the bottleneck.",
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-DEALT_WITH: Final = Counter(
+SUBMISSIONS: Final = Counter(
     "marquee_rating_worker_submissions_total",
     "Submissions by what became of them: stored, duplicate (seen before), superseded (a later one in the "
-    "same batch), stale (the row was later in the log), dead_letter. `duplicate` rises without retries: "
-    "offsets are not being committed. `stale` above zero: the topic is being replayed.",
+    "same batch), stale (the row was later in the log). `duplicate` rises without retries: the log is read "
+    "again, as after a failover. `stale` rises with redriven letters only.",
     ("outcome",),
+)
+PARTITIONS_IGNORED: Final = Gauge(
+    "marquee_rating_partitions_ignored",
+    "Partitions that were added to the topic behind its back, and are not written to. Above zero: somebody "
+    "altered the topic; the log grows by `rating_svc grow`.",
+    ("topic",),
 )
 CHANGES: Final = Counter(
     "marquee_rating_worker_changes_total", "Changes of a score that were put into the outbox."
@@ -59,16 +60,6 @@ STORED_AFTER: Final = Histogram(
     "marquee_rating_stored_seconds",
     "From a submission to its commit in the database, in seconds. Over a minute: add workers.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
-)
-WORKER_RETRIES: Final = Counter(
-    "marquee_rating_worker_retries_total",
-    "Batches that had to wait, by what was away: database, log. Rises steadily: that part is down.",
-    ("part",),
-)
-WORKER_STOPPED: Final = Gauge(
-    "marquee_rating_worker_stopped",
-    "1 once the worker stopped because too many submissions were dead letters, or because the topic is not "
-    "the one that it was. Its log says which, and what to do; then restart it.",
 )
 PRUNED: Final = Counter(
     "marquee_rating_pruned_total", "Rows deleted because of their age, by table.", ("table",)

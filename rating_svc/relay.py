@@ -85,13 +85,13 @@ class Relay:
                     await asyncio.wait_for(woken.wait(), self._config.poll_s)
 
     async def _publish(self, events: Sequence[OutboxEvent]) -> list[int]:
-        """Publishes events, in their order; gives the ids of those that the log has."""
+        """Publishes events, in their order; gives the numbers of those that the log has."""
         ends = await asyncio.gather(*(self._send(event) for event in events), return_exceptions=True)
         published = []
         now = now_us()
         for event, end in zip(events, ends, strict=True):
             if end is None:
-                published.append(event.event_id)
+                published.append(event.number)
                 metrics.PUBLISHED_AFTER.observe(max(0, now - event.submit_us) / 1e6)
             elif not isinstance(end, MarqueeError):
                 raise end

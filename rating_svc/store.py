@@ -1,7 +1,6 @@
 """The ratings in PostgreSQL. All SQL of rating_svc stands here and in `migrations/`."""
 
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,8 +9,8 @@ from typing import Final
 import asyncpg
 
 from mesh.postgres import Connection, Postgres
-from rating_svc.collapse import Change, Identity, Touch
-from rating_svc.submissions import Position, Submission
+from rating_svc.collapse import Identity, Step
+from rating_svc.submissions import Position
 
 OUTBOX_CHANNEL: Final = "rating_outbox"
 
@@ -38,22 +37,32 @@ SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM rat
 WHERE user_id = $1 AND movie_id > $2 ORDER BY movie_id LIMIT $3"""
 
 # In the order of the key: two workers that meet on the same keys wait for one another, and never in a ring.
+# A repeat makes its identity as young as itself: the log may hold it for longer than the first one.
 _SEE: Final = """
-INSERT INTO seen_requests (user_id, request_id, movie_id, score)
-SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::smallint[])
-    AS s (user_id, request_id, movie_id, score)
-ORDER BY user_id COLLATE "C", request_id, movie_id, score
-ON CONFLICT DO NOTHING
-RETURNING user_id, request_id, movie_id, score"""
+WITH given AS (
+    SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::smallint[])
+        WITH ORDINALITY AS s (user_id, request_id, movie_id, score, number)
+), seen AS (
+    INSERT INTO seen_requests AS r (user_id, request_id, movie_id, score)
+    SELECT user_id, request_id, movie_id, score FROM given
+    ORDER BY user_id COLLATE "C", request_id, movie_id, score
+    ON CONFLICT (user_id, request_id, movie_id, score) DO UPDATE SET seen_at = excluded.seen_at
+    WHERE r.seen_at < excluded.seen_at - $5::interval
+    RETURNING new.user_id, new.request_id, new.movie_id, new.score, old.seen_at IS NULL AS fresh
+)
+SELECT number::int FROM given AS g WHERE NOT EXISTS (
+    SELECT FROM seen AS s WHERE s.fresh AND (s.user_id, s.request_id, s.movie_id, s.score)
+        = (g.user_id COLLATE "C", g.request_id, g.movie_id, g.score))"""
 
-# The identity of an outbox row is drawn after its rating's row is locked, and the lock is held until
-# the commit: within one rating, event ids grow in the order of commits.
-_APPLY: Final = """
-WITH applied AS (
-    INSERT INTO ratings AS r (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
+# Of each rating's steps, those that are later than the row was have moved it, one after the other.
+_APPLY: Final = f"""
+WITH steps AS (
     SELECT * FROM unnest($1::text[], $2::int[], $3::smallint[], $4::timestamptz[], $5::timestamptz[],
-                         $6::smallint[], $7::bigint[])
-        AS s (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
+                         $6::smallint[], $7::bigint[], $8::bigint[], $9::boolean[])
+        AS s (user_id, movie_id, score, first_time, submit_time, log_epoch, log_offset, event_id, last)
+), applied AS (
+    INSERT INTO ratings AS r (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
+    SELECT user_id, movie_id, score, first_time, submit_time, log_epoch, log_offset FROM steps WHERE last
     ORDER BY user_id COLLATE "C", movie_id
     ON CONFLICT (user_id, movie_id) DO UPDATE SET
         score = excluded.score,
@@ -62,20 +71,23 @@ WITH applied AS (
         log_epoch = excluded.log_epoch,
         log_offset = excluded.log_offset
     WHERE (r.log_epoch, r.log_offset) < (excluded.log_epoch, excluded.log_offset)
-    RETURNING new.movie_id, old.score AS old_score, new.score AS new_score, new.update_time
+    RETURNING new.user_id, new.movie_id, old.score AS old_score, old.log_epoch AS epoch, old.log_offset AS at
+), moved AS (
+    SELECT s.event_id, s.movie_id, s.submit_time, s.score AS new_score,
+           CASE WHEN row_number() OVER steps_of = 1 THEN a.old_score ELSE lag(s.score) OVER steps_of END
+               AS old_score
+    FROM applied AS a JOIN steps AS s ON s.user_id COLLATE "C" = a.user_id AND s.movie_id = a.movie_id
+    WHERE a.epoch IS NULL OR (a.epoch, a.at) < (s.log_epoch, s.log_offset)
+    WINDOW steps_of AS (PARTITION BY s.user_id, s.movie_id ORDER BY s.log_epoch, s.log_offset)
 ), queued AS (
-    INSERT INTO outbox (movie_id, old_score, new_score, submit_time)
-    SELECT movie_id, old_score, new_score, update_time FROM applied WHERE old_score IS DISTINCT FROM new_score
-    RETURNING event_id
+    INSERT INTO outbox (event_id, movie_id, old_score, new_score, submit_time)
+    OVERRIDING SYSTEM VALUE
+    SELECT event_id, movie_id, old_score, new_score, submit_time FROM moved
+    WHERE old_score IS DISTINCT FROM new_score ORDER BY event_id
+    RETURNING number
 )
-SELECT (SELECT count(*) FROM applied) AS applied, (SELECT count(*) FROM queued) AS changed"""
-
-_TOUCH: Final = """
-UPDATE ratings AS r SET log_epoch = s.log_epoch, log_offset = s.log_offset
-FROM unnest($1::text[], $2::int[], $3::smallint[], $4::bigint[])
-    AS s (user_id, movie_id, log_epoch, log_offset)
-WHERE r.user_id = s.user_id AND r.movie_id = s.movie_id
-  AND (r.log_epoch, r.log_offset) < (s.log_epoch, s.log_offset)"""
+SELECT (SELECT count(*)::int FROM applied) AS applied, (SELECT count(*)::int FROM queued) AS changed,
+       CASE WHEN EXISTS (SELECT FROM queued) THEN pg_notify('{OUTBOX_CHANNEL}', '') END"""  # noqa: S608
 
 _HISTOGRAM: Final = ", ".join(f"count(*) FILTER (WHERE score = {score})::int" for score in range(1, 11))
 # The planner weighs the time to the last row; here the first ones shall go out while the others are
@@ -100,17 +112,14 @@ _PRUNE_TOMBSTONES: Final = """
 DELETE FROM ratings WHERE score IS NULL AND (user_id, movie_id) IN (
     SELECT user_id, movie_id FROM ratings
     WHERE score IS NULL AND update_time < now() - $1::interval ORDER BY update_time LIMIT $2)"""
-
-_REGISTER_LOG: Final = """
-INSERT INTO submission_log (epoch, topic_id, partitions)
-SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM submission_log WHERE epoch >= $1)
-ON CONFLICT DO NOTHING"""
-_LAST_LOG: Final = """
-SELECT epoch, topic_id, partitions FROM submission_log ORDER BY epoch DESC LIMIT 1"""
+_PRUNE_DEAD_LETTERS: Final = """
+DELETE FROM dead_letters WHERE (reader, topic_id, partition, log_offset) IN (
+    SELECT reader, topic_id, partition, log_offset FROM dead_letters
+    WHERE buried_at < now() - $1::interval ORDER BY buried_at LIMIT $2)"""
 
 _OUTBOX_READ: Final = """
-SELECT event_id, movie_id, old_score, new_score, submit_time FROM outbox ORDER BY event_id LIMIT $1"""
-_OUTBOX_DELETE: Final = "DELETE FROM outbox WHERE event_id = ANY ($1::bigint[])"
+SELECT number, event_id, movie_id, old_score, new_score, submit_time FROM outbox ORDER BY number LIMIT $1"""
+_OUTBOX_DELETE: Final = "DELETE FROM outbox WHERE number = ANY ($1::bigint[])"
 _OUTBOX_COUNT: Final = "SELECT count(*)::int FROM (SELECT FROM outbox LIMIT 1000000) AS counted"
 _TAKE_TURN: Final = "SELECT pg_try_advisory_lock(hashtext('relay of ' || current_user))"
 
@@ -135,13 +144,15 @@ class Outcome:
     applied: int
     """Rows written."""
     changed: int
-    """Of these, with another score than before: that many went into the outbox."""
+    """Changes of a score: that many went into the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
     """A change that was committed and not published yet."""
 
+    number: int
+    """Its row's, in the order in which rows were written."""
     event_id: int
     movie: int
     old_score: int | None
@@ -227,65 +238,29 @@ async def totals(
         yield waiting, chunks()
 
 
-async def see(connection: Connection, submissions: Sequence[Submission]) -> set[Identity]:
-    """Remembers submissions; gives those that had not been seen."""
-    rows = await connection.fetch(
-        _SEE,
-        [s.user for s in submissions],
-        [s.request_id for s in submissions],
-        [s.movie for s in submissions],
-        [s.score or 0 for s in submissions],
-    )
-    return {(row[0], uuid.UUID(int=row[1].int), row[2], row[3]) for row in rows}
+async def see(connection: Connection, identities: Sequence[Identity], refresh_s: float) -> set[Identity]:
+    """Remembers identities, all of them different; gives those that had been seen before."""
+    users, requests, movies, scores = map(list, zip(*identities, strict=True))
+    rows = await connection.fetch(_SEE, users, requests, movies, scores, timedelta(seconds=refresh_s))
+    return {identities[row[0] - 1] for row in rows}
 
 
-async def apply(connection: Connection, changes: Sequence[Change]) -> Outcome:
-    """Writes the changes whose place in the log is behind what the rows have; queues what they changed."""
+async def apply(connection: Connection, steps: Sequence[Step]) -> Outcome:
+    """Takes those steps that are later in the log than what the rows have; queues what they changed."""
     row = await connection.fetchrow(
         _APPLY,
-        [c.user for c in changes],
-        [c.movie for c in changes],
-        [c.score for c in changes],
-        [None if c.first_us is None else to_time(c.first_us) for c in changes],
-        [to_time(c.submit_us) for c in changes],
-        [c.position.epoch for c in changes],
-        [c.position.offset for c in changes],
+        [s.user for s in steps],
+        [s.movie for s in steps],
+        [s.score for s in steps],
+        [None if s.first_us is None else to_time(s.first_us) for s in steps],
+        [to_time(s.submit_us) for s in steps],
+        [s.position.epoch for s in steps],
+        [s.position.offset for s in steps],
+        [s.event_id for s in steps],
+        [s.last for s in steps],
     )
     assert row is not None
     return Outcome(row["applied"], row["changed"])
-
-
-async def touch(connection: Connection, touches: Sequence[Touch]) -> None:
-    """Moves rows' places in the log forward and changes nothing else."""
-    await connection.execute(
-        _TOUCH,
-        [t.user for t in touches],
-        [t.movie for t in touches],
-        [t.position.epoch for t in touches],
-        [t.position.offset for t in touches],
-    )
-
-
-async def begin_batch(connection: Connection, idle_timeout_s: float) -> None:
-    """Makes the server end this transaction if the worker falls silent in it: its locks must not stay."""
-    await connection.execute(
-        "SELECT set_config('idle_in_transaction_session_timeout', $1, true)", f"{idle_timeout_s:g}s"
-    )
-
-
-async def register_log(
-    connection: Connection, epoch: int, topic_id: str, partitions: int
-) -> tuple[int, str, int]:
-    """Writes down which topic an epoch is, unless that or a later one is known; gives the last one known."""
-    await connection.execute(_REGISTER_LOG, epoch, topic_id, partitions)
-    row = await connection.fetchrow(_LAST_LOG)
-    assert row is not None
-    return row["epoch"], row["topic_id"], row["partitions"]
-
-
-async def wake_relay(connection: Connection) -> None:
-    """Tells the relay, at the commit, that the outbox has something."""
-    await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
 
 
 async def prune_requests(connection: Connection, retention_s: int, limit: int) -> int:
@@ -296,6 +271,11 @@ async def prune_requests(connection: Connection, retention_s: int, limit: int) -
 async def prune_tombstones(connection: Connection, retention_s: int, limit: int) -> int:
     """Deletes up to `limit` rows that were taken back long ago; gives how many those were."""
     return _count(await connection.execute(_PRUNE_TOMBSTONES, timedelta(seconds=retention_s), limit))
+
+
+async def prune_dead_letters(connection: Connection, retention_s: int, limit: int) -> int:
+    """Forgets up to `limit` dead letters whose message the log can't hold any more; gives how many."""
+    return _count(await connection.execute(_PRUNE_DEAD_LETTERS, timedelta(seconds=retention_s), limit))
 
 
 class Outbox:
@@ -320,13 +300,13 @@ class Outbox:
     async def read(self, limit: int) -> list[OutboxEvent]:
         """The oldest changes."""
         return [
-            OutboxEvent(r[0], r[1], r[2], r[3], to_us(r[4]))
+            OutboxEvent(r[0], r[1], r[2], r[3], r[4], to_us(r[5]))
             for r in await self._connection.fetch(_OUTBOX_READ, limit)
         ]
 
-    async def delete(self, event_ids: Sequence[int]) -> None:
+    async def delete(self, numbers: Sequence[int]) -> None:
         """Forgets changes that were published."""
-        await self._connection.execute(_OUTBOX_DELETE, list(event_ids))
+        await self._connection.execute(_OUTBOX_DELETE, list(numbers))
 
     async def count(self) -> int:
         """How many changes wait; counts to a million."""

@@ -11,6 +11,7 @@ from marquee.ratings.v1.events_pb2 import RatingSubmitted
 
 from mesh import names
 from mesh.errors import MarqueeError, invalid
+from mesh.kafka import Poison
 
 SCHEMA_VERSION: Final = 1
 LOWEST_SCORE: Final = 1
@@ -25,7 +26,7 @@ class Position(NamedTuple):
     """A place in the log's order. Compares like the order, for one user."""
 
     epoch: int
-    """Which life of the topic: see `LogConfig.epoch`."""
+    """Which life of the topic: see `rating_svc.registry`."""
     offset: int
 
 
@@ -41,18 +42,6 @@ class Submission:
     request_id: uuid.UUID
     submit_us: int
     """When rating_svc took it, in microseconds since 1970."""
-
-
-class Poison(ValueError):
-    """A message that can never be dealt with.
-
-    Attributes:
-        reason: UPPER_SNAKE, for the dead letter's headers.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def now_us() -> int:

@@ -1,247 +1,178 @@
-"""The worker: brings the log into the database, a batch in one transaction.
+"""The worker: brings the log into the database, a batch in one transaction with its offsets.
 
-The order of things is what makes it safe. A batch's transaction commits first,
-its offsets after: a crash between the two brings the batch again, and then its
-request ids are known and its places in the log are no later than the rows'.
+What is read again, for whatever reason, changes nothing: identities of
+submissions are remembered for longer than the log holds any copy of them.
 """
 
 import asyncio
-import contextlib
 import logging
 import random
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, NamedTuple
 
-import asyncpg
-
-from mesh.errors import MarqueeError
-from mesh.kafka import BatchConsumer, KafkaProducer, Record
-from mesh.postgres import Postgres
-from rating_svc import collapse, dead_letters, metrics, store, submissions
+from mesh.kafka import (
+    BatchConsumer,
+    BatchReader,
+    DeadLetterBox,
+    DeadLetterLimit,
+    Entry,
+    Handler,
+    KafkaConfig,
+    KafkaProducer,
+    Place,
+    Record,
+    TopicIdentity,
+)
+from mesh.kafka.event_ids import event_id
+from mesh.kafka.retention import Retention
+from mesh.postgres import Connection, Postgres
+from rating_svc import collapse, dead_letters, lives, metrics, store, submissions, topics
 from rating_svc.cache import Settling
-from rating_svc.config import LogConfig, WorkerConfig
-from rating_svc.dead_letters import DeadLetter, DeadLetterLimit
-from rating_svc.epoch import EpochGuard, WrongLog
-from rating_svc.submissions import Poison, Position, Submission
+from rating_svc.collapse import Arrival, Step
+from rating_svc.config import WORKERS, WorkerConfig
+from rating_svc.registry import Registry
+from rating_svc.submissions import Submission
 
 log = logging.getLogger(__name__)
 
-_IDLE_S: Final = 1.0
-_FIRST_PAUSE_S: Final = 0.2
-_MAX_PAUSE_S: Final = 5.0
-_SILENCE_S: Final = 15.0
-_GLANCE_S: Final = 0.001
-_POISON: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
-_STORED = metrics.DEALT_WITH.labels("stored")
-_DUPLICATE = metrics.DEALT_WITH.labels("duplicate")
-_SUPERSEDED = metrics.DEALT_WITH.labels("superseded")
-_STALE = metrics.DEALT_WITH.labels("stale")
-_DEAD = metrics.DEALT_WITH.labels("dead_letter")
+_STORED: Final = metrics.SUBMISSIONS.labels("stored")
+_DUPLICATE: Final = metrics.SUBMISSIONS.labels("duplicate")
+_SUPERSEDED: Final = metrics.SUBMISSIONS.labels("superseded")
+_STALE: Final = metrics.SUBMISSIONS.labels("stale")
 
 
-class TooManyDeadLetters(Exception):
-    """The limit is reached: a release that can't read what it gets must not empty the topic."""
+class Outcome(NamedTuple):
+    """What a transaction made of its submissions."""
+
+    arrivals: Sequence[Arrival]
+    known: int
+    """Identities that had taken effect before."""
+    steps: Sequence[Step]
+    stored: store.Outcome
 
 
-class Entry:
-    """A message of a batch that could be read."""
+class Submissions(Handler[Submission, Outcome]):
+    """What is done with submissions."""
 
-    __slots__ = ("position", "record", "submission")
-
-    def __init__(self, record: Record, position: Position, submission: Submission) -> None:
-        self.record = record
-        self.position = position
-        self.submission = submission
-
-
-class Worker:
-    """Deals with batches until it is cancelled."""
-
-    def __init__(
-        self,
-        consumer: Callable[[], BatchConsumer],
-        producer: KafkaProducer,
-        postgres: Postgres,
-        settling: Settling,
-        guard: EpochGuard,
-        log_config: LogConfig,
-        config: WorkerConfig,
-    ) -> None:
-        self._make_consumer = consumer
-        self._producer = producer
-        self._postgres = postgres
+    def __init__(self, registry: Registry, settling: Settling, retention: Retention, reader: str) -> None:
+        self._registry = registry
         self._settling = settling
-        self._guard = guard
-        self._epoch = log_config.epoch
-        self._config = config
-        self._limit = DeadLetterLimit(config)
-        # Submissions a transaction: fewer while the database is too slow for a whole batch in its time.
-        self._portion = config.batch
-        self._stopped = ""
+        self._retention = retention
+        self._reader = reader
 
-    async def ping(self) -> None:
-        """Raises once the worker has stopped. For health."""
-        if self._stopped:
-            raise RuntimeError(self._stopped)
+    def read(self, record: Record) -> Submission:
+        return submissions.decode(record.value)
 
-    async def run(self) -> None:
-        """Deals with batches, for ever; ends where going on would do harm.
+    async def store(self, connection: Connection, entries: Sequence[Entry[Submission]]) -> Outcome:
+        arrivals = [self._arrival(entry) for entry in entries]
+        identities = collapse.identities(arrivals)
+        known = await store.see(connection, identities, self._retention.refresh_s)
+        steps = collapse.collapse(arrivals, known)
+        stored = await store.apply(connection, steps) if steps else store.Outcome(0, 0)
+        return Outcome(arrivals, len(arrivals) - len(identities) + len(known), steps, stored)
 
-        Raises:
-            KafkaException: the group or the topic can't be used.
-        """
-        try:
-            await self._guard.begin()
-            async with self._consumer() as consumer:
-                while True:
-                    await self._guard.check()
-                    batch = await consumer.next_batch(self._config.batch, _IDLE_S)
-                    if batch:
-                        metrics.BATCH.observe(len(batch))
-                        await self._deal_with(consumer, batch)
-        except (TooManyDeadLetters, WrongLog) as error:
-            self._stopped = str(error)
-            metrics.WORKER_STOPPED.set(1)
-            log.error("%s", error)
+    async def stored(self, entries: Sequence[Entry[Submission]], outcome: Outcome) -> None:
+        last = [step for step in outcome.steps if step.last]
+        metrics.BATCH.observe(len(entries))
+        _STORED.inc(outcome.stored.applied)
+        _STALE.inc(len(last) - outcome.stored.applied)
+        _SUPERSEDED.inc(len(entries) - outcome.known - len(last))
+        _DUPLICATE.inc(outcome.known)
+        metrics.CHANGES.inc(outcome.stored.changed)
+        now = submissions.now_us()
+        for step in last:
+            metrics.STORED_AFTER.observe(max(0, now - step.submit_us) / 1e6)
+        for arrival in outcome.arrivals:
+            self._settling.add(arrival.submission.user, arrival.submission.movie, arrival.position)
 
-    @contextlib.asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[BatchConsumer]:
-        # A new one for each run: whatever one had read and not committed is then read again.
-        consumer = self._make_consumer()
-        try:
-            yield consumer
-        finally:
-            await consumer.close()
+    def letter_headers(self, entry: Entry[Submission]) -> Mapping[str, str]:
+        epoch = self._registry.epoch(entry.place)
+        return dead_letters.headers_of(dead_letters.position_of(entry.record, epoch))
 
-    async def _deal_with(self, consumer: BatchConsumer, batch: list[Record]) -> None:
-        """Deals with a batch, however long the database or the log is away."""
-        entries, letters = self._read(batch)
-        self._check_limit(len(batch), letters)
-        to_store: Sequence[Entry] = entries
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                while to_store:
-                    if len(to_store) < len(entries) and not await consumer.wait(_GLANCE_S):
-                        # It took so long that others deal with it now.
-                        return
-                    portion, rest = to_store[: self._portion], to_store[self._portion :]
-                    refused = await self._store(portion)
-                    self._check_limit(0, refused)
-                    letters += refused
-                    to_store = rest
-                    # Half at once and back little by little: what runs into the time limit was in vain.
-                    self._portion = min(self._portion + max(1, self._config.batch // 50), self._config.batch)
-                    pause = _FIRST_PAUSE_S
-                while letters:
-                    await self._bury(letters[0])
-                    del letters[0]
-                break
-            except (MarqueeError, asyncpg.PostgresError) as error:
-                metrics.WORKER_RETRIES.labels(
-                    "log" if getattr(error, "reason", "") == "QUEUE_UNAVAILABLE" else "database"
-                ).inc()
-                log.warning("a batch of %d waits: %s: %s", len(batch), type(error).__name__, error)
-                self._portion = max(1, self._portion // 2)
-            if not await consumer.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311
-                log.info("a batch of %d is dropped: partitions of it went to others", len(batch))
-                return
-            pause = min(pause * 2, _MAX_PAUSE_S)
-        await consumer.commit()
-        for entry in entries:
-            self._settling.add(entry.submission.user, entry.submission.movie, entry.position)
-
-    def _read(self, batch: Sequence[Record]) -> tuple[list[Entry], list[DeadLetter]]:
-        entries, letters = [], []
-        for record in batch:
-            position = dead_letters.position_of(record, self._epoch)
-            try:
-                entries.append(Entry(record, position, submissions.decode(record.value)))
-            except Poison as why:
-                letters.append(DeadLetter(record, position, why))
-        return entries, letters
-
-    def _check_limit(self, total: int, letters: Sequence[DeadLetter]) -> None:
-        if self._limit.exceeded(total, len(letters)):
-            record, why = letters[0].record, letters[0].why
-            raise TooManyDeadLetters(
-                "too many submissions can't be dealt with, so the worker stops and leaves the rest in the "
-                f"topic; one is {record.topic}/{record.partition} offset {record.offset}: {why.reason}. "
-                "Mend or roll back what writes or reads them, then restart the worker"
+    async def meet(self, connection: Connection, topic: str, identity: TopicIdentity) -> bool:
+        before = {life.topic for life in self._registry.lives}
+        found, new = await lives.meet(connection, topic, identity)
+        self._registry.update(found)
+        life = self._registry.life(identity.id)
+        if life is not None and life.partitions != identity.partitions:
+            metrics.PARTITIONS_IGNORED.labels(topic).set(identity.partitions - life.partitions)
+            log.error(
+                "%s has %d partitions now and began with %d: the others are not written to, since users "
+                "would move and their order would be lost. To grow the log use `rating_svc grow`",
+                topic,
+                identity.partitions,
+                life.partitions,
             )
+        if new and topic in before:
+            log.error(
+                "%s was made again: it is a new life of the log, and is read from its start. What the "
+                "topic before held and nobody had read is lost",
+                topic,
+            )
+        return not new or topic not in before
 
-    async def _bury(self, letter: DeadLetter) -> None:
-        await dead_letters.send(self._producer, letter)
-        _DEAD.inc()
-        log.warning(
-            "dead letter: %s/%d offset %d: %s: %s",
-            letter.record.topic,
-            letter.record.partition,
-            letter.record.offset,
-            letter.why.reason,
-            letter.why,
+    async def restart(self, connection: Connection, place: Place) -> None:
+        self._registry.update(await lives.cut(connection, place.topic_id, place.partition))
+
+    async def held(self, connection: Connection, places: Collection[Place]) -> Collection[Place]:
+        # The order of events must be that of the log, also when a store that was set back reads it again:
+        # a generation is read after all that came before it.
+        unread = await lives.unread(connection, self._reader)
+        return [place for place in places if self._registry.before(place) & unread]
+
+    def _arrival(self, entry: Entry[Submission]) -> Arrival:
+        assert entry.value is not None
+        epoch = self._registry.epoch(entry.place)
+        return Arrival(
+            dead_letters.position_of(entry.record, epoch),
+            # Of the place where it stands, not of the order: a redriven letter has a place of its own.
+            event_id(epoch, entry.place.partition, entry.record.offset),
+            entry.value,
         )
 
-    async def _store(self, entries: Sequence[Entry]) -> list[DeadLetter]:
-        """Stores entries; gives those that the database refuses, found by halving."""
-        if not entries:
-            return []
-        try:
-            await self._transact(entries)
-            return []
-        except _POISON as error:
-            if len(entries) == 1:
-                why = Poison("DATABASE_REFUSED", f"{type(error).__name__}: {error}")
-                return [DeadLetter(entries[0].record, entries[0].position, why)]
-        middle = len(entries) // 2
-        return await self._store(entries[:middle]) + await self._store(entries[middle:])
 
-    async def _transact(self, entries: Sequence[Entry]) -> None:
-        started = time.perf_counter()
-        async with self._postgres.write() as connection:
-            await store.begin_batch(connection, _SILENCE_S)
-            fresh = await store.see(connection, [entry.submission for entry in entries])
-            changes, touches = collapse.collapse(((e.position, e.submission) for e in entries), fresh)
-            outcome = await store.apply(connection, changes) if changes else store.Outcome(0, 0)
-            if touches:
-                await store.touch(connection, touches)
-            if outcome.changed:
-                await store.wake_relay(connection)
-        metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
-        _STORED.inc(outcome.applied)
-        _STALE.inc(len(changes) - outcome.applied)
-        _SUPERSEDED.inc(len(fresh) - len(changes))
-        _DUPLICATE.inc(len(entries) - len(fresh))
-        metrics.CHANGES.inc(outcome.changed)
-        now = submissions.now_us()
-        for change in changes:
-            metrics.STORED_AFTER.observe(max(0, now - change.submit_us) / 1e6)
+def make_reader(
+    consumer: Callable[[], BatchConsumer],
+    kafka: KafkaConfig,
+    producer: KafkaProducer,
+    postgres: Postgres,
+    handler: Submissions,
+    config: WorkerConfig,
+    reader: str = WORKERS,
+) -> BatchReader[Submission, Outcome]:
+    """A worker that is not running yet."""
+    limit = DeadLetterLimit(config.dead_letter_count, config.dead_letter_share)
+    box = DeadLetterBox(reader, topics.DEAD_LETTERS, producer, postgres, limit)
+    return BatchReader(reader, consumer, kafka, postgres, handler, box, config.batch)
 
 
 class Pruner:
     """Deletes what is too old, a little at a time."""
 
-    def __init__(self, postgres: Postgres, config: WorkerConfig, portion: int = 5000) -> None:
+    def __init__(
+        self, postgres: Postgres, retention: Retention, interval_s: float, portion: int = 5000
+    ) -> None:
         self._postgres = postgres
-        self._config = config
+        self._retention = retention
+        self._interval_s = interval_s
         self._portion = portion
 
     async def run(self) -> None:
         """Prunes now and then, for ever. Several workers at once do no harm."""
         while True:
-            await asyncio.sleep(self._config.prune_interval_s * random.uniform(0.5, 1.5))  # noqa: S311
+            await asyncio.sleep(self._interval_s * random.uniform(0.5, 1.5))  # noqa: S311
             await self.prune()
 
     async def prune(self) -> None:
-        """Deletes all that is too old."""
-        for table, prune, retention_s in (
-            ("seen_requests", store.prune_requests, self._config.request_retention_s),
-            ("ratings", store.prune_tombstones, self._config.tombstone_retention_s),
+        """Deletes all that is too old: what no copy of a message in the log can need any more."""
+        keep = self._retention
+        for table, prune, kept_s in (
+            ("seen_requests", store.prune_requests, keep.remember_s),
+            ("ratings", store.prune_tombstones, keep.tombstones_s),
+            ("dead_letters", store.prune_dead_letters, keep.remember_s),
         ):
             deleted = self._portion
             while deleted == self._portion:
                 async with self._postgres.write() as connection:
-                    deleted = await prune(connection, retention_s, self._portion)
+                    deleted = await prune(connection, kept_s, self._portion)
                 metrics.PRUNED.labels(table).inc(deleted)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from mesh import identity
 from mesh.errors import MarqueeError
-from mesh.kafka import KafkaProducer
-from rating_svc import submissions, topics
+from rating_svc import submissions
 from rating_svc.cache import Named, Pending, PendingWrites
-from rating_svc.config import LogConfig
 from rating_svc.metrics import REPEATED, SUBMITTED
-from rating_svc.submissions import Position, Submission
+from rating_svc.submission_log import SubmissionLog
+from rating_svc.submissions import Submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +28,9 @@ class Wish:
 class Writer:
     """Puts submissions into the log."""
 
-    def __init__(self, producer: KafkaProducer, pending: PendingWrites, log: LogConfig) -> None:
-        self._producer = producer
+    def __init__(self, log: SubmissionLog, pending: PendingWrites) -> None:
+        self._log = log
         self._pending = pending
-        self._epoch = log.epoch
 
     async def submit(self, user: str, wish: Wish, kind: str) -> Pending:
         """Puts one submission into the log; gives it, or the earlier one that it repeats.
@@ -63,13 +61,8 @@ class Writer:
         submission = Submission(
             user, wish.movie, wish.score, wish.request_id or uuid.uuid4(), submissions.now_us()
         )
-        value = submissions.encode(submission)
-        key, headers = user.encode(), _headers()
-        position = await self._producer.send(topics.SUBMITTED, key, value, headers)
-        if position.offset < 0:
-            # Written, but nobody says where. Its second copy has a place, and the worker drops that one.
-            position = await self._producer.send(topics.SUBMITTED, key, value, headers)
-        pending = Pending(Position(self._epoch, position.offset), wish.score, submission.submit_us)
+        position = await self._log.append(submission, _headers())
+        pending = Pending(position, wish.score, submission.submit_us)
         return Named(wish.movie, pending, wish.request_id)
 
     async def _show(self, user: str, writes: Sequence[Named]) -> list[Pending]:

@@ -13,7 +13,7 @@ from mesh.kafka.handler import Entry, Handler
 from mesh.kafka.offsets import Offsets, Place
 from mesh.kafka.producer import KafkaProducer, Position
 from mesh.kafka.record import Record
-from mesh.kafka.topics import Topic, TopicIdentity, ensure_topics, identify, identify_all
+from mesh.kafka.topics import Topic, TopicIdentity, ensure_topics, identify, identify_all, topic_names
 
 __all__ = [
     "BatchConsumer",
@@ -35,4 +35,5 @@ __all__ = [
     "ensure_topics",
     "identify",
     "identify_all",
+    "topic_names",
 ]

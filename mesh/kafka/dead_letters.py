@@ -60,7 +60,6 @@ SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[], $5::text[]) ON CON
 _COUNT: Final = """
 SELECT count(*)::int FROM dead_letters
 WHERE reader = $1 AND buried_at > clock_timestamp() - make_interval(secs => $2)"""
-_PRUNE: Final = "DELETE FROM dead_letters WHERE buried_at < now() - make_interval(secs => $1)"
 _REASON_LENGTH: Final = 100
 
 
@@ -119,7 +118,7 @@ class DeadLetterBox:
         self._producer = producer
         self._postgres = postgres
         self._limit = limit
-        self._share = _Share(limit.window_s, clock)
+        self._share = Share(limit.window_s, clock)
 
     def read(self, total: int) -> None:
         """Takes note of so many messages that were read."""
@@ -146,11 +145,6 @@ class DeadLetterBox:
                 letter.why.reason,
                 letter.why,
             )
-
-    async def prune(self, older_than_s: float) -> None:
-        """Forgets letters that can't be read again."""
-        async with self._postgres.write() as connection:
-            await connection.execute(_PRUNE, older_than_s)
 
     async def _count_in(self, letters: Sequence[DeadLetter]) -> None:
         async with self._postgres.write() as connection:
@@ -195,7 +189,7 @@ def headers_of(letter: DeadLetter) -> dict[str, str]:
     }
 
 
-class _Share:
+class Share:
     """Which share of what this process has read lately are dead letters."""
 
     def __init__(self, window_s: float, clock: Callable[[], float]) -> None:

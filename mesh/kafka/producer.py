@@ -63,8 +63,9 @@ class KafkaProducer:
         value: bytes,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        partition: int = -1,
     ) -> Position:
-        """Sends a message and waits until the log has it.
+        """Sends a message and waits until the log has it; without a partition, the key chooses one.
 
         After UNAVAILABLE the message may or may not stand in the log: send it
         again with the same id, and let the reader drop the second one.
@@ -86,6 +87,7 @@ class KafkaProducer:
                 topic,
                 value,
                 key,
+                partition,
                 on_delivery=delivered,
                 headers=[(name, text.encode()) for name, text in (headers or {}).items()],
             )

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from mesh.kafka.config import KafkaConfig
@@ -53,16 +59,30 @@ async def ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s:
     await asyncio.to_thread(_ensure_topics, config, topics, timeout_s)
 
 
-def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float) -> None:
-    admin = _admin(config.bootstrap)
+async def topic_names(config: KafkaConfig, timeout_s: float = 30.0) -> set[str]:
+    """The names of all topics. Waits for the brokers to come.
+
+    Raises:
+        RuntimeError: they stayed away for `timeout_s`.
+    """
+    return await asyncio.to_thread(_topic_names, config, timeout_s)
+
+
+def _topic_names(config: KafkaConfig, timeout_s: float) -> set[str]:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            known = set(admin.list_topics(timeout=2).topics)
-            break
+            return set(_admin(config.bootstrap).list_topics(timeout=2).topics)
         except KafkaException as error:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Kafka at {config.bootstrap} stayed away for {timeout_s:g} s") from error
+
+
+def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float) -> None:
+    admin = _admin(config.bootstrap)
+    deadline = time.monotonic() + timeout_s
+    known = _topic_names(config, timeout_s)
+    _fit(config, [topic for topic in topics if topic.name in known])
     missing = [topic for topic in topics if topic.name not in known]
     if not missing:
         return
@@ -82,6 +102,56 @@ def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: floa
             log.warning("not all partitions of %s have a leader", ", ".join(topic.name for topic in missing))
             return
         time.sleep(0.05)
+
+
+def _fit(config: KafkaConfig, topics: Sequence[Topic]) -> None:
+    """Brings topics that were there before into line with how long they may hold a message.
+
+    Raises:
+        RuntimeError: one keeps messages for longer than its readers recognise them.
+        KafkaException: the brokers refused.
+    """
+    admin = _admin(config.bootstrap)
+    bounded = [topic for topic in topics if "segment.ms" in topic.config]
+    if not bounded:
+        return
+    asked = {topic.name: ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in bounded}
+    answers = admin.describe_configs(list(asked.values()), request_timeout=10)
+    for topic in bounded:
+        real = {name: entry.value for name, entry in answers[asked[topic.name]].result().items()}
+        held, wanted = int(real["retention.ms"] or -1), topic.settings()["retention.ms"]
+        if not 0 <= held <= int(wanted):
+            raise RuntimeError(
+                f"{topic.name} keeps messages for {held} ms (retention.ms), and its readers recognise a "
+                f"message that comes again for those of {wanted} ms only: set MARQUEE_LOG_RETENTION_S to "
+                f"{max(held, 0) // 1000} in every service, or alter the topic"
+            )
+        if wrong := {
+            name: value
+            for name, value in topic.config.items()
+            if name in ("segment.ms", "message.timestamp.type") and real.get(name) != value
+        }:
+            _alter(admin, topic.name, wrong)
+
+
+def _alter(admin: AdminClient, topic: str, settings: Mapping[str, str]) -> None:
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in settings.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+    for altered in admin.incremental_alter_configs([resource], request_timeout=10).values():
+        altered.result()
+    log.warning("%s was not as it must be; altered: %s", topic, dict(settings))
+
+
+async def alter_topic(config: KafkaConfig, topic: str, settings: Mapping[str, str]) -> None:
+    """Alters some settings of a topic.
+
+    Raises:
+        KafkaException: the brokers refused.
+    """
+    await asyncio.to_thread(_alter, _admin(config.bootstrap), topic, settings)
 
 
 def _usable(admin: AdminClient, topics: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from mesh.local.movielens import Rating
 from mesh.local.stack import Stack, StackError
 from ranking_svc import topics as ranking_topics
 from rating_svc import topics
-from rating_svc.config import LogConfig
+from rating_svc.config import WORKERS
 from tests.faults.ratings_authors import Author
 from tests.support.waiting import eventually
 
@@ -42,7 +42,7 @@ async def converge(stack: Stack, broken: list[str]) -> None:
 
     try:
         stage = "the workers"
-        await ranking_topics.Offsets(kafka, topics.SUBMITTED, LogConfig().worker_group).fence(_CONVERGE_S)
+        await ranking_topics.Offsets(kafka, topics.SUBMITTED, WORKERS).fence(_CONVERGE_S)
         stage = "the relay"
         await eventually(handed_on, _CONVERGE_S, 0.2)
         stage = "the consumers of rankings"

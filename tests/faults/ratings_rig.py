@@ -10,27 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 import rating_svc
 from mesh import migrations, postgres, redisdb
-from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics
+from mesh.kafka import BatchConsumer, BatchReader, KafkaConfig, KafkaProducer, Topic, ensure_topics
+from mesh.kafka.retention import Retention
+from mesh.kafka.topics import bounds_of
 from mesh.local.provision import SUPERUSER
 from mesh.local.services import stores
 from mesh.local.stack import Stack
 from mesh.postgres import PostgresConfig
 from mesh.redisdb import RedisConfig
-from rating_svc import submissions, topics
+from rating_svc import generations, submissions, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import LogConfig, PendingConfig, WorkerConfig
-from rating_svc.epoch import EpochGuard
 from rating_svc.pipe import Pipe
+from rating_svc.registry import Registry, family
+from rating_svc.submission_log import SubmissionLog
 from rating_svc.submissions import Submission
-from rating_svc.worker import Worker
+from rating_svc.worker import Outcome, Submissions, make_reader
 from tests.support.waiting import eventually
 
 MIGRATIONS = Path(rating_svc.__file__).parent / "migrations"
 ROLE = "rating_svc"
+
+Worker = BatchReader[Submission, Outcome]
 
 _clock = itertools.count(1_700_000_000_000_000)
 
@@ -48,21 +53,32 @@ class Rig:
         self.topic = topic
         self.partitions = partitions
         self.kafka = KafkaConfig(bootstrap=stack.kafka_bootstrap, session_timeout_s=6)
-        self.log = LogConfig(partitions=partitions)
+        self.log_config = LogConfig(partitions=partitions)
+        self.retention = Retention()
         self.postgres_config = PostgresConfig(primary=dsn)
         self._redis_url = stores(stack, ROLE)["MARQUEE_REDIS_URL"]
+        self.admin = AdminClient({"bootstrap.servers": stack.kafka_bootstrap, "log_level": 0})
         self._exit = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
         await migrations.migrate(self.dsn, MIGRATIONS)
-        await ensure_topics(self.kafka, [Topic(self.topic, self.partitions), Topic(topics.DEAD_LETTERS, 1)])
+        await ensure_topics(self.kafka, [Topic(topics.DEAD_LETTERS, 1)])
         self.producer = KafkaProducer(self.kafka)
         self._exit.push_async_callback(self.producer.close)
         self.postgres = await postgres.connect(self.postgres_config)
         self._exit.push_async_callback(self.postgres.close)
+        await self.register()
         self.redis = redisdb.connect(RedisConfig(url=self._redis_url))
         self._exit.push_async_callback(self.redis.aclose)
         self.pending = PendingWrites(Pipe(self.redis, 0.1), PendingConfig())
+
+    async def register(self) -> None:
+        """As every process of rating_svc does when it starts."""
+        registry = await generations.prepare(
+            self.log_config, self.kafka, self.retention, self.postgres, self.topic
+        )
+        self.log = SubmissionLog(self.producer, self.postgres, registry)
+        self.registry = registry
 
     async def close(self) -> None:
         await self._exit.aclose()
@@ -81,47 +97,44 @@ class Rig:
                 *(self.producer.send(self.topic, key, value, headers) for key, value in portion)
             )
 
-    def worker(
-        self,
-        kind: type[Worker] = Worker,
-        group: str = "workers",
-        log: LogConfig | None = None,
-        **config: Any,
-    ) -> Worker:
-        """A worker that is not running yet."""
+    def worker(self, group: str = "workers", reader: str = "", **config: Any) -> Worker:
+        """A worker that is not running yet; one of another group reads all by itself.
+
+        Args:
+            reader: whose offsets it goes by, if not its group's.
+        """
         settings = dataclasses.replace(WorkerConfig(settle_s=0), **config)
-        log = log or self.log
-        return kind(
-            lambda: BatchConsumer(self.kafka, self._group(group, log.epoch), [self.topic]),
+        self.settling = Settling(self.pending, settings.settle_s)
+        return make_reader(
+            lambda: BatchConsumer(self.kafka, self._group(group), [family(self.topic)]),
+            self.kafka,
             self.producer,
             self.postgres,
-            Settling(self.pending, settings.settle_s),
-            EpochGuard(self.kafka, self.postgres, log, self.topic),
-            log,
+            Submissions(Registry(), self.settling, self.retention, reader or group),
             settings,
+            reader or group,
         )
 
-    def _group(self, name: str, epoch: int = 1) -> str:
-        return f"{self.topic} {name} {epoch}"
+    def _group(self, name: str) -> str:
+        return f"{self.topic} {name}"
 
     async def drained(self, group: str = "workers", timeout_s: float = 30.0) -> None:
-        """Waits until a group has committed all that is in the topic."""
-        consumer = Consumer(
-            {"bootstrap.servers": self.kafka.bootstrap, "group.id": self._group(group), "log_level": 0}
-        )
-        partitions = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
+        """Waits until a group has dealt with all that is in the log now."""
+        lives = [life for life in self.registry.lives if life.partition is None]
+        every = [(life.topic, number) for life in lives for number in range(life.partitions)]
+        ids = {life.topic: life.topic_id for life in lives}
+        ends = {
+            (ids[topic], p): high for (topic, p), (_, high) in (await bounds_of(self.kafka, every)).items()
+        }
 
-        def done() -> bool:
-            for at in consumer.committed(partitions, 5):
-                _, high = consumer.get_watermark_offsets(at, timeout=5)
-                if max(at.offset, 0) < high:
-                    return False
-            return True
+        async def done() -> bool:
+            rows = await self.fetch(
+                "SELECT topic_id, partition, next_offset FROM kafka_offsets WHERE reader = $1", group
+            )
+            at = {(row[0], row[1]): row[2] for row in rows}
+            return all(at.get(place, 0) >= end for place, end in ends.items())
 
-        try:
-            await eventually(lambda: asyncio.to_thread(done), timeout_s)
-        finally:
-            await asyncio.to_thread(consumer.close)
+        await eventually(done, timeout_s)
 
     @contextlib.asynccontextmanager
     async def working(self, worker: Worker | None = None) -> AsyncIterator[Worker]:
@@ -142,6 +155,14 @@ class Rig:
         finally:
             await connection.close()
 
+    async def run(self, statements: str) -> None:
+        """Runs statements, past the code under test."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(statements)
+        finally:
+            await connection.close()
+
     async def scores(self) -> dict[tuple[str, int], int]:
         """All ratings."""
         rows = await self.fetch("SELECT user_id, movie_id, score FROM ratings WHERE score IS NOT NULL")
@@ -153,7 +174,7 @@ class Rig:
 
     async def events(self) -> list[tuple[int, int | None, int | None]]:
         """What waits in the outbox: movie, old and new score."""
-        rows = await self.fetch("SELECT movie_id, old_score, new_score FROM outbox ORDER BY event_id")
+        rows = await self.fetch("SELECT movie_id, old_score, new_score FROM outbox ORDER BY number")
         return [tuple(row) for row in rows]
 
     async def event_count(self) -> int:

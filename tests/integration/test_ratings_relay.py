@@ -115,9 +115,8 @@ async def test_another_relay_takes_over_from_one_that_died_or_hangs(
             await eventually(lambda: first.metric(_ACTIVE))
             await eventually(lambda: outbox_is_empty(bench))
     events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 10)))
-    assert {event.event_id: event.new_score for event in events} == {
-        i + 1: 5 if i < 5 else 7 for i in range(10)
-    }
+    assert len({event.event_id for event in events}) == 10
+    assert Counter((event.old_score, event.new_score) for event in events) == {(0, 5): 5, (5, 7): 5}
 
 
 async def test_a_relay_goes_on_after_the_database_threw_it_out(
@@ -141,7 +140,10 @@ async def test_a_relay_goes_on_after_the_database_threw_it_out(
 async def test_a_change_that_commits_late_is_not_passed_over(
     bench: Rig, relay: Callable[[], Role], changed: Changes
 ) -> None:
-    """Numbers are drawn before the commit, so a lower one can appear after higher ones went out."""
+    """Numbers are drawn before the commit, so a lower one can appear after higher ones went out.
+
+    It is of a worker of the release before, which draws the event's id too.
+    """
     late = await asyncpg.connect(bench.dsn)
     transaction = late.transaction()
     await transaction.start()

@@ -1,18 +1,22 @@
 """The worker between a real log and a real database: each submission counts once, in the log's order."""
 
 import asyncio
+import dataclasses
 import random
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
-from mesh.kafka import Topic, ensure_topics
+from mesh.kafka import dead_letters as every
+from mesh.kafka.event_ids import place_of
+from mesh.kafka.topics import bounds_of
 from mesh.local.stack import Stack
-from rating_svc import dead_letters, dlq
-from rating_svc.config import LogConfig
+from rating_svc import dead_letters, dlq, metrics
+from rating_svc.cache import Named, Pending
 from rating_svc.submissions import Position, Submission, encode
+from rating_svc.worker import Pruner
 from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.waiting import eventually
 
@@ -58,7 +62,7 @@ async def test_a_repeat_takes_effect_once_and_does_not_bring_an_old_score_back(b
         await bench.submit([first])
         await bench.drained()
     assert await bench.scores() == {("ann", 1): 8}
-    assert await bench.events() == [(1, None, 8)]
+    assert await bench.events() == [(1, None, 5), (1, 5, 8)]
 
 
 async def test_reading_the_whole_log_again_changes_nothing(bench: Rig) -> None:
@@ -72,12 +76,35 @@ async def test_reading_the_whole_log_again_changes_nothing(bench: Rig) -> None:
     async with bench.working(bench.worker(group="again", batch=70)):
         await bench.drained("again")
     assert await bench.rows() == rows
-    # Also when the request ids have long been forgotten.
-    await bench.fetch("DELETE FROM seen_requests")
-    async with bench.working(bench.worker(group="much later", batch=70)):
-        await bench.drained("much later")
-    assert await bench.rows() == rows
     assert await bench.events() == events
+
+
+async def test_an_identity_is_not_forgotten_while_the_log_may_hold_a_copy(bench: Rig) -> None:
+    """Ann rates 8, then 3, and the first request comes once more: days later, all of it is read again."""
+    first = submission("ann", 1, 8)
+    await bench.submit([first, submission("ann", 1, 3), first])
+    async with bench.working():
+        await bench.stored({("ann", 1): 3})
+        await bench.drained()
+    days = bench.retention.held_s
+    await bench.fetch("UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)", days)
+    await Pruner(bench.postgres, bench.retention, 60).prune()
+    async with bench.working(bench.worker(group="again")):
+        await bench.drained("again")
+    assert await bench.scores() == {("ann", 1): 3}
+    # What was read again is as young as the copy that was read: it is kept for as long once more.
+    await bench.fetch("UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)", days)
+    await Pruner(bench.postgres, bench.retention, 60).prune()
+    async with bench.working(bench.worker(group="much later")):
+        await bench.drained("much later")
+    assert await bench.scores() == {("ann", 1): 3}
+    assert await bench.events() == [(1, None, 8), (1, 8, 3)]
+    await bench.fetch(
+        "UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)",
+        bench.retention.remember_s + 60,
+    )
+    await Pruner(bench.postgres, bench.retention, 60).prune()
+    assert await bench.fetch("SELECT FROM seen_requests") == []
 
 
 async def test_workers_that_come_and_go_lose_nothing_and_count_nothing_twice(bench: Rig) -> None:
@@ -125,7 +152,7 @@ async def test_poison_goes_to_the_dead_letters_with_its_reason_and_holds_nobody_
         await bench.stored({("ann", 1): 5, ("ann", 3): 7})
         letters = await eventually(lambda: of(bench, 2))
     assert [letter.reason for letter in letters] == ["UNPARSABLE", "INVALID_MOVIE_NAME"]
-    assert [letter.headers[dead_letters.OFFSET] for letter in letters] == ["1", "2"]
+    assert [letter.headers[every.OFFSET] for letter in letters] == ["1", "2"]
     assert letters[0].value == b"\xff not a message"
     assert "titles/" in dlq.shown(letters[1])
 
@@ -189,13 +216,14 @@ async def test_letters_can_be_redriven_one_by_one_or_all_and_are_then_done(bench
         assert await dlq.redrive(bench.kafka, bench.producer, [letters[0].id]) == letters[:1]
         # Still no message, so it comes back as another letter, with its place of old.
         letters = await eventually(lambda: of(bench, 3))
-        assert letters[2].headers[dead_letters.OFFSET] == letters[0].headers[dead_letters.OFFSET]
+        assert letters[2].headers[every.OFFSET] == letters[0].headers[every.OFFSET]
         await dlq.redrive(bench.kafka, bench.producer)
-        await eventually(lambda: of(bench, 6))
-    left = [
-        letter for letter in await dlq.read(bench.kafka) if letter.headers[dead_letters.TOPIC] == bench.topic
-    ]
-    assert len(left) == 3
+        await eventually(lambda: of(bench, 5))
+        # It was sent again already: a second time is refused.
+        with pytest.raises(dlq.UnknownLetter, match="again already"):
+            await dlq.redrive(bench.kafka, bench.producer, [letters[0].id])
+    left = [letter for letter in await dlq.read(bench.kafka) if letter.headers[every.TOPIC] == bench.topic]
+    assert len(left) == 2
     with pytest.raises(dlq.UnknownLetter, match="9:9"):
         await dlq.redrive(bench.kafka, bench.producer, ["9:9"])
 
@@ -215,32 +243,132 @@ async def test_a_bad_release_stops_the_worker_before_it_drains_the_topic(bench: 
         await eventually(lambda: of(bench, 200))
 
 
-async def test_a_topic_that_was_made_anew_stops_the_worker_until_the_epoch_is_raised(bench: Rig) -> None:
+async def test_a_topic_that_is_made_again_under_a_running_worker_is_a_later_life(bench: Rig) -> None:
     await bench.submit([submission("ann", 1, 5), submission("ann", 1, 6)])
     async with bench.working():
         await bench.stored({("ann", 1): 6})
-    admin = AdminClient({"bootstrap.servers": bench.kafka.bootstrap})
-    await asyncio.wrap_future(admin.delete_topics([bench.topic])[bench.topic])
-    await eventually(lambda: bench.topic not in admin.list_topics(timeout=5).topics)
-    await ensure_topics(bench.kafka, [Topic(bench.topic, bench.partitions)])
-    await eventually(lambda: bench.topic in admin.list_topics(timeout=5).topics)
-    await bench.submit([submission("ann", 1, 9)])
-    async with bench.working() as worker:
-        await eventually(lambda: stopped(worker))
-        with pytest.raises(RuntimeError, match="MARQUEE_RATING_LOG_EPOCH to 2"):
-            await worker.ping()
-    # Offset 0 of the new topic is later than offset 1 of the old one.
-    async with bench.working(bench.worker(log=LogConfig(epoch=2))):
+        admin = AdminClient({"bootstrap.servers": bench.kafka.bootstrap})
+        await asyncio.wrap_future(admin.delete_topics([bench.topic])[bench.topic])
+        await eventually(lambda: bench.topic not in admin.list_topics(timeout=5).topics)
+        await bench.register()
+        # Offset 0 of the new topic is later than offset 1 of the old one.
+        await bench.submit([submission("ann", 1, 9)])
         await bench.stored({("ann", 1): 9})
-    async with bench.working(bench.worker(log=LogConfig(epoch=1))) as worker:
-        await eventually(lambda: stopped(worker))
-        with pytest.raises(RuntimeError, match="already in epoch 2"):
-            await worker.ping()
+        await bench.submit([submission("ann", 1, 2)])
+        await bench.stored({("ann", 1): 2})
+    rows = await bench.fetch("SELECT DISTINCT log_epoch, log_offset FROM ratings")
+    assert [tuple(row) for row in rows] == [(2, 1)]
+    ids = [row[0] for row in await bench.fetch("SELECT event_id FROM outbox ORDER BY number")]
+    assert [place.epoch for place in map(place_of, ids) if place] == [1, 1, 2, 2]
+
+
+async def test_a_store_that_is_set_back_gets_all_of_it_again_and_makes_the_same_events(bench: Rig) -> None:
+    """The primary dies, and its asynchronous replica, which was behind, is promoted."""
+    early, late = crowd(seed=5, count=300), crowd(seed=6, count=300)
+    tables = ("ratings", "seen_requests", "outbox", "kafka_offsets", "submission_log")
+    await bench.submit(early)
+    async with bench.working(bench.worker(batch=40)):
+        await bench.drained()
+        for table in tables:
+            await bench.fetch(f"CREATE TABLE then_{table} AS TABLE {table}")
+        await bench.submit(late)
+        await bench.drained()
+        published = set(
+            map(tuple, await bench.fetch("SELECT event_id, movie_id, old_score, new_score FROM outbox"))
+        )
+        rows = await bench.rows()
+        await bench.run(
+            f"BEGIN; TRUNCATE {', '.join(tables)};"
+            + "".join(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE then_{table};" for table in tables)
+            + "COMMIT"
+        )
+        # Nobody writes any more: what was lost is found all the same.
+        await bench.stored(last_of(early + late))
+    assert await bench.rows() == rows
+    events = await bench.fetch("SELECT event_id, movie_id, old_score, new_score FROM outbox")
+    assert set(map(tuple, events)) == published
+    assert await bench.aggregates() == await bench.recount()
+
+
+async def test_a_late_repeat_does_not_keep_a_dead_letter_from_being_redriven(bench: Rig) -> None:
+    first, dead = submission("ann", 1, 5), submission("ann", 1, 9)
+    await bench.submit([first])
+    await bench.write([(b"ann", future(dead))])
+    await bench.submit([first])
+    async with bench.working():
+        (letter,) = await eventually(lambda: of(bench, 1))
+        await bench.drained()
+        assert await bench.scores() == {("ann", 1): 5}
+        headers = dead_letters.redrive_headers(letter.headers)
+        await bench.producer.send(bench.topic, letter.key, encode(dead), headers)
+        await bench.stored({("ann", 1): 9})
+        # And once more, when its identity is long forgotten: it stands where it stood.
+        await bench.submit([submission("ann", 1, 2)])
+        await bench.stored({("ann", 1): 2})
+        await bench.fetch("DELETE FROM seen_requests")
+        await bench.producer.send(bench.topic, letter.key, encode(dead), headers)
+        await bench.drained()
+    assert await bench.scores() == {("ann", 1): 2}
+    assert await bench.events() == [(1, None, 5), (1, 5, 9), (1, 9, 2)]
+
+
+async def test_users_stay_where_they_are_when_the_topic_is_altered(bench: Rig) -> None:
+    users = [f"user-{i}" for i in range(40)]
+    await append(bench, [submission(user, 1, 5) for user in users])
+    async with bench.working() as _:
+        await bench.stored({(user, 1): 5 for user in users})
+        grown = bench.admin.create_partitions([NewPartitions(bench.topic, 2 * bench.partitions)])
+        await asyncio.wrap_future(grown[bench.topic])
+        await append(bench, [submission(user, 1, 9) for user in users])
+        await bench.stored({(user, 1): 9 for user in users})
+    # As after a restart of everything: a process that starts now reads how many there are.
+    await bench.register()
+    await append(bench, [submission(user, 1, 3) for user in users])
+    async with bench.working():
+        await bench.stored({(user, 1): 3 for user in users})
+    bounds = await bounds_of(bench.kafka, [(bench.topic, p) for p in range(2 * bench.partitions)])
+    assert {p for (_, p), (_, high) in bounds.items() if high} <= set(range(bench.partitions))
+
+
+async def append(bench: Rig, wishes: list[Submission]) -> None:
+    """As the RPC front does."""
+    await asyncio.gather(*(bench.log.append(wish, {}) for wish in wishes))
+
+
+async def test_the_registered_number_of_partitions_spreads_users_as_kafkas_own_clients_do(bench: Rig) -> None:
+    life = bench.registry.newest()
+    for user in ("ann", "bob", "Zoë", "user-17"):
+        sent = await bench.producer.send(bench.topic, user.encode(), b"")
+        assert sent.partition == life.partition_of(user)
+
+
+async def test_two_workers_that_hold_the_same_partitions_store_each_message_once(bench: Rig) -> None:
+    """One was frozen and does not know yet that it lost them; only here all the time."""
+    before = metrics.SUBMISSIONS.labels("duplicate")._value.get()
+    wishes = crowd(seed=7, count=2000)
+    async with (
+        bench.working(bench.worker(group="one", reader="both", batch=33)),
+        bench.working(bench.worker(group="two", reader="both", batch=47)),
+    ):
+        await bench.submit(wishes)
+        await bench.drained("both", 60)
+    assert await bench.scores() == last_of(wishes)
+    assert await bench.aggregates() == await bench.recount()
+    assert metrics.SUBMISSIONS.labels("duplicate")._value.get() == before
+
+
+async def test_the_order_is_the_logs_whatever_the_clocks_say(bench: Rig) -> None:
+    """The front that takes the later write is an hour behind."""
+    first = submission("ann", 1, 5)
+    behind = dataclasses.replace(submission("ann", 1, 8), submit_us=first.submit_us - 3_600_000_000)
+    async with bench.working():
+        await bench.submit([first])
+        await bench.stored({("ann", 1): 5})
+        await bench.submit([behind])
+        await bench.stored({("ann", 1): 8})
 
 
 async def test_dealt_with_writes_leave_redis_also_if_they_were_repeats(bench: Rig) -> None:
-    from rating_svc.cache import Named, Pending
-
     user = f"user-{uuid.uuid4()}"
     first = submission(user, 1, 5)
     await bench.submit([first, first])
@@ -250,7 +378,7 @@ async def test_dealt_with_writes_leave_redis_also_if_they_were_repeats(bench: Ri
         await bench.stored({(user, 1): 5})
 
         async def cleared() -> bool:
-            await worker._settling.sweep()
+            await bench.settling.sweep()
             return not await bench.redis.exists(f"rating:pending:{{{user}}}")
 
         await eventually(cleared)
@@ -259,7 +387,7 @@ async def test_dealt_with_writes_leave_redis_also_if_they_were_repeats(bench: Ri
 async def of(bench: Rig, at_least: int) -> list[dlq.Letter]:
     """The dead letters of the rig's topic, if there are that many."""
     found = await dlq.read(bench.kafka, redriven=True)
-    letters = [letter for letter in found if letter.headers.get(dead_letters.TOPIC) == bench.topic]
+    letters = [letter for letter in found if letter.headers.get(every.TOPIC) == bench.topic]
     return letters if len(letters) >= at_least else []
 
 

@@ -16,7 +16,7 @@ from mesh.local.edge_client import EdgeClient
 from mesh.local.movielens import sample_films
 from mesh.local.stack import Home, Stack
 from rating_svc import topics
-from rating_svc.config import LogConfig
+from rating_svc.config import WORKERS
 from tests.support.stacks import running
 
 MOVIES = [str(body["imdbID"]) for body in sample_films()]
@@ -88,7 +88,7 @@ class Lag:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": stack.kafka_bootstrap,
-                "group.id": LogConfig().worker_group,
+                "group.id": WORKERS,
                 "log_level": 0,
             }
         )

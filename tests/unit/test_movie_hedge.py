@@ -27,28 +27,27 @@ class Servers:
         return server
 
 
-def hedged(servers: Servers) -> HedgedReads:
-    return HedgedReads(cast(Postgres, servers), hedge_s=0.05)
+def hedged(servers: Servers, hedge_s: float = 0.05) -> HedgedReads:
+    return HedgedReads(cast(Postgres, servers), hedge_s=hedge_s)
 
 
-async def ask(servers: Servers) -> str:
-    found: str = await hedged(servers).fetchval("SELECT 1")
+async def ask(servers: Servers, hedge_s: float = 0.05) -> str:
+    found: str = await hedged(servers, hedge_s).fetchval("SELECT 1")
     return found
 
 
 async def test_a_quick_replica_is_asked_alone() -> None:
     servers = Servers(0, 0)
-    assert await ask(servers) == "replica"
+    assert await ask(servers, hedge_s=30) == "replica"
     assert servers.asked == ["replica"]
 
 
 async def test_the_primary_stands_in_for_a_replica_that_hangs() -> None:
-    async with asyncio.timeout(1):
-        assert await ask(Servers(60, 0)) == "primary"
+    assert await ask(Servers(3600, 0)) == "primary"
 
 
 async def test_a_replica_that_hangs_is_waited_for_once() -> None:
-    servers = Servers(60, 0)
+    servers = Servers(3600, 0)
     reads = hedged(servers)
     for _ in range(10):
         await reads.fetchval("SELECT 1")
@@ -56,7 +55,7 @@ async def test_a_replica_that_hangs_is_waited_for_once() -> None:
 
 
 async def test_a_replica_that_is_only_slow_may_still_be_first() -> None:
-    assert await ask(Servers(0.1, 60)) == "replica"
+    assert await ask(Servers(0.1, 3600)) == "replica"
 
 
 async def test_a_failure_leaves_the_answer_to_the_other() -> None:

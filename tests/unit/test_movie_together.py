@@ -54,25 +54,27 @@ async def test_all_who_ask_meanwhile_get_the_same_answer() -> None:
         await asyncio.sleep(0.02)
         return asked
 
-    assert await asyncio.gather(*(flights.join("key", ask, 1) for _ in range(100))) == [1] * 100
-    assert await flights.join("key", ask, 1) == 2
-    assert await asyncio.gather(flights.join("key", ask, 1), flights.join("other", ask, 1)) == [4, 4]
+    assert await asyncio.gather(*(flights.join("key", ask, 60) for _ in range(100))) == [1] * 100
+    assert await flights.join("key", ask, 60) == 2
+    assert await asyncio.gather(flights.join("key", ask, 60), flights.join("other", ask, 60)) == [4, 4]
 
 
 async def test_a_caller_that_leaves_does_not_end_the_flight_of_the_others() -> None:
     flights: Flights[str] = Flights()
+    gate = asyncio.Event()
 
     async def ask() -> str:
-        await asyncio.sleep(0.05)
+        await gate.wait()
         return "answer"
 
-    patient = asyncio.create_task(flights.join("key", ask, 1))
+    patient = asyncio.create_task(flights.join("key", ask, 60))
     await asyncio.sleep(0)
     with pytest.raises(TimeoutError):
         await flights.join("key", ask, 0.01)
-    leaving = asyncio.create_task(flights.join("key", ask, 1))
+    leaving = asyncio.create_task(flights.join("key", ask, 60))
     await asyncio.sleep(0)
     leaving.cancel()
+    gate.set()
     assert await patient == "answer"
 
 
@@ -88,6 +90,6 @@ async def test_an_error_goes_to_all_and_is_not_kept() -> None:
             raise ValueError("once")
         return "answer"
 
-    results = await asyncio.gather(*(flights.join("key", ask, 1) for _ in range(5)), return_exceptions=True)
+    results = await asyncio.gather(*(flights.join("key", ask, 60) for _ in range(5)), return_exceptions=True)
     assert [type(result) for result in results] == [ValueError] * 5
-    assert await flights.join("key", ask, 1) == "answer"
+    assert await flights.join("key", ask, 60) == "answer"

@@ -17,6 +17,11 @@ def check(folder: Path, script: Path = PROTOS / "check.py") -> subprocess.Comple
     return subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False)
 
 
+needs_git = pytest.mark.skipif(
+    shutil.which("git") is None, reason="there is no git, and so no history to compare with"
+)
+
+
 def git(project: Path, *args: str, given: str = "") -> str:
     """What git prints, in a repository that has nothing of this machine's configuration."""
     environment = {
@@ -37,8 +42,6 @@ def git(project: Path, *args: str, given: str = "") -> str:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project with this contract and its guard, and a history of its own."""
-    if shutil.which("git") is None:
-        pytest.skip("there is no git, and so no history to compare with")
     project = tmp_path / "project"
     (project / "protos").mkdir(parents=True)
     for name in ("check.py", "buf.yaml"):
@@ -61,6 +64,7 @@ def test_the_contract_is_clean(copy: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@needs_git
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -80,6 +84,7 @@ def test_a_change_that_breaks_clients_is_refused(copy: Path, old: str, new: str)
     assert "movies.proto" in done.stdout + done.stderr
 
 
+@needs_git
 def test_it_compares_with_the_tag(project: Path) -> None:
     git(project, "tag", "v1")
     done = check(project / "protos", project / "protos/check.py")
@@ -88,6 +93,7 @@ def test_it_compares_with_the_tag(project: Path) -> None:
     assert git(project, "status", "--porcelain") == ""
 
 
+@needs_git
 def test_an_earlier_revision_writes_nothing_outside_its_folder(project: Path) -> None:
     """A tree that no clean git would make: protos/marquee/../../../escaped.proto."""
     blob = git(project, "hash-object", "-w", "--stdin", given="syntax = 'proto3';\n")
@@ -103,6 +109,7 @@ def test_an_earlier_revision_writes_nothing_outside_its_folder(project: Path) ->
     assert "Traceback" not in done.stderr
 
 
+@needs_git
 def test_an_earlier_revision_reads_nothing_through_a_link(project: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.proto").write_text(
         'syntax = "proto3";\npackage marquee.outside.v1;\nmessage Outside {}\n'

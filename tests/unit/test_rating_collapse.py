@@ -1,5 +1,6 @@
 """A batch comes to the same as its submissions one by one, however the log is cut and read again."""
 
+import copy
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -7,11 +8,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rating_svc.collapse import Identity, collapse, identity
+from rating_svc.collapse import Arrival, Identity, collapse, identities, identity
 from rating_svc.submissions import Position, Submission
 
 Key = tuple[str, int]
-LogEntry = tuple[Position, Submission]
+Event = tuple[int, int | None, int | None]
+"""Movie, old and new score."""
 
 IDS = [uuid.UUID(int=i) for i in range(12)]
 
@@ -26,9 +28,14 @@ submissions = st.builds(
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[LogEntry]:
+def logs(draw: st.DrawFn) -> list[Arrival]:
+    """What was submitted; some of it are dead letters that came late and keep their old places."""
     found = draw(st.lists(submissions, max_size=25))
-    return [(Position(1, offset), submission) for offset, submission in enumerate(found)]
+    late = draw(st.lists(st.integers(0, 30), min_size=len(found), max_size=len(found)))
+    return [
+        Arrival(Position(1, 2 * offset - (5 if back == 7 else 0)), offset + 1, submission)
+        for offset, (submission, back) in enumerate(zip(found, late, strict=True), start=5)
+    ]
 
 
 class Database:
@@ -37,31 +44,19 @@ class Database:
     def __init__(self) -> None:
         self.rows: dict[Key, tuple[int | None, Position]] = {}
         self.seen: set[Identity] = set()
-        self.events: Counter[tuple[int, int]] = Counter()
-        self.event_count = 0
+        self.events: dict[int, Event] = {}
 
-    def deal_with(self, batch: Sequence[LogEntry]) -> None:
-        fresh = {identity(submission) for _, submission in batch} - self.seen
-        self.seen |= fresh
-        changes, touches = collapse(batch, fresh)
-        for change in changes:
-            old, at = self.rows.get((change.user, change.movie), (None, Position(0, -1)))
-            if at < change.position:
-                self.rows[change.user, change.movie] = (change.score, change.position)
-                if old != change.score:
-                    self.event(change.movie, old, change.score)
-        for touch in touches:
-            key = (touch.user, touch.movie)
-            if key in self.rows and self.rows[key][1] < touch.position:
-                self.rows[key] = (self.rows[key][0], touch.position)
-
-    def event(self, movie: int, old: int | None, new: int | None) -> None:
-        """What an aggregate of (movie, score) counts comes to."""
-        self.event_count += 1
-        if old is not None:
-            self.events[movie, old] -= 1
-        if new is not None:
-            self.events[movie, new] += 1
+    def deal_with(self, batch: Sequence[Arrival]) -> None:
+        given = set(identities(batch))
+        known = given & self.seen
+        self.seen |= given
+        for step in collapse(batch, known):
+            old, at = self.rows.get((step.user, step.movie), (None, Position(0, -1)))
+            if at < step.position:
+                self.rows[step.user, step.movie] = (step.score, step.position)
+                if old != step.score:
+                    assert step.event_id not in self.events
+                    self.events[step.event_id] = (step.movie, old, step.score)
 
     def scores(self) -> dict[Key, int]:
         return {key: score for key, (score, _) in self.rows.items() if score is not None}
@@ -70,87 +65,128 @@ class Database:
         return Counter((movie, score) for (_, movie), score in self.scores().items())
 
 
-def last_wins(log: Sequence[LogEntry]) -> dict[Key, int]:
-    """The specification: of each rating's submissions, without repeats, the last counts."""
-    last: dict[Key, int | None] = {}
+def counted(events: dict[int, Event]) -> Counter[tuple[int, int]]:
+    """What a reader of the events counts."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for movie, old, new in events.values():
+        if old is not None:
+            counts[movie, old] -= 1
+        if new is not None:
+            counts[movie, new] += 1
+    return +counts
+
+
+def one_by_one(log: Sequence[Arrival]) -> Database:
+    """The specification: each by itself, in the order of reading."""
+    database = Database()
+    for arrival in log:
+        database.deal_with([arrival])
+    return database
+
+
+def last_wins(log: Sequence[Arrival]) -> dict[Key, int]:
+    """Of each rating's submissions, without repeats, the last counts."""
+    last: dict[Key, tuple[Position, int | None]] = {}
     seen = set()
-    for _, submission in log:
+    for position, _, submission in log:
         if identity(submission) not in seen:
             seen.add(identity(submission))
-            last[submission.user, submission.movie] = submission.score
-    return {key: score for key, score in last.items() if score is not None}
+            key = (submission.user, submission.movie)
+            last[key] = max(last.get(key, (Position(0, -1), None)), (position, submission.score), key=_place)
+    return {key: score for key, (_, score) in last.items() if score is not None}
+
+
+def _place(entry: tuple[Position, int | None]) -> Position:
+    return entry[0]
 
 
 @given(logs(), st.data())
 def test_however_the_log_is_cut_and_redelivered_the_last_submission_counts_once(
-    log: list[LogEntry], data: st.DataObject
+    log: list[Arrival], data: st.DataObject
 ) -> None:
     database = Database()
     done = 0
     while done < len(log):
-        # A crash before the offsets were committed: from somewhere that was dealt with already.
+        # Read again from somewhere that was dealt with already.
         start = data.draw(st.integers(0, done), "start")
         end = data.draw(st.integers(start + 1, len(log)), "end")
         database.deal_with(log[start:end])
         done = max(done, end) if start <= done else done
     assert database.scores() == last_wins(log)
-    assert +database.events == database.recount()
+    assert database.events == one_by_one(log).events
+    assert counted(database.events) == database.recount()
 
 
 @given(logs(), st.data())
-def test_a_replay_changes_nothing_even_after_the_request_ids_are_forgotten(
-    log: list[LogEntry], data: st.DataObject
+def test_a_store_that_is_set_back_makes_the_same_events_again(
+    log: list[Arrival], data: st.DataObject
 ) -> None:
+    """A reader that counts each id once has then counted right, also what the store forgot."""
     database = Database()
-    database.deal_with(log)
-    before, events = database.scores(), database.event_count
-    database.seen.clear()
-    start = data.draw(st.integers(0, len(log)), "start")
-    while start < len(log):
-        end = data.draw(st.integers(start + 1, len(log)), "end")
-        database.deal_with(log[start:end])
-        start = end
-    assert database.scores() == before
-    assert database.event_count == events
+    cut = data.draw(st.integers(0, len(log)), "what the backup holds")
+    database.deal_with(log[:cut])
+    backup = copy.deepcopy(database)
+    end = data.draw(st.integers(cut, len(log)), "where it was lost")
+    database.deal_with(log[cut:end])
+    published = dict(database.events)
+    while cut < len(log):
+        middle = data.draw(st.integers(cut + 1, len(log)), "another batch")
+        backup.deal_with(log[cut:middle])
+        cut = middle
+    assert published.items() <= backup.events.items()
+    assert counted(backup.events) == backup.recount()
 
 
 @given(logs())
-def test_a_batch_touches_each_rating_at_most_once_for_its_score(log: list[LogEntry]) -> None:
-    changes, _ = collapse(log, {identity(submission) for _, submission in log})
-    keys = [(change.user, change.movie) for change in changes]
-    assert len(keys) == len(set(keys))
+def test_each_rating_becomes_its_last_step(log: list[Arrival]) -> None:
+    steps = collapse(log, set())
+    last = [(step.user, step.movie) for step in steps if step.last]
+    assert len(last) == len(set(last))
+    assert {(s.user, s.movie): s.score for s in steps if s.last and s.score is not None} == last_wins(log)
 
 
 def submission(score: int | None, request: int, at: int = 1) -> Submission:
     return Submission("ann", 1, score, IDS[request], at)
 
 
+def log_of(*found: Submission, epoch: int = 1) -> list[Arrival]:
+    return [Arrival(Position(epoch, at), at + 1, one) for at, one in enumerate(found)]
+
+
+def test_what_took_effect_before_takes_none_again() -> None:
+    first, second = submission(3, 1), submission(8, 2)
+    assert collapse(log_of(first, second, first), {identity(first)}) == collapse(
+        log_of(first, second)[1:], set()
+    )
+
+
+def test_each_change_in_a_batch_is_a_step_of_its_own() -> None:
+    steps = collapse(log_of(submission(3, 1), submission(8, 2), submission(None, 3)), set())
+    assert [(step.score, step.event_id, step.last) for step in steps] == [
+        (3, 1, False),
+        (8, 2, False),
+        (None, 3, True),
+    ]
+
+
 def test_a_redriven_dead_letter_comes_late_and_keeps_its_old_place() -> None:
     newer, older = submission(9, 1), submission(2, 2)
-    batch = [(Position(1, 20), newer), (Position(1, 10), older)]
-    changes, _ = collapse(batch, {identity(newer), identity(older)})
-    assert [(change.score, change.position.offset) for change in changes] == [(9, 20)]
+    (step,) = collapse([Arrival(Position(1, 20), 21, newer), Arrival(Position(1, 10), 31, older)], set())
+    assert (step.score, step.position.offset) == (9, 20)
 
 
 def test_an_epoch_outweighs_any_offset() -> None:
     old, new = submission(2, 1), submission(9, 2)
-    changes, _ = collapse(
-        [(Position(1, 1_000_000), old), (Position(2, 0), new)], {identity(old), identity(new)}
-    )
-    assert [change.score for change in changes] == [9]
+    steps = collapse([Arrival(Position(2, 0), 1, new), Arrival(Position(1, 1_000_000), 2, old)], set())
+    assert [step.score for step in steps] == [9]
 
 
 def test_one_request_id_with_two_scores_is_two_submissions() -> None:
     first, second = submission(3, 1), submission(4, 1)
-    changes, touches = collapse(
-        [(Position(1, 0), first), (Position(1, 1), second)], {identity(first), identity(second)}
-    )
-    assert [change.score for change in changes] == [4]
-    assert not touches
+    assert [step.score for step in collapse(log_of(first, second), set())] == [3, 4]
 
 
 def test_the_first_score_of_a_rating_says_when_it_was_created() -> None:
-    entries = [submission(None, 1, at=10), submission(7, 2, at=20), submission(8, 3, at=30)]
-    batch = [(Position(1, i), entry) for i, entry in enumerate(entries)]
-    (change,), _ = collapse(batch, {identity(entry) for entry in entries})
-    assert (change.first_us, change.submit_us) == (20, 30)
+    found = [submission(None, 1, at=10), submission(7, 2, at=20), submission(8, 3, at=30)]
+    last = collapse(log_of(*found), set())[-1]
+    assert (last.first_us, last.submit_us) == (20, 30)

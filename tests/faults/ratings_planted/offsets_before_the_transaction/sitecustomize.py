@@ -1,15 +1,19 @@
-"""A planted bug: the worker commits a batch's offsets before its transaction, not after."""
+"""A planted bug: the worker writes offsets down in a transaction of their own, before that of the data."""
 
 import sys
 from typing import Any
 
 if sys.orig_argv[-2:] == ["rating_svc", "worker"]:
-    from rating_svc.worker import Worker
+    from mesh.kafka.batches import BatchReader
 
-    right = Worker._deal_with
+    async def wrong(self: BatchReader[Any, Any], tracker: Any, portion: Any) -> None:
+        records = [entry.record for entry in portion]
+        good = [entry for entry in portion if entry.poison is None]
+        async with self._postgres.write() as connection:
+            await self._offsets.advance(connection, tracker.moves(records))
+        tracker.moved(records)
+        async with self._postgres.write() as connection:
+            outcome = await self._handler.store(connection, good)
+        await self._handler.stored(good, outcome)
 
-    async def wrong(self: Worker, consumer: Any, batch: Any) -> None:
-        await consumer.commit()
-        await right(self, consumer, batch)
-
-    Worker._deal_with = wrong  # type: ignore[method-assign]
+    BatchReader._transact = wrong  # type: ignore[method-assign]

@@ -1,0 +1,44 @@
+-- Offsets and dead letters: as mesh.kafka declares them.
+CREATE TABLE kafka_offsets (
+    reader text NOT NULL,
+    topic_id text NOT NULL,
+    partition int NOT NULL,
+    topic text NOT NULL,
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    fingerprint bigint,
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (reader, topic_id, partition)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE kafka_offsets IS 'how far the log was read, written in the transaction of what was read';
+COMMENT ON COLUMN kafka_offsets.topic_id IS 'the brokers'' own: another one after the topic was made again';
+COMMENT ON COLUMN kafka_offsets.first_offset IS 'where the last transaction began';
+COMMENT ON COLUMN kafka_offsets.fingerprint IS 'of the message before next_offset; NULL: none was read';
+
+CREATE TABLE dead_letters (
+    reader text NOT NULL,
+    topic_id text NOT NULL,
+    partition int NOT NULL,
+    log_offset bigint NOT NULL,
+    reason text NOT NULL,
+    buried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (reader, topic_id, partition, log_offset)
+);
+CREATE INDEX dead_letters_by_age ON dead_letters (buried_at);
+COMMENT ON TABLE dead_letters IS 'which messages were set aside: each counts once against the limit';
+
+-- Epochs come from the log itself (docs/decisions/0012). The release before knows the columns that were
+-- there, and finds its epoch under them.
+ALTER TABLE submission_log
+    ADD COLUMN topic text NOT NULL DEFAULT 'marquee.ratings.submitted.v1',
+    ADD COLUMN partition int,
+    ADD COLUMN ends bigint[];
+COMMENT ON COLUMN submission_log.partitions IS 'how many the topic had when it was first seen: users are spread over these';
+COMMENT ON COLUMN submission_log.partition IS 'NULL: of the whole topic; else of this one, which lost its end';
+COMMENT ON COLUMN submission_log.ends IS 'the topic takes no more: where its partitions end; NULL: it does';
+
+-- Event ids follow from the log (docs/decisions/0015) and don't grow in the order of commits, so that
+-- the relay reads by a number of its own. A worker of the release before still draws both.
+ALTER TABLE outbox ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
+ALTER TABLE outbox DROP CONSTRAINT outbox_pkey;
+ALTER TABLE outbox ADD PRIMARY KEY (number);

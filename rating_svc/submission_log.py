@@ -1,0 +1,69 @@
+"""The log of submissions, as those see it who write to it."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from mesh.errors import MarqueeError, unavailable
+from mesh.kafka import KafkaProducer, Place
+from mesh.postgres import Postgres
+from rating_svc import lives, submissions
+from rating_svc.registry import Registry
+from rating_svc.submissions import Position, Submission
+
+log = logging.getLogger(__name__)
+
+_REFRESH_S: Final = 2.0
+
+
+class SubmissionLog:
+    """Appends submissions to the newest topic of the log."""
+
+    def __init__(self, producer: KafkaProducer, postgres: Postgres, registry: Registry) -> None:
+        self._producer = producer
+        self._postgres = postgres
+        self._registry = registry
+
+    async def append(self, submission: Submission, headers: Mapping[str, str]) -> Position:
+        """Appends a submission; gives its place in the order.
+
+        Raises:
+            MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED`, UNAVAILABLE `QUEUE_UNAVAILABLE`.
+        """
+        value = submissions.encode(submission)
+        position = await self._send(submission.user, value, headers)
+        if position.offset < 0:
+            # Written, but nobody says where. Its second copy has a place, and the worker drops that one.
+            position = await self._send(submission.user, value, headers)
+        return position
+
+    async def _send(self, user: str, value: bytes, headers: Mapping[str, str]) -> Position:
+        life = self._registry.newest()
+        # Not the number that the topic has now: users must not move should it be altered.
+        partition = life.partition_of(user)
+        sent = await self._producer.send(life.topic, user.encode(), value, headers, partition=partition)
+        return Position(self._registry.epoch(Place(life.topic_id, partition)), sent.offset)
+
+    async def follow(self) -> None:
+        """Learns of new lives, for ever. While the database is away, the last known ones count."""
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            try:
+                await self.refresh()
+            except MarqueeError as error:
+                log.debug("the log's lives are not known now: %s", error.message)
+
+    async def refresh(self) -> None:
+        """Learns of new lives.
+
+        Raises:
+            MarqueeError: UNAVAILABLE, no database answers.
+        """
+        self._registry.update(await lives.known(self._postgres))
+
+    async def ping(self) -> None:
+        """Raises if it is not known where submissions go, or no broker answers. For health."""
+        if not self._registry.lives:
+            raise unavailable("QUEUE_UNAVAILABLE", "the log of submissions is not registered yet", 1)
+        await self._producer.ping()
