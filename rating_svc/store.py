@@ -8,8 +8,10 @@ from typing import Final
 
 import asyncpg
 
+from mesh.kafka.event_ids import OFFSETS
 from mesh.postgres import Connection, Postgres
 from rating_svc.collapse import Identity, Step
+from rating_svc.config import WORKERS
 from rating_svc.submissions import Position
 
 OUTBOX_CHANNEL: Final = "rating_outbox"
@@ -103,6 +105,15 @@ WHERE score IS NOT NULL GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
 TOTALS_OF_SOME: Final = f"""
 SELECT movie_id, {_HISTOGRAM} FROM ratings
 WHERE score IS NOT NULL AND movie_id = ANY ($1::int[]) GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
+
+# Of a partition that lost its end, all that an earlier epoch had was stored.
+_STORED_UP_TO: Final = """
+SELECT l.epoch, o.partition,
+       CASE WHEN l.epoch = max(l.epoch) OVER (PARTITION BY o.topic_id, o.partition)
+            THEN o.next_offset ELSE $2 END
+FROM kafka_offsets AS o JOIN submission_log AS l
+    ON l.topic_id = o.topic_id AND (l.partition IS NULL OR l.partition = o.partition)
+WHERE o.reader = $1 ORDER BY 1, 2"""
 
 _PRUNE_REQUESTS: Final = """
 DELETE FROM seen_requests WHERE (user_id, request_id, movie_id, score) IN (
@@ -215,11 +226,21 @@ class RatingStore:
         return [_row(r) for r in await self._postgres.fetch(EXPORT, user, movie, limit, fresh=fresh)]
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One snapshot of the ratings, counted by movie."""
+
+    waiting: int
+    """Changes in the outbox."""
+    stored: Sequence[tuple[int, int, int]]
+    """Up to which offset the log was stored, by epoch and partition."""
+    chunks: AsyncIterator[list[tuple[int, list[int]]]]
+    """Movies with their ten counts."""
+
+
 @contextlib.asynccontextmanager
-async def totals(
-    connection: Connection, movies: Sequence[int], chunk: int
-) -> AsyncIterator[tuple[int, AsyncIterator[list[tuple[int, list[int]]]]]]:
-    """One snapshot: how many changes wait in the outbox, and chunks of (movie, its ten counts).
+async def totals(connection: Connection, movies: Sequence[int], chunk: int) -> AsyncIterator[Totals]:
+    """One snapshot of the ratings, counted by movie.
 
     Args:
         movies: only these; all, if empty.
@@ -227,6 +248,7 @@ async def totals(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(TOTALS_PLAN)
         waiting = await connection.fetchval(_OUTBOX_COUNT)
+        stored = [tuple(row) for row in await connection.fetch(_STORED_UP_TO, WORKERS, OFFSETS)]
         cursor = await (
             connection.cursor(TOTALS_OF_SOME, list(movies)) if movies else connection.cursor(TOTALS_OF_ALL)
         )
@@ -235,7 +257,7 @@ async def totals(
             while rows := await cursor.fetch(chunk, timeout=_TOTALS_TIMEOUT_S):
                 yield [(row[0], list(row[1:])) for row in rows]
 
-        yield waiting, chunks()
+        yield Totals(waiting, stored, chunks())
 
 
 async def see(connection: Connection, identities: Sequence[Identity], refresh_s: float) -> set[Identity]:

@@ -27,15 +27,15 @@ class RatingTotalsService:
         movies = [names.movie_number(name, f"movies[{i}]") for i, name in enumerate(request.movies)]
         try:
             async with (
-                self._postgres.read() as connection,
-                store.totals(connection, movies, _PORTION) as (waiting, portions),
+                self._postgres.read(fresh=request.fresh) as connection,
+                store.totals(connection, movies, _PORTION) as totals,
             ):
-                first = True
-                async for portion in portions:
-                    first = False
-                    yield _response(waiting, portion)
-                if first:
-                    yield _response(waiting, [])
+                yield pb.StreamTotalsResponse(
+                    outbox_pending=totals.waiting,
+                    stored=[pb.LogPlace(epoch=e, partition=p, next_offset=at) for e, p, at in totals.stored],
+                )
+                async for portion in totals.chunks:
+                    yield _response(totals.waiting, portion)
         except asyncpg.SerializationError as error:
             # A replica that replays what the snapshot still needs ends the query sooner or later.
             raise unavailable(

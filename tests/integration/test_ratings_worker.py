@@ -13,8 +13,9 @@ from mesh.kafka import dead_letters as every
 from mesh.kafka.event_ids import place_of
 from mesh.kafka.topics import bounds_of
 from mesh.local.stack import Stack
-from rating_svc import dead_letters, dlq, metrics
+from rating_svc import dead_letters, dlq, metrics, store
 from rating_svc.cache import Named, Pending
+from rating_svc.config import WORKERS
 from rating_svc.submissions import Position, Submission, encode
 from rating_svc.worker import Pruner
 from tests.faults.ratings_rig import Rig, rig, submission
@@ -355,6 +356,29 @@ async def test_two_workers_that_hold_the_same_partitions_store_each_message_once
     assert await bench.scores() == last_of(wishes)
     assert await bench.aggregates() == await bench.recount()
     assert metrics.SUBMISSIONS.labels("duplicate")._value.get() == before
+
+
+async def test_totals_say_which_events_they_hold(bench: Rig) -> None:
+    """Of the same snapshot: whoever sets sums to these totals knows which events not to count any more."""
+    stored: list[tuple[dict[tuple[int, int], int], set[int]]] = []
+    async with bench.working(bench.worker(group=WORKERS, batch=50)):
+        for seed in (8, 9):
+            await bench.submit(crowd(seed=seed))
+            await bench.drained(WORKERS)
+            async with bench.postgres.read() as connection, store.totals(connection, [], 100) as totals:
+                places = {(epoch, partition): at for epoch, partition, at in totals.stored}
+            rows = await bench.fetch("SELECT event_id FROM outbox")
+            stored.append((places, {row[0] for row in rows}))
+    (before, first), (after, both) = stored
+    for places, inside, outside in ((before, first, both - first), (after, both, set[int]())):
+        assert {event for event in both if holds(places, event)} == inside
+        assert not any(holds(places, event) for event in outside)
+
+
+def holds(places: dict[tuple[int, int], int], event: int) -> bool:
+    place = place_of(event)
+    assert place is not None
+    return place.offset < places.get((place.epoch, place.partition), 0)
 
 
 async def test_the_order_is_the_logs_whatever_the_clocks_say(bench: Rig) -> None:
