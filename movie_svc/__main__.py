@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 from marquee.movies.v1 import movies_pb2
 
-from mesh import kafka, migrations, pages, postgres, redisdb, server
+from mesh import kafka, migrations, pages, postgres, redisdb, server, tables
 from mesh.config import load
 from mesh.errors import MarqueeError
 from movie_svc import relay
@@ -108,6 +108,8 @@ async def run_import(options: argparse.Namespace) -> None:
     finally:
         await pg.close()
         await redis.aclose()
+    if tally.passed.count:
+        raise SystemExit(tables.PASSED_OVER_CODE)
     if tally.titles == 0 and tally.lines == 0:
         print(f"{options.command}: nothing to do; --from-start imports it again", file=sys.stderr)
 

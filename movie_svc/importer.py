@@ -7,7 +7,6 @@ where it stopped. Titles come with their events, as if OMDb had been asked.
 import asyncio
 import hashlib
 import json
-import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -16,17 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
 
+from mesh.tables import PassedOver
 from movie_svc import catalogue, records
 from movie_svc.cache import RedisCache, When
 from movie_svc.config import FreshnessConfig
 from movie_svc.entries import of_record
-from movie_svc.omdb import body, parse
+from movie_svc.omdb import body
 from movie_svc.records import Record
 from movie_svc.store import Store
 
-log = logging.getLogger(__name__)
-
 _BATCH: Final = 1000
+_MAX_LINE_BYTES: Final = 1024 * 1024
 _HEAD_BYTES: Final = 1 << 16
 _SHOW_S: Final = 0.2
 _SHOW_PLAIN_S: Final = 5.0
@@ -41,9 +40,10 @@ class Tally:
     changed: int = 0
     refusals: int = 0
     """Lines in which OMDb says that it has no answer."""
-    unreadable: int = 0
     unparsed: dict[str, int] = field(default_factory=dict)
     """Values that could not be understood, by OMDb's field."""
+    passed: PassedOver = field(default_factory=lambda: PassedOver(_tell))
+    """Lines that can't be read."""
     began: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
@@ -54,8 +54,8 @@ class Tally:
         ]
         if self.refusals:
             parts.append(f"{self.refusals:,} refusals of OMDb passed over")
-        if self.unreadable:
-            parts.append(f"{self.unreadable:,} lines can't be read")
+        if self.passed.count:
+            parts.append(f"{self.passed.count:,} lines can't be read")
         if self.unparsed:
             parts.append("not understood: " + ", ".join(f"{n} {f}" for f, n in sorted(self.unparsed.items())))
         return "; ".join(parts)
@@ -107,10 +107,16 @@ class Importer:
         saving: asyncio.Task[int] | None = None
         with path.open("rb") as file:
             for batch in _batches(file, done):
-                found = [
-                    r for r in (self._read(line, source.written, tally) for line in batch) if r is not None
-                ]
-                tally.lines += len(batch)
+                found = []
+                for line in batch:
+                    tally.lines += 1
+                    try:
+                        read = self._read(line, source.written, tally)
+                    except ValueError as error:
+                        tally.passed.add(path, done + tally.lines, str(error))
+                        continue
+                    if read is not None:
+                        found.append(read)
                 # The database stores one batch while the next is read.
                 if saving is not None:
                     tally.changed += await saving
@@ -127,21 +133,23 @@ class Importer:
 
         Raises:
             OSError: a file can't be read.
-            ValueError: a file lacks a column.
+            TableError: a file lacks a column.
             MarqueeError: the database is away.
         """
         tally = Tally()
         now = records.utc_now()
         found = []
-        numbers = catalogue.numbers(links)
-        for row in catalogue.rows(movies):
+        numbers = catalogue.numbers(links, tally.passed)
+        for line, row in catalogue.rows(movies, tally.passed):
             tally.lines += 1
             number = numbers.get(row["movieId"])
             if number is None:
-                tally.unreadable += 1
-                log.warning("%s: %s has no IMDb id in %s", movies.name, row["title"], links.name)
+                tally.passed.add(movies, line, f"movieId {row['movieId']!r} has no IMDb id in {links.name}")
                 continue
-            found.append(catalogue.record(number, row["title"], row["genres"], now))
+            try:
+                found.append(catalogue.record(number, row["title"], row["genres"], now))
+            except ValueError as error:
+                tally.passed.add(movies, line, str(error))
         progress = Progress(len(found))
         for start in range(0, len(found), _BATCH):
             batch = found[start : start + _BATCH]
@@ -161,25 +169,35 @@ class Importer:
         return len(changed)
 
     def _read(self, line: bytes, fetched: datetime, tally: Tally) -> Record | None:
+        """The record of a line; None if it holds none.
+
+        Raises:
+            BodyError, ParseError: it can't be read.
+        """
         if not line.strip():
             return None
-        try:
-            answer = body.read(line)
-            if isinstance(answer.get("body"), dict):
-                answer = answer["body"]
-            if str(answer.get("Response", "True")).lower() != "true":
-                tally.refusals += 1
-                return None
-            raw = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
-            found = records.from_answer(answer, raw, fetched, self._freshness)
-        except (body.BodyError, parse.ParseError) as error:
-            tally.unreadable += 1
-            log.warning("line %d can't be read: %s", tally.lines + 1, error)
+        if len(line) > _MAX_LINE_BYTES:
+            raise body.BodyError(f"it is longer than {_MAX_LINE_BYTES} bytes")
+        answer = body.read(line)
+        if isinstance(answer.get("body"), dict):
+            answer = answer["body"]
+        if str(answer.get("Response", "True")).lower() != "true":
+            tally.refusals += 1
             return None
+        # A lone surrogate stays the escape that it came as.
+        raw = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
+        found = records.from_answer(answer, raw, fetched, self._freshness)
         tally.titles += 1
         for name in found.unparsed:
             tally.unparsed[name] = tally.unparsed.get(name, 0) + 1
         return found
+
+
+def _tell(text: str) -> None:
+    # A bar that stands there is overwritten.
+    sys.stderr.write(f"\r{text}\x1b[K\n" if sys.stderr.isatty() else f"{text}\n")
 
 
 def _batches(file: Iterator[bytes], skipped: int) -> Iterator[list[bytes]]:

@@ -18,6 +18,7 @@ from mesh.local import admin, chart, movies, recount, steps
 from mesh.local.edge_client import EdgeClient
 from mesh.local.movielens import Dataset, Rating, omdb_answers, open_dataset, sample_films
 from mesh.local.stack import Stack, StackError
+from mesh.tables import PASSED_OVER_CODE, PassedOver
 
 _SHOWN: Final = 20
 _PAGE: Final = 100
@@ -29,18 +30,24 @@ _POLL_S: Final = 0.5
 _STALLED_AFTER_S: Final = 60.0
 
 
-def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False) -> bool:
-    """Loads, waits, rebuilds, compares and tells; gives whether the chart is the recount's.
+def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False) -> int:
+    """Loads, waits, rebuilds, compares and tells.
+
+    Returns the command's exit code: 0, 1 if the chart is not the recount's, or
+    that of lines passed over if there were any and all else is right.
 
     Raises:
         StackError: a step failed; the message says which and why.
     """
     console = Console(soft_wrap=True)
-    dataset = open_dataset(data, limit)
+    passed = PassedOver(lambda text: console.print(text, highlight=False, markup=False))
+    dataset = open_dataset(data, limit, passed)
+    if not dataset.ratings:
+        raise StackError(f"{dataset.folder} holds no rating that can be read")
     expected = recount.histograms(dataset.ratings)
     _refuse_foreign(stack, expected)
     console.print(f"[bold]1.[/] the catalogue of {len(expected):,} movies", highlight=False)
-    _know_movies(stack, dataset)
+    all_read = _know_movies(stack, dataset, console)
 
     how = f"in batches of {_BATCH}" if batch else "one PUT a rating"
     console.print(f"[bold]2.[/] {dataset.name} through {stack.edge_url}, {how}", highlight=False)
@@ -72,8 +79,12 @@ def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False)
         f"charts rebuilt in {rebuilt.elapsed_ms} ms",
         highlight=False,
     )
+    if passed.count:
+        console.print(f"[bold yellow]{passed.count:,} lines can't be read[/]: see above", highlight=False)
     _next_steps(stack, console, entries[0]["movie"])
-    return not wrong
+    if wrong:
+        return 1
+    return 0 if all_read and not passed.count else PASSED_OVER_CODE
 
 
 def _refuse_foreign(stack: Stack, expected: dict[str, list[int]]) -> None:
@@ -87,25 +98,30 @@ def _refuse_foreign(stack: Stack, expected: dict[str, list[int]]) -> None:
             )
 
 
-def _know_movies(stack: Stack, dataset: Dataset) -> None:
-    """Gives movie_svc the titles: MovieLens' catalogue and recorded OMDb answers, or the sample's films."""
+def _know_movies(stack: Stack, dataset: Dataset, console: Console) -> bool:
+    """Gives movie_svc the titles: MovieLens' catalogue and recorded OMDb answers, or the sample's films.
+
+    Returns whether all lines could be read.
+    """
     if dataset.folder is None:
         films = stack.home.data / "sample.jsonl"
         films.write_text("".join(json.dumps({"body": body}) + "\n" for body in sample_films()))
-        _movie_svc(stack, "import", str(films))
-        return
-    _movie_svc(
+        return _movie_svc(stack, console, "import", str(films))
+    all_read = _movie_svc(
         stack,
+        console,
         "import-catalogue",
         f"--movies={dataset.folder / 'movies.csv'}",
         f"--links={dataset.folder / 'links.csv'}",
     )
     answers = omdb_answers()
     if answers is not None:
-        _movie_svc(stack, "import", str(answers))
+        all_read &= _movie_svc(stack, console, "import", str(answers))
+    return all_read
 
 
-def _movie_svc(stack: Stack, *arguments: str) -> None:
+def _movie_svc(stack: Stack, console: Console, *arguments: str) -> bool:
+    """Runs its import; shows what could not be read, and returns whether that was nothing."""
     done = subprocess.run(
         movies.command(*arguments),
         env=movies.environment(stack),
@@ -113,8 +129,12 @@ def _movie_svc(stack: Stack, *arguments: str) -> None:
         text=True,
         check=False,
     )
+    if done.returncode == PASSED_OVER_CODE:
+        console.print(done.stderr.strip(), highlight=False, markup=False)
+        return False
     if done.returncode:
         raise StackError(f"movie_svc {arguments[0]} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return True
 
 
 async def _send(stack: Stack, dataset: Dataset, console: Console, *, batch: bool) -> int:

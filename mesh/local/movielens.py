@@ -3,17 +3,22 @@
 MovieLens' half-stars, doubled, are Marquee's scores from 1 to 10.
 """
 
-import csv
 import os
 import random
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mesh import names, tables
 from mesh.local.stack import StackError, checkout
+from mesh.tables import PassedOver, TableError
 
+_IMDB_RE: Final = re.compile(r"(?:tt)?0*([1-9]\d{0,8})", re.ASCII)
+_STARS_RE: Final = re.compile(r"[0-5](?:\.[05]0*)?", re.ASCII)
+_TIME_RE: Final = re.compile(r"\d{1,11}", re.ASCII)
 _SAMPLE_USERS: Final = 60
 _SAMPLE_SHARE: Final = 0.5
 
@@ -60,16 +65,19 @@ def omdb_answers() -> Path | None:
     return path.resolve() if path.is_file() else None
 
 
-def open_dataset(given: Path | None, limit: int = 0) -> Dataset:
+def open_dataset(given: Path | None, limit: int = 0, passed: PassedOver | None = None) -> Dataset:
     """Reads the folder `given`, or the one in the data folder; the sample where there is neither.
 
-    `limit` keeps only so many ratings, the oldest.
+    `limit` keeps only so many ratings, the oldest. Lines that are no ratings go to `passed`.
 
     Raises:
         StackError: `given` does not hold MovieLens' files.
     """
     folder = _find(given)
-    dataset = _read(folder) if folder else _sample()
+    try:
+        dataset = _read(folder, passed or PassedOver(print)) if folder else _sample()
+    except TableError as error:
+        raise StackError(str(error)) from None
     if not limit:
         return dataset
     return Dataset(f"the oldest {limit:,} of {dataset.name}", dataset.ratings[:limit], dataset.folder)
@@ -92,21 +100,44 @@ def _find(given: Path | None) -> Path | None:
     return None
 
 
-def _read(folder: Path) -> Dataset:
-    with (folder / "links.csv").open(newline="", encoding="utf-8") as file:
-        movies = {row["movieId"]: f"tt{int(row['imdbId']):07d}" for row in csv.DictReader(file)}
-    with (folder / "ratings.csv").open(newline="", encoding="utf-8") as file:
-        ratings = [
-            Rating(
-                f"ml-{row['userId']}",
-                movies[row["movieId"]],
-                round(float(row["rating"]) * 2),
-                int(row["timestamp"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+def _read(folder: Path, passed: PassedOver) -> Dataset:
+    movies = _movies(folder / "links.csv")
+    path, ratings = folder / "ratings.csv", []
+    for line, row in tables.rows(path, ("userId", "movieId", "rating", "timestamp"), passed):
+        try:
+            ratings.append(_rating(row, movies))
+        except ValueError as error:
+            passed.add(path, line, str(error))
     ratings.sort(key=lambda rating: rating.time)
     return Dataset(f"{len(ratings):,} MovieLens ratings", ratings, folder)
+
+
+def _movies(links: Path) -> dict[str, str]:
+    """The IMDb id of each `movieId`. What movie_svc's import tells of this file is not told again here."""
+    silent = PassedOver(lambda _text: None)
+    found = {}
+    for _, row in tables.rows(links, ("movieId", "imdbId"), silent):
+        if number := _IMDB_RE.fullmatch(row["imdbId"]):
+            found[row["movieId"]] = f"tt{int(number[1]):07d}"
+    return found
+
+
+def _rating(row: Mapping[str, str], movies: Mapping[str, str]) -> Rating:
+    """Reads one line of `ratings.csv`.
+
+    Raises:
+        ValueError: it is no rating.
+    """
+    user, stars, when = f"ml-{row['userId']}", row["rating"], row["timestamp"]
+    if not row["userId"] or not names.is_user(user):
+        raise ValueError(f"userId {row['userId']!r} is not a user")
+    if row["movieId"] not in movies:
+        raise ValueError(f"movieId {row['movieId']!r} has no IMDb id in links.csv")
+    if not _STARS_RE.fullmatch(stars) or not 1 <= float(stars) * 2 <= 10:
+        raise ValueError(f"rating {stars!r} is not 0.5, 1.0, … 5.0")
+    if not _TIME_RE.fullmatch(when):
+        raise ValueError(f"timestamp {when!r} is not in seconds since 1970")
+    return Rating(user, movies[row["movieId"]], round(float(stars) * 2), int(when))
 
 
 def _sample() -> Dataset:

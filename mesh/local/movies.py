@@ -29,7 +29,8 @@ def import_answers(
 ) -> None:
     """Store OMDb's answers: the answer itself on each line, or {"body": answer}.
 
-    An import that was broken off goes on where it stopped. What can't be read is counted and passed over.
+    An import that was broken off goes on where it stopped. Lines that can't be read are named and passed
+    over; the exit code is then 3.
     """
     _run("import", str(file), *(["--from-start"] if from_start else []))
 
@@ -39,7 +40,10 @@ def import_catalogue(
     movies: Annotated[Path, typer.Option(help="MovieLens' movies.csv.", exists=True, dir_okay=False)],
     links: Annotated[Path, typer.Option(help="MovieLens' links.csv.", exists=True, dir_okay=False)],
 ) -> None:
-    """Store titles, years and genres of MovieLens. What OMDb said of a title stays as it is."""
+    """Store titles, years and genres of MovieLens. What OMDb said of a title stays as it is.
+
+    Lines that can't be read are named and passed over; the exit code is then 3.
+    """
     _run("import-catalogue", f"--movies={movies}", f"--links={links}")
 
 

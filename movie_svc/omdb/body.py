@@ -34,8 +34,10 @@ def read(raw: bytes) -> dict[str, Any]:
         try:
             # Not strict: control characters may stand in texts.
             found = json.loads(attempt, strict=False)
-        except json.JSONDecodeError:
+        except ValueError:  # also of a number that is too long to be one
             continue
+        except RecursionError:
+            raise BodyError("nested too deeply") from None
         if not isinstance(found, dict):
             raise BodyError("not an object")
         return found

@@ -4,6 +4,7 @@ Each takes the text as sent, cleaned, and gives the value; it raises `ValueError
 if the text has none of the forms that OMDb has been seen to use.
 """
 
+import datetime
 import re
 from typing import Final
 
@@ -12,7 +13,11 @@ from marquee.movies.v1 import movies_pb2
 
 INT32_MAX: Final = 2**31 - 1
 
-_YEARS_RE: Final = re.compile(r"(\d{4})(?:\s*([–—-]|â€“)\s*(\d{4})?)?")
+# The dash as it is, as a hyphen, and as UTF-8 that was read as Windows-1252.
+_YEARS_RE: Final = re.compile(
+    r"(\d{4})\s*(?:([‐‑‒–—−-]|â€“)\s*(?:(\d{4})|present|\?{1,4})?)?", re.ASCII | re.IGNORECASE
+)
+_FIRST_YEAR: Final = 1800
 _RUNTIME_RE: Final = re.compile(
     r"(?:(\d+)\s*h(?:rs?|ours?)?)?\s*(?:([\d,]+)\s*(?:m|mins?|minutes?)?)?", re.IGNORECASE
 )
@@ -44,11 +49,16 @@ def count(text: str) -> int:
 
 
 def years(text: str) -> tuple[int, int | None, bool]:
-    """`1975–1979` → (1975, 1979, False); `2006–` → (2006, None, True); `1994` → (1994, None, False)."""
+    """`1975–1979` → (1975, 1979, False); `2006–` → (2006, None, True); `1994` → (1994, None, False).
+
+    `2006–present` is open too. A range may be written with any dash, and with spaces around it.
+    """
     found = _YEARS_RE.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a year or a range of years")
     first, dash, last = found.groups()
+    if int(first) < _FIRST_YEAR or (last and int(last) < int(first)):
+        raise ValueError(f"{text!r} is no time in which titles came out")
     return int(first), int(last) if last else None, bool(dash and not last)
 
 
@@ -183,8 +193,10 @@ def _singular(award: str) -> str:
 
 
 def _date(year: int, month: int, date: int) -> date_pb2.Date:
-    if not (1 <= year <= 9999 and 0 <= month <= 12 and 0 <= date <= 31):
-        raise ValueError(f"{year}-{month}-{date} is not a date")
+    try:
+        datetime.date(year, month or 1, date or 1)
+    except ValueError:
+        raise ValueError(f"{year}-{month}-{date} is not a date") from None
     return date_pb2.Date(year=year, month=month, day=date)
 
 

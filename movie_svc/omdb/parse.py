@@ -4,10 +4,8 @@
 be understood goes into `Movie.unparsed` as sent, is logged and counted.
 """
 
-import html
 import logging
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ from marquee.movies.v1 import movies_pb2
 from mesh.names import movie_name
 from movie_svc.metrics import UNPARSED
 from movie_svc.omdb import fields
+from movie_svc.text import address, printable, unescaped
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +28,9 @@ _TYPES: Final = {
     "game": movies_pb2.MOVIE_TYPE_GAME,
 }
 _NOT_OF_THE_MOVIE: Final = {"Response", "imdbID"}
+_ADDRESSES: Final = {"Poster", "Website"}
+# IMDb's longest has 208 characters; what is found by a key must fit into an index.
+_MAX_TITLE: Final = 500
 
 
 class ParseError(ValueError):
@@ -41,7 +43,7 @@ def number_of(body: Mapping[str, Any]) -> int:
     Raises:
         ParseError: there is none.
     """
-    found = _ID_RE.fullmatch(_clean(body.get("imdbID")))
+    found = _ID_RE.fullmatch(_cleaned(body.get("imdbID")))
     if found is None:
         raise ParseError(f"imdbID is {body.get('imdbID')!r}, not an IMDb id")
     return int(found[1])
@@ -64,20 +66,22 @@ class _Parser:
         self.movie = movies_pb2.Movie(name=movie_name(number_of(body)))
 
     def run(self) -> None:
-        self.movie.title = _clean(self._body.get("Title"))
-        if not self.movie.title:
-            raise ParseError(f"{self.movie.name} has no title")
+        title = _cleaned(self._body.get("Title"))
+        if title in _ABSENT or len(title) > _MAX_TITLE:
+            reason = f"a title of {len(title)} characters" if title not in _ABSENT else "no title"
+            raise ParseError(f"{self.movie.name} has {reason}")
+        self.movie.title = title
         for field, value in self._body.items():
             if field in _NOT_OF_THE_MOVIE or field == "Title":
                 continue
             if field == "Ratings":
                 self._ratings(value)
                 continue
-            text = _clean(value)
-            if text in _ABSENT:
-                continue
             read = _READERS.get(field)
             try:
+                text = _clean(value, address if field in _ADDRESSES else unescaped)
+                if text in _ABSENT:
+                    continue
                 if read is None:
                     raise ValueError("no such field is known")
                 read(self.movie, text)
@@ -86,13 +90,13 @@ class _Parser:
 
     def _ratings(self, ratings: object) -> None:
         if not isinstance(ratings, list):
-            if _clean(ratings) in _ABSENT:
+            if _cleaned(ratings) in _ABSENT:
                 return
             self._unparsed("Ratings", str(ratings), ValueError("not a list"))
             return
         for rating in ratings:
-            source = _clean(rating.get("Source")) if isinstance(rating, dict) else ""
-            value = _clean(rating.get("Value")) if isinstance(rating, dict) else ""
+            source = _cleaned(rating.get("Source")) if isinstance(rating, dict) else ""
+            value = _cleaned(rating.get("Value")) if isinstance(rating, dict) else ""
             if not source:
                 self._unparsed("Ratings", str(rating), ValueError("no source"))
                 continue
@@ -105,27 +109,23 @@ class _Parser:
                 self._unparsed(f"Ratings.{source}", value, error)
 
     def _unparsed(self, field: str, value: str, error: ValueError) -> None:
-        self.movie.unparsed[field] = _printable(value)
+        self.movie.unparsed[printable(field)] = printable(value)
         UNPARSED.labels(field if field in _READERS else "other").inc()
         log.info("%s: OMDb's %s can't be understood: %s", self.movie.name, field, error)
 
 
-def _clean(value: object) -> str:
-    """A value's text: entities read (also doubly escaped ones), control characters made spaces."""
+def _clean(value: object, read: Callable[[str], str] = unescaped) -> str:
+    """A value's text, as `read` has it. Raises ValueError of what is none: a list, an object."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else str(value)
-    if "&" in text:
-        text = html.unescape(html.unescape(text))
-    if not text.isprintable() or "\xa0" in text:
-        text = _printable(text)
-    return text.strip()
+    if isinstance(value, list | dict):
+        raise ValueError("not a text")
+    return printable(read(str(value)))
 
 
-def _printable(text: str) -> str:
-    return "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cs", "Zs", "Zl", "Zp") else c for c in text
-    ).strip()
+def _cleaned(value: object) -> str:
+    """A value's text; empty where it is none."""
+    return "" if isinstance(value, list | dict) else _clean(value)
 
 
 def _text(name: str) -> Callable[[movies_pb2.Movie, str], None]:
@@ -204,7 +204,7 @@ _READERS: Final[Mapping[str, Callable[[movies_pb2.Movie, str], None]]] = {
     "Country": _list("countries", _unique),
     "Awards": _awards,
     "Poster": _text("poster_uri"),
-    "Metascore": _value("metascore", lambda text: int(fields.decimal(text, 0, 100))),
+    "Metascore": _value("metascore", lambda text: round(fields.decimal(text, 0, 100))),
     "imdbRating": _value("imdb_rating", lambda text: fields.decimal(text, 1, 10)),
     "imdbVotes": _value("imdb_votes", fields.count),
     "Type": _type,

@@ -21,6 +21,7 @@ from mesh.kafka import KafkaConfig, ensure_topics
 from mesh.local.movielens import data_folder
 from mesh.local.services import stores
 from mesh.local.stack import Stack
+from mesh.tables import PASSED_OVER_CODE
 from movie_svc.omdb import parse
 from movie_svc.relay import CHANGED
 from tests.support.movies import MovieProcess
@@ -43,10 +44,10 @@ class Importing:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def run(self, *arguments: str) -> str:
+    async def run(self, *arguments: str, code: int = 0) -> str:
         process = await self.start(*arguments)
         _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode == code, errors.decode()
         return errors.decode()
 
     async def movie(self, number: int) -> movies_pb2.Movie:
@@ -160,9 +161,11 @@ async def test_what_cannot_be_read_is_counted_and_the_rest_imported(
         '{"Title":"A "quoted" title","Year":"1999","imdbID":"tt0000003","Type":"movie","Response":"True"}',
     ]
     path.write_text("\n".join(lines) + "\n")
-    output = await importing.run("import", str(path))
+    output = await importing.run("import", str(path), code=PASSED_OVER_CODE)
     for part in ("3 titles", "1 refusals", "2 lines can't be read", "not understood: 1 BoxOffice"):
         assert part in output
+    assert "mixed.jsonl, line 4: imdbID is None, not an IMDb id\n" in output
+    assert "mixed.jsonl, line 5: not JSON: '<html>'\n" in output
     assert (await importing.movie(1)).unparsed == {"BoxOffice": "£12"}
     assert (await importing.movie(3)).title == 'A "quoted" title'
 
@@ -175,14 +178,61 @@ async def test_a_catalogue_never_replaces_what_omdb_said(importing: Importing, t
          ["30", "Without Id (1952)", "Drama"])  # fmt: skip
     _csv(links, ["movieId", "imdbId", "tmdbId"], ["10", "0000001", ""], ["20", "0000002", ""])
     arguments = ("import-catalogue", "--movies", str(movies), "--links", str(links))
-    assert "1 lines can't be read" in await importing.run(*arguments)
+    output = await importing.run(*arguments, code=PASSED_OVER_CODE)
+    assert "1 lines can't be read" in output
+    assert "movies.csv, line 4: movieId '30' has no IMDb id in links.csv" in output
     first, second = await importing.movie(1), await importing.movie(2)
     assert (first.title, first.year, first.source) == ("Title 1", 1999, movies_pb2.SOURCE_OMDB)
     assert (second.title, second.year, second.source) == ("The Second", 1951, movies_pb2.SOURCE_CATALOGUE)
     assert list(second.genres) == ["Comedy", "Family"]
-    assert "0 changed" in await importing.run(*arguments)
+    assert "0 changed" in await importing.run(*arguments, code=PASSED_OVER_CODE)
     await importing.run("import", write(tmp_path / "two.jsonl", [answer(2)]))
     assert (await importing.movie(2)).title == "Title 2"
+
+
+async def test_a_catalogue_as_people_have_it_is_imported_as_far_as_it_can_be_read(
+    importing: Importing, tmp_path: Path
+) -> None:
+    movies, links = tmp_path / "movies.csv", tmp_path / "links.csv"
+    movies.write_bytes(
+        b"\xef\xbb\xbfmovieId,title,genres\r\n"
+        b"10,Alien (1979),Horror\r\n"
+        b"20,short\r\n"
+        b"30,Am\xe9lie (2001),Comedy\r\n"
+        b"40,Toy Story, The (1995),Comedy\r\n"
+        b'50,"unclosed (1999),Drama\r\n'
+        b"60,Show (2011\xe2\x80\x93),Drama\r\n"
+        b"70,Nul\x00 (1999),Drama\r\n"
+        b"80,,Drama\r\n"
+    )
+    links.write_bytes(
+        b"\xef\xbb\xbfmovieId,imdbId,tmdbId\r\n10,0078748,\r\n20,1,\r\n30,2,\r\n40,3,\r\n50,4,\r\n"
+        b"60,tt12345678,\r\n70,5,\r\n80,6,\r\n90,99999999999,\r\n"
+    )
+    arguments = ("import-catalogue", "--movies", str(movies), "--links", str(links))
+    output = await importing.run(*arguments, code=PASSED_OVER_CODE)
+    for part in (
+        "movies.csv, line 3: it has 2 columns, not 3\n",
+        "movies.csv, line 4: it is not UTF-8 at byte 6\n",
+        "movies.csv, line 5: it has 4 columns, not 3\n",
+        "movies.csv, line 6: it is not CSV: unexpected end of data\n",
+        "movies.csv, line 9: its title has 0 characters; 1 to 500 are allowed\n",
+        "links.csv, line 10: imdbId '99999999999' is not an IMDb id\n",
+        "3 titles",
+        "3 changed; 6 lines can't be read",
+    ):
+        assert part in output
+    show = await importing.movie(12345678)
+    assert (show.type, show.year, show.ongoing) == (movies_pb2.MOVIE_TYPE_SERIES, 2011, True)
+    assert (await importing.movie(78748)).title == "Alien"
+
+
+async def test_a_table_without_its_columns_is_one_sentence(importing: Importing, tmp_path: Path) -> None:
+    path = tmp_path / "movies.csv"
+    path.write_text("movieId;title;genres\n1;A;Drama\n")
+    output = await importing.run("import-catalogue", "--movies", str(path), "--links", str(path), code=1)
+    assert "Traceback" not in output
+    assert "movies.csv has no column movieId, imdbId: its first line is 'movieId;title;genres'" in output
 
 
 def _csv(path: Path, *rows: list[str]) -> None:

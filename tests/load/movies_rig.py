@@ -20,6 +20,7 @@ from marquee.movies.v1 import movies_pb2
 from mesh.local import movielens, usage
 from mesh.local import state as states
 from mesh.local.stack import Home, Stack
+from mesh.tables import PassedOver
 from movie_svc import catalogue
 from tests.load.cost import Cost
 from tests.support.clients import delete_keys
@@ -71,7 +72,7 @@ def write_answers(path: Path) -> None:
     with (folder / "links.csv").open(newline="", encoding="utf-8") as file:
         ids = {row["movieId"]: f"tt{int(row['imdbId']):07d}" for row in csv.DictReader(file)}
     now = datetime.now(UTC)
-    for row in catalogue.rows(folder / "movies.csv"):
+    for _, row in catalogue.rows(folder / "movies.csv", PassedOver(print)):
         imdb_id = ids[row["movieId"]]
         if imdb_id not in known:
             movie = movies_pb2.Movie.FromString(catalogue.record(1, row["title"], row["genres"], now).data)

@@ -9,6 +9,7 @@ import pytest
 from mesh.local import recount
 from mesh.local.movielens import Rating, open_dataset
 from mesh.local.stack import StackError
+from mesh.tables import PassedOver
 
 RATINGS = [
     Rating("a", "tt0000001", 10, 1),
@@ -98,6 +99,32 @@ def test_movielens_half_stars_become_scores_in_the_order_they_were_given(tmp_pat
     assert open_dataset(tmp_path).by_user() == {
         "ml-1": [Rating("ml-1", "tt12345678", 10, 100), Rating("ml-1", "tt0114709", 1, 200)]
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1,7", "it has 2 columns, not 4"),
+        ("1,9,5.0,100", "movieId '9' has no IMDb id in links.csv"),
+        ("1,7,five,100", "rating 'five' is not 0.5, 1.0, … 5.0"),
+        ("1,7,nan,100", "rating 'nan' is not 0.5, 1.0, … 5.0"),
+        ("1,7,0,100", "rating '0' is not 0.5, 1.0, … 5.0"),
+        ("1,7,5.5,100", "rating '5.5' is not 0.5, 1.0, … 5.0"),
+        ("1,7,3.3,100", "rating '3.3' is not 0.5, 1.0, … 5.0"),
+        ("1,7,5.0,now", "timestamp 'now' is not in seconds since 1970"),
+        (",7,5.0,100", "userId '' is not a user"),
+        ("a b,7,5.0,100", "userId 'a b' is not a user"),
+    ],
+)
+def test_a_line_that_is_no_rating_is_told_and_the_rest_read(tmp_path: Path, line: str, reason: str) -> None:
+    write_movielens(tmp_path)
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + line.encode() + b"\n2,8,4,300\n")
+    told: list[str] = []
+    passed = PassedOver(told.append)
+    assert len(open_dataset(tmp_path, passed=passed).ratings) == 3
+    assert told == [f"ratings.csv, line 4: {reason}"]
+    assert passed.count == 1
 
 
 def test_a_folder_without_movielens_is_refused(tmp_path: Path) -> None:

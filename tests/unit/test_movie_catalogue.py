@@ -46,6 +46,44 @@ def test_genres_have_omdbs_names() -> None:
     assert not movies_pb2.Movie.FromString(catalogue.record(1, "T", "(no genres listed)", NOW).data).genres
 
 
-def test_a_range_of_years_is_a_series() -> None:
-    movie = movies_pb2.Movie.FromString(catalogue.record(1, "Death Note (2006–2007)", "Crime", NOW).data)
-    assert (movie.type, movie.year, movie.end_year) == (movies_pb2.MOVIE_TYPE_SERIES, 2006, 2007)
+@pytest.mark.parametrize(
+    ("years", "first", "last", "ongoing"),
+    [
+        ("2006–2007", 2006, 2007, False),
+        ("2011-2015", 2011, 2015, False),
+        ("2011 – 2015", 2011, 2015, False),
+        ("2011—2015", 2011, 2015, False),
+        ("2011‑2015", 2011, 2015, False),
+        ("2011–", 2011, None, True),
+        ("2011-", 2011, None, True),
+        ("2011- ", 2011, None, True),
+        (" 2011 – ", 2011, None, True),
+        ("2011–present", 2011, None, True),
+        ("2011-Present", 2011, None, True),
+        ("2011–????", 2011, None, True),
+    ],
+)
+def test_a_range_of_years_is_a_series(years: str, first: int, last: int | None, ongoing: bool) -> None:
+    movie = movies_pb2.Movie.FromString(catalogue.record(1, f"Show, The ({years})", "Crime", NOW).data)
+    assert movie.title == "The Show"
+    assert movie.type == movies_pb2.MOVIE_TYPE_SERIES
+    assert (movie.year, movie.end_year or None, movie.ongoing) == (first, last, ongoing)
+
+
+@pytest.mark.parametrize(
+    "text", ["Show (2015–2011)", "Show (0000)", "Show (1408)", "Show (99)", "Show (soon)"]
+)
+def test_what_is_no_time_is_not_taken_for_one(text: str) -> None:
+    movie = movies_pb2.Movie.FromString(catalogue.record(1, text, "Crime", NOW).data)
+    assert movie.type == movies_pb2.MOVIE_TYPE_MOVIE
+    assert not movie.HasField("year")
+    assert not movie.ongoing
+
+
+def test_what_can_not_be_shown_does_not_get_into_titles_or_genres() -> None:
+    record = catalogue.record(1, "A\0 Title\x1b (1999)", "Dra\0ma| Sci-Fi ", NOW)
+    assert (record.title, record.genres) == ("A  Title", ["dra ma", "sci-fi"])
+    with pytest.raises(ValueError, match="its title has 0 characters"):
+        catalogue.record(1, " ", "Drama", NOW)
+    with pytest.raises(ValueError, match="its title has 600 characters"):
+        catalogue.record(1, "x" * 600, "Drama", NOW)

@@ -208,6 +208,10 @@ def test_runtimes(text: str, minutes: int) -> None:
         ("1975–1979", 1975, 1979, False),
         ("1975-1979", 1975, 1979, False),
         ("2006â€“", 2006, None, True),
+        ("2006-", 2006, None, True),
+        ("2006 – ", 2006, None, True),
+        ("2006–present", 2006, None, True),
+        ("2006 - 2008", 2006, 2008, False),
     ],
 )
 def test_years(text: str, first: int, last: int | None, ongoing: bool) -> None:
@@ -253,6 +257,9 @@ def test_box_office(text: str, dollars: int) -> None:
         ("BoxOffice", "£1,000"),
         ("BoxOffice", "$3,000,000,000"),
         ("Year", "soon"),
+        ("Year", "0000"),
+        ("Year", "2015–2011"),
+        ("Released", "31 Feb 1999"),
         ("Runtime", "long"),
         ("Released", "31 Foo 1999"),
         ("imdbRating", "11.0"),
@@ -305,3 +312,75 @@ def test_entities_and_control_characters_are_read() -> None:
 def test_what_is_no_title_is_refused(body: dict[str, str]) -> None:
     with pytest.raises(parse.ParseError):
         parse.movie(body)
+
+
+ADDRESS = "http://films.example/a"
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        ("?id=7&region=us&section=3", "?id=7&region=us&section=3"),
+        (
+            "?a=1&copy=2&reg=3&sect=4&para=5&not=6&lt=7&times=8",
+            "?a=1&copy=2&reg=3&sect=4&para=5&not=6&lt=7&times=8",
+        ),
+        ("?a=1&amp;region=us", "?a=1&region=us"),
+        ("?q=%26amp%3B&x=%C3%A9", "?q=%26amp%3B&x=%C3%A9"),
+        ("?a=1&eacute;=2", "?a=1&eacute;=2"),
+        ("/é#&sect", "/é#&sect"),
+    ],
+)
+def test_addresses_are_no_html_text(sent: str, found: str) -> None:
+    movie = parsed(Website=ADDRESS + sent, Poster=ADDRESS + sent)
+    assert movie.website_uri == movie.poster_uri == ADDRESS + found
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        ("Fish &amp; Chips", "Fish & Chips"),
+        ("Fish & Chips", "Fish & Chips"),
+        ("R&D;x", "R&D;x"),
+        ("Rock &notes", "Rock &notes"),
+        ("Q&copy", "Q&copy"),
+        ("&#39;Tis &#x2019;", "'Tis \u2019"),
+        ("A &lt;b&gt; C", "A <b> C"),
+        ("&quot;Crocodile&quot; Dundee", '"Crocodile" Dundee'),
+        ("Se7en &nosuch; &#99999999;", "Se7en &nosuch; &#99999999;"),
+    ],
+)
+def test_texts_have_entities_only_where_they_end_as_such(sent: str, found: str) -> None:
+    movie = parsed(Title=sent, Plot=sent, Director=sent, Genre=sent, Production=sent)
+    assert (movie.title, movie.plot, movie.production) == (found, found, found)
+    assert (movie.directors[0].person, movie.genres[0]) == (found, found)
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, [], {}])
+def test_what_is_no_text_is_not_taken_for_one(value: Any) -> None:
+    movie = parsed(Plot=value, Website=value, Year=value)
+    assert not movie.HasField("plot")
+    assert not movie.HasField("website_uri")
+    assert set(movie.unparsed) == {"Plot", "Website", "Year"}
+    with pytest.raises(parse.ParseError):
+        parsed(Title=value)
+
+
+def test_a_title_that_no_index_could_hold_is_refused() -> None:
+    with pytest.raises(parse.ParseError, match="a title of 501 characters"):
+        parsed(Title="x" * 501)
+    assert len(parsed(Title="x" * 500).title) == 500
+
+
+@pytest.mark.parametrize("number", ["tt00000001", "tt012345678", "tt123", "TT0000001", "tt1234567890"])
+def test_what_is_no_imdb_id_is_refused(number: str) -> None:
+    with pytest.raises(parse.ParseError):
+        parsed(imdbID=number)
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"), [("tt12345678", "movies/tt12345678"), ("tt123456789", "movies/tt123456789")]
+)
+def test_ids_may_have_eight_and_nine_digits(sent: str, name: str) -> None:
+    movie = parsed(imdbID=sent, seriesID=sent)
+    assert movie.name == movie.series == name

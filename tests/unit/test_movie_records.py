@@ -98,3 +98,54 @@ def test_partial_records_complete_each_other() -> None:
     assert both.etag == merged.etag == records.etag_of(both)
     assert merged.partial
     assert {"catalogues", "title"} <= set(merged.words.split()), "both titles find it"
+
+
+def test_partial_records_complete_each_other_in_every_kind_of_field() -> None:
+    """Texts, numbers, lists, maps, messages, and lists of messages: each stands in one of the two alone."""
+    values: dict[str, Any] = {
+        "year": 1999,
+        "genres": ["Drama"],
+        "plot": "Long.",
+        "ongoing": True,
+        "imdb_rating": 8.1,
+        "type": movies_pb2.MOVIE_TYPE_SERIES,
+        "release_date": {"year": 1999, "month": 3},
+        "awards": {"text": "1 win", "wins": 1},
+        "directors": [{"person": "A"}],
+        "external_ratings": [{"source": "S", "value": "1/2"}],
+        "unparsed": {"Year": "soon"},
+    }
+    whole = movie(**values)
+    for name in values:
+        rest = {key: value for key, value in values.items() if key != name}
+        for base, other in ((rest, {name: values[name]}), ({name: values[name]}, rest)):
+            first, second = (made(movies_pb2.SOURCE_OMDB_SEARCH, **fields) for fields in (base, other))
+            both = stored(records.merged(stored(first), stored(second), first))
+            for field in ("source", "fetch_time", "etag"):
+                both.ClearField(field)  # type: ignore[arg-type]
+            assert both == whole, name
+
+
+def test_where_two_partial_records_differ_the_first_has_the_say() -> None:
+    base = movie(genres=["Drama"], release_date={"year": 1999}, unparsed={"Year": "soon", "A": "1"})
+    other = movie(genres=["War"], release_date={"year": 2001, "day": 1}, unparsed={"Year": "late", "B": "2"})
+    both = stored(records.merged(base, other, made(movies_pb2.SOURCE_OMDB_SEARCH)))
+    assert list(both.genres) == ["Drama"]
+    assert (both.release_date.year, both.release_date.day) == (1999, 0)
+    assert both.unparsed == {"Year": "soon", "A": "1", "B": "2"}
+
+
+def test_two_search_lines_with_unknown_fields_are_merged() -> None:
+    line = {"Title": "A Title", "imdbID": "tt0000001", "Type": "movie", "Year": "soon", "Poster": "N/A"}
+    first = records.from_search({**line, "Colour": "red"}, NOW)
+    second = records.from_search({**line, "Sound": "loud", "Released": "31 Mar 1999"}, LATER)
+    found = records.one_each([first, second])[1]
+    assert stored(found).unparsed == {"Year": "soon", "Colour": "red", "Sound": "loud"}
+    assert stored(found).release_date.month == 3
+
+
+@pytest.mark.parametrize("full_at", [NOW, LATER])
+def test_of_one_file_the_full_answer_stands_wherever_its_line_is(full_at: datetime) -> None:
+    full, partial = made(at=full_at, plot="Long."), made(movies_pb2.SOURCE_CATALOGUE, at=NOW, year=1999)
+    for order in ([full, partial], [partial, full], [partial, full, partial]):
+        assert records.one_each(order)[1].data == full.data

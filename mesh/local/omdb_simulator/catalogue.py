@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.local.omdb_simulator import films
+from mesh.tables import PassedOver
 
 PAGE = 10  # OMDb's fixed number of search results a page
 _WORD = re.compile(r"[^\W_]+")
@@ -112,8 +114,8 @@ def _title(body: dict[str, object]) -> Title:
     return Title(
         imdb_id=str(body["imdbID"]),
         name=str(body["Title"]),
-        year=str(body["Year"]),
-        kind=str(body["Type"]),
+        year=str(body.get("Year", "N/A")),
+        kind=str(body.get("Type", "N/A")),
         votes=int(votes) if votes.isdigit() else 0,
         series=str(body.get("seriesID", "")),
         season=str(body.get("Season", "")),
@@ -123,12 +125,24 @@ def _title(body: dict[str, object]) -> Title:
 
 
 def read_answers(path: Path) -> Iterator[dict[str, object]]:
-    """OMDb answers, one JSON a line: the answer itself or `{"body": answer}`. Refusals are skipped."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            body = record.get("body", record)
-            if isinstance(body, dict) and body.get("Response") == "True" and "imdbID" in body:
+    """OMDb answers, one JSON a line: the answer itself or `{"body": answer}`. Refusals are skipped.
+
+    Lines that can't be read are told and passed over.
+    """
+    passed = PassedOver(lambda text: print(text, file=sys.stderr))
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
+                passed.add(path, number, f"it is not JSON: {error}")
+                continue
+            body = record.get("body", record) if isinstance(record, dict) else None
+            if not isinstance(body, dict) or not isinstance(body.get("Title", ""), str):
+                passed.add(path, number, "it is no answer of OMDb's")
+            elif body.get("Response") == "True" and "imdbID" in body and "Title" in body:
                 yield body
 
 
