@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from marquee.movies.v1 import events_pb2, movies_pb2
 
+from mesh import texts
 from mesh.names import movie_number
 from movie_svc import titles
 from movie_svc.config import FreshnessConfig
@@ -95,7 +96,7 @@ def make(
         year=movie.year if movie.HasField("year") else None,
         votes=movie.imdb_votes if movie.HasField("imdb_votes") else None,
         box_office=movie.box_office_usd if movie.HasField("box_office_usd") else None,
-        genres=[genre.casefold() for genre in movie.genres],
+        genres=[texts.folded(genre) for genre in movie.genres],
         answer=answer,
         unparsed=tuple(movie.unparsed),
     )

@@ -1,6 +1,5 @@
 """Looks requests over: what is wrong with them is said by field, before anything is asked of anyone."""
 
-import unicodedata
 from collections.abc import Callable
 from typing import Final
 
@@ -19,16 +18,6 @@ _ORDERS: Final = ("title", "year", "imdb_votes")
 
 Cut = Callable[[bytes], bytes]
 """Cuts a movie's bytes down to some of its fields."""
-
-
-def text(field: str, value: str, low: int, high: int) -> str:
-    """A text of `low` to `high` characters, no control characters; spaces around it don't count."""
-    found = value.strip()
-    if not low <= len(found) <= high:
-        raise invalid(field, f"it has {len(found)} characters; {low} to {high} are allowed")
-    if any(unicodedata.category(c) == "Cc" for c in found):
-        raise invalid(field, "it holds control characters")
-    return found
 
 
 def year(field: str, value: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
 
-from mesh import errors, names, pages
+from mesh import errors, names, pages, texts
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
@@ -88,7 +88,7 @@ class MovieService:
         return wire.batch(self._all_ready(entries, cut), missing)
 
     async def LookupMovie(self, request: movies_pb2.LookupMovieRequest, context: Context) -> bytes:
-        title = requests.text("title", request.title, 1, 200)
+        title = texts.text("title", request.title, 1, 200)
         year = requests.year("year", request.year) if request.HasField("year") else None
         kind = requests.kind("type", request.type)
         cut = requests.mask(request)
@@ -98,12 +98,12 @@ class MovieService:
         return cut(data) if cut else data
 
     async def SearchMovies(self, request: movies_pb2.SearchMoviesRequest, context: Context) -> bytes:
-        query = requests.text("query", request.query, 2, 200)
+        query = texts.text("query", request.query, 2, 200)
         year = requests.year("year", request.year) if request.HasField("year") else None
         kind = requests.kind("type", request.type)
         cut = requests.mask(request)
         size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
-        binding = ("search", query, year, kind)
+        binding = ("search", texts.folded(query), year, kind)
         cursor = self._tokens.decode(request.page_token, *binding)
         results = await self._finder.search(query, year, kind, size, cursor, self._time_left(context))
         await self._describe_list(context, ["omdb" if results.asked_omdb else "postgres"])
@@ -111,14 +111,14 @@ class MovieService:
         return wire.page(self._all_ready(results.entries, cut), token)
 
     async def ListMovies(self, request: movies_pb2.ListMoviesRequest, context: Context) -> bytes:
-        genre = requests.text("genre", request.genre, 0, 100)
+        genre = texts.genre("genre", request.genre)
         decade = requests.decade("decade", request.decade) if request.HasField("decade") else None
         year = requests.year("year", request.year) if request.HasField("year") else None
         kind = requests.kind("type", request.type)
         cut = requests.mask(request)
         order, descending = requests.order("order_by", request.order_by)
         size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
-        binding = ("list", genre.casefold(), decade, year, kind, order, descending)
+        binding = ("list", genre, decade, year, kind, order, descending)
         cursor = self._tokens.decode(request.page_token, *binding)
         first, last = _years(decade, year)
         page = await self._listings.list(Filters(genre, first, last, kind), order, descending, size, cursor)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from mesh import texts
 from ranking_svc.formula import Formula, Key, key, key_behind, movie_of
 from ranking_svc.model import Facts, Tally
 from ranking_svc.trending import COLD
@@ -42,7 +43,7 @@ class Entry:
         """What it can be found by, one filter each."""
         if self.facts is not None:
             for genre in self.facts.genres:
-                yield "genre", genre.casefold()
+                yield "genre", texts.folded(genre)
             if self.facts.year is not None:
                 yield "decade", self.facts.year // 10 * 10
             yield "type", self.facts.type

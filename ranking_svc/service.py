@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from marquee.movies.v1 import movies_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from mesh import identity, names
+from mesh import identity, names, texts
 from mesh.errors import invalid
 from mesh.pages import PageTokens, page_size
 from mesh.rpc import Context
@@ -28,7 +28,6 @@ ADMIN_SCOPE: Final = "marquee.admin"
 
 _PAGE_SIZE: Final = 20
 _MAX_PAGE_SIZE: Final = 100
-_MAX_GENRE: Final = 64
 _DECADES: Final = range(1870, 2101, 10)
 _WINDOWS: Final = {
     pb.TRENDING_WINDOW_UNSPECIFIED: 1,
@@ -246,10 +245,8 @@ def _filters(request: Any) -> list[Filter]:
     A genre that nobody has is no error: it is answered with an empty page.
     """
     filters: list[Filter] = []
-    if request.genre:
-        if len(request.genre) > _MAX_GENRE or not request.genre.isprintable():
-            raise invalid("genre", f"a genre is up to {_MAX_GENRE} printable characters, such as Drama")
-        filters.append(("genre", request.genre.casefold()))
+    if genre := texts.genre("genre", request.genre):
+        filters.append(("genre", genre))
     if request.HasField("decade"):
         if request.decade not in _DECADES:
             raise invalid(

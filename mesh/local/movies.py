@@ -56,14 +56,14 @@ def environment(stack: Stack) -> dict[str, str]:
     """What that command needs to know of a stack."""
     from mesh.local import services  # not needed to say what there is: `marquee --help` must be quick
 
-    return {**os.environ, **services.stores(stack, "movie_svc")}
+    # A line of log for each value that OMDb wrote in a new way would hide the progress.
+    quiet = {"MARQUEE_LOG_LEVEL": os.environ.get("MARQUEE_LOG_LEVEL", "warning")}
+    return {**os.environ, **services.stores(stack, "movie_svc"), **quiet}
 
 
 def _run(*arguments: str) -> None:
     running = states.live(default_home())
     if running is None:
         raise StackError("the mesh is not up: start it with `marquee up`, or `marquee up --infra`")
-    # A line of log for each value that OMDb wrote in a new way would hide the progress.
-    quiet = {"MARQUEE_LOG_LEVEL": os.environ.get("MARQUEE_LOG_LEVEL", "warning")}
-    made = {**environment(running.stack(default_home())), **quiet}
+    made = environment(running.stack(default_home()))
     raise typer.Exit(subprocess.call(command(*arguments), env=made))

@@ -118,6 +118,7 @@ def test_it_may_be_run_again_in_batches_and_names_what_it_can_not_read(home: Hom
     assert "it has 2 columns, not 4" in again.stdout
     assert "rating '6.0' is not 0.5, 1.0, … 5.0" in again.stdout
     assert "2 lines can't be read" in again.stdout
+    assert "log.level" not in again.stdout
     assert "movies.csv, line 11: it has 1 columns, not 3" in again.stdout
 
 

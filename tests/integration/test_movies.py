@@ -524,6 +524,13 @@ INVALID: list[tuple[str, Any, str]] = [
     ("SearchMovies", movies_pb2.SearchMoviesRequest(query="matrix", page_size=-1), "page_size"),
     ("SearchMovies", movies_pb2.SearchMoviesRequest(query="matrix", page_token="junk"), "page_token"),
     ("SearchMovies", movies_pb2.SearchMoviesRequest(query="matrix", page_token="é" * 9999), "page_token"),
+    ("GetMovie", movies_pb2.GetMovieRequest(name=f" {MATRIX}"), "name"),
+    ("GetMovie", movies_pb2.GetMovieRequest(name=MATRIX.upper()), "name"),
+    ("GetMovie", movies_pb2.GetMovieRequest(name=MATRIX, read_mask={"paths": [" title"]}), "read_mask"),
+    ("GetMovie", movies_pb2.GetMovieRequest(name=MATRIX, read_mask={"paths": ["Title"]}), "read_mask"),
+    ("SearchMovies", movies_pb2.SearchMoviesRequest(query="matrix", page_token=" "), "page_token"),
+    ("ListMovies", movies_pb2.ListMoviesRequest(order_by="Year"), "order_by"),
+    ("ListMovies", movies_pb2.ListMoviesRequest(order_by="year DESC"), "order_by"),
     ("ListMovies", movies_pb2.ListMoviesRequest(decade=1995), "decade"),
     ("ListMovies", movies_pb2.ListMoviesRequest(year=1), "year"),
     ("ListMovies", movies_pb2.ListMoviesRequest(genre="a\0"), "genre"),
@@ -532,6 +539,54 @@ INVALID: list[tuple[str, Any, str]] = [
     ("ListMovies", movies_pb2.ListMoviesRequest(page_size=-(2**31)), "page_size"),
     ("ListMovies", movies_pb2.ListMoviesRequest(page_token="AAAA"), "page_token"),
 ]
+
+
+SPELLED: list[tuple[str, Any, Any]] = [
+    (
+        "LookupMovie",
+        movies_pb2.LookupMovieRequest(title=" the  MATRIX\t"),
+        movies_pb2.LookupMovieRequest(title="The Matrix"),
+    ),
+    (
+        "SearchMovies",
+        movies_pb2.SearchMoviesRequest(query="\u00a0MATRIX "),
+        movies_pb2.SearchMoviesRequest(query="matrix"),
+    ),
+    (
+        "ListMovies",
+        movies_pb2.ListMoviesRequest(genre=" SCI-FI\t"),
+        movies_pb2.ListMoviesRequest(genre="Sci-Fi"),
+    ),
+    ("ListMovies", movies_pb2.ListMoviesRequest(genre="  "), movies_pb2.ListMoviesRequest()),
+    (
+        "ListMovies",
+        movies_pb2.ListMoviesRequest(order_by=" year   desc "),
+        movies_pb2.ListMoviesRequest(order_by="year desc"),
+    ),
+]
+
+
+async def test_case_and_spaces_around_a_text_do_not_count(replica: MovieProcess, omdb: Omdb) -> None:
+    for name in (MATRIX, RELOADED):
+        await replica.get(name)
+
+    async def both() -> bool:
+        return len((await replica.stub.ListMovies(SPELLED[2][2], timeout=5)).movies) == 2
+
+    await eventually(both)
+    for method, odd, usual in SPELLED:
+        call = getattr(replica.stub, method)
+        assert await call(odd, timeout=10) == await call(usual, timeout=10), odd
+
+
+async def test_a_page_token_is_good_for_the_same_text_spelled_otherwise(
+    replica: MovieProcess, omdb: Omdb
+) -> None:
+    search = movies_pb2.SearchMoviesRequest(query="Matrix", page_size=1)
+    token = (await replica.stub.SearchMovies(search, timeout=10)).next_page_token
+    for query in (" matrix ", "MATRIX"):
+        again = movies_pb2.SearchMoviesRequest(query=query, page_size=1, page_token=token)
+        assert (await replica.stub.SearchMovies(again, timeout=10)).movies
 
 
 async def test_bad_requests_name_the_field(replica: MovieProcess, omdb: Omdb) -> None:

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf import field_mask_pb2
 from marquee.movies.v1 import movies_pb2
 
+from mesh import texts
 from mesh.errors import MarqueeError
 from movie_svc import requests
 
@@ -18,11 +19,11 @@ def mask(*paths: str) -> field_mask_pb2.FieldMask:
 @pytest.mark.parametrize(
     "check",
     [
-        lambda: requests.text("f", "", 1, 200),
-        lambda: requests.text("f", "  ", 1, 200),
-        lambda: requests.text("f", "x" * 201, 1, 200),
-        lambda: requests.text("f", "a\0b", 1, 200),
-        lambda: requests.text("f", "a\x1bb", 1, 200),
+        lambda: texts.text("f", "", 1, 200),
+        lambda: texts.text("f", "  ", 1, 200),
+        lambda: texts.text("f", "x" * 201, 1, 200),
+        lambda: texts.text("f", "a\0b", 1, 200),
+        lambda: texts.text("f", "a\x1bb", 1, 200),
         lambda: requests.year("f", 1869),
         lambda: requests.year("f", 2101),
         lambda: requests.year("f", 0),
