@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import asyncpg
 import grpc
 import httpx
-import redis.asyncio as redis
 from confluent_kafka import Consumer, TopicPartition
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
 from edge import tokens
+from mesh import redisdb
 from mesh.local.provision import REDIS_ADMIN, SUPERUSER
 from mesh.local.stack import Stack
 from tests.support.waiting import eventually
@@ -169,7 +169,8 @@ async def _postgres(stack: Stack) -> bytes:
 async def _redis(stack: Stack) -> bytes:
     """All keys and what they hold."""
     found: list[bytes] = []
-    async with redis.Redis.from_url(stack.redis_url(REDIS_ADMIN)) as client:
+    config = redisdb.RedisConfig(url=stack.redis_url(REDIS_ADMIN), timeout_s=5)
+    async with redisdb.connect(config) as client:
         async for key in client.scan_iter(count=1000):
             found.append(key)
             match await client.type(key):
