@@ -22,7 +22,7 @@ from typing import Final
 import asyncpg
 from prometheus_client import Gauge
 
-from mesh import clock
+from mesh import clock, dial
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,9 @@ class Lag:
 
     async def _ask(self, server: Server) -> None:
         if server.connection is None or server.connection.is_closed():
-            server.connection = await asyncpg.connect(server.dsn, statement_cache_size=self._statements)
+            server.connection = await dial.connect(
+                server.dsn, timeout=self._deadline_s, statement_cache_size=self._statements
+            )
         asked = time.monotonic()
         row = await server.connection.fetchrow(_STATE)
         assert row is not None

@@ -15,6 +15,7 @@ from typing import Final
 
 import asyncpg
 
+from mesh import dial
 from mesh.postgres import GONE
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
     deadline = asyncio.get_running_loop().time() + _WAIT_S
     while True:
         try:
-            return await asyncpg.connect(dsn, timeout=5, command_timeout=300)
+            return await dial.connect(dsn, timeout=5, command_timeout=300)
         except GONE as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise MigrationError(f"the database stayed away for {_WAIT_S:.0f} s: {error}") from error

@@ -10,10 +10,11 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import asyncpg
 
+from mesh import dial
 from mesh.config import setting
 from mesh.errors import MarqueeError, unavailable
 from mesh.lag import Lag, Server
@@ -51,7 +52,11 @@ GONE: Final = (
 class PostgresConfig:
     """Where the databases are and how they are used."""
 
-    primary: str = setting("MARQUEE_PG_PRIMARY", help="the DSN of the primary", secret=True)
+    primary: str = setting(
+        "MARQUEE_PG_PRIMARY",
+        help="the DSN of the primary; it may name several hosts that all lead to it",
+        secret=True,
+    )
     replicas: tuple[str, ...] = setting(
         "MARQUEE_PG_REPLICAS", (), "the DSNs of the streaming replicas, separated by commas", secret=True
     )
@@ -122,6 +127,7 @@ class Postgres:
     def _pool(self, dsn: str) -> "asyncpg.Pool[asyncpg.Record]":
         return asyncpg.create_pool(
             dsn,
+            connect=cast(Any, dial.connect),
             min_size=0,
             max_size=self._config.pool_size,
             timeout=self._config.timeout_s,
