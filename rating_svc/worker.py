@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     stored: store.Outcome
 
 
-class Submissions(Handler[Submission | None, Outcome]):
+class Submissions(Handler[Submission, Outcome]):
     """What is done with submissions."""
 
     def __init__(self, registry: Registry, settling: Settling, retention: Retention, reader: str) -> None:
@@ -60,27 +60,23 @@ class Submissions(Handler[Submission | None, Outcome]):
         self._retention = retention
         self._reader = reader
 
-    def read(self, record: Record) -> Submission | None:
-        if not record.value and submissions.PROBE in record.headers:
-            return None
+    def read(self, record: Record) -> Submission:
         return submissions.decode(record.value)
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[Submission | None]]) -> Outcome:
-        arrivals = [self._arrival(entry, entry.value) for entry in entries if entry.value is not None]
+    async def store(self, connection: Connection, entries: Sequence[Entry[Submission]]) -> Outcome:
+        arrivals = [self._arrival(entry) for entry in entries]
         identities = collapse.identities(arrivals)
-        known: set[collapse.Identity] = set()
-        if identities:
-            known = await store.see(connection, identities, self._retention.refresh_s)
+        known = await store.see(connection, identities, self._retention.refresh_s)
         steps = collapse.collapse(arrivals, known)
         stored = await store.apply(connection, steps) if steps else store.Outcome(0, 0)
         return Outcome(arrivals, len(arrivals) - len(identities) + len(known), steps, stored)
 
-    async def stored(self, _entries: Sequence[Entry[Submission | None]], outcome: Outcome) -> None:
+    async def stored(self, entries: Sequence[Entry[Submission]], outcome: Outcome) -> None:
         last = [step for step in outcome.steps if step.last]
-        metrics.BATCH.observe(len(outcome.arrivals))
+        metrics.BATCH.observe(len(entries))
         _STORED.inc(outcome.stored.applied)
         _STALE.inc(len(last) - outcome.stored.applied)
-        _SUPERSEDED.inc(len(outcome.arrivals) - outcome.known - len(last))
+        _SUPERSEDED.inc(len(entries) - outcome.known - len(last))
         _DUPLICATE.inc(outcome.known)
         metrics.CHANGES.inc(outcome.stored.changed)
         now = submissions.now_us()
@@ -89,7 +85,7 @@ class Submissions(Handler[Submission | None, Outcome]):
         for arrival in outcome.arrivals:
             self._settling.add(arrival.submission.user, arrival.submission.movie, arrival.position)
 
-    def letter_headers(self, entry: Entry[Submission | None]) -> Mapping[str, str]:
+    def letter_headers(self, entry: Entry[Submission]) -> Mapping[str, str]:
         epoch = self._registry.epoch(entry.place)
         return dead_letters.headers_of(dead_letters.position_of(entry.record, epoch))
 
@@ -124,13 +120,14 @@ class Submissions(Handler[Submission | None, Outcome]):
         unread = await lives.unread(connection, self._reader)
         return [place for place in places if self._registry.before(place) & unread]
 
-    def _arrival(self, entry: Entry[Submission | None], submission: Submission) -> Arrival:
+    def _arrival(self, entry: Entry[Submission]) -> Arrival:
+        assert entry.value is not None
         epoch = self._registry.epoch(entry.place)
         return Arrival(
             dead_letters.position_of(entry.record, epoch),
             # Of the place where it stands, not of the order: a redriven letter has a place of its own.
             event_id(epoch, entry.place.partition, entry.record.offset),
-            submission,
+            entry.value,
         )
 
 
@@ -142,7 +139,7 @@ def make_reader(
     handler: Submissions,
     config: WorkerConfig,
     reader: str = WORKERS,
-) -> BatchReader[Submission | None, Outcome]:
+) -> BatchReader[Submission, Outcome]:
     """A worker that is not running yet."""
     limit = DeadLetterLimit(config.dead_letter_count, config.dead_letter_share)
     box = DeadLetterBox(reader, topics.DEAD_LETTERS, producer, postgres, limit)

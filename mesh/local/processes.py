@@ -1,46 +1,17 @@
-"""The processes of a local stack: this table is the whole of it. A new service is one more entry."""
+"""The processes of a local stack: these tables are the whole of it. A new service is one more entry."""
 
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import IO, Final
+from typing import Final
 
-from mesh.local import envoy_server, kafka_server, postgres_server, probes, redis_server, services
-from mesh.local.probes import Probe
+from mesh.local import cluster, envoy_server, kafka_server, postgres_server, probes, redis_server, services
+from mesh.local.process import Process
 from mesh.local.provision import provision
-from mesh.local.stack import Stack, StackError
+from mesh.local.stack import Shape, Stack, StackError
 
 INFRA: Final = "infra"
-
-Prepare = Callable[[Stack, IO[bytes]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Process:
-    """How one process is started, found ready, and stopped."""
-
-    name: str
-    command: Callable[[Stack, str], Sequence[str]]
-    """From the stack and the name of the instance."""
-    ports: Sequence[str]
-    """What it needs ports for."""
-    probe: Probe
-    needs: Sequence[str] = ()
-    """Processes that must be ready first and stop later, as far as they are part of the stack."""
-    environment: Callable[[Stack, str], Mapping[str, str]] = lambda _stack, _name: {}
-    prepare: Prepare | None = None
-    """Runs before each first start, with the log to write to."""
-    once_ready: Callable[[Stack], Awaitable[None]] | None = None
-    """Runs when it first answers, before others may count on it."""
-    privileges: Callable[[Stack], Sequence[str]] = lambda _stack: ()
-    """Options of setpriv."""
-    successor: Callable[[int], Sequence[str]] | None = None
-    """More options for the process that takes over from a running one; from how many there were before."""
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_timeout_s: float = 15.0
-
 
 INFRASTRUCTURE: Final = (
     Process(
@@ -65,14 +36,14 @@ INFRASTRUCTURE: Final = (
     ),
     Process(
         "redis",
-        lambda stack, _: redis_server.command(stack),
+        redis_server.command,
         ports=["redis"],
         probe=probes.redis,
         prepare=redis_server.prepare,
     ),
     Process(
         "kafka",
-        lambda stack, _: kafka_server.command(stack),
+        kafka_server.command,
         ports=["broker", "controller"],
         probe=probes.kafka,
         prepare=kafka_server.prepare,
@@ -100,13 +71,18 @@ def _service(module: str, role: str, needs: Sequence[str]) -> Process:
     )
 
 
+# What stands for each store: of these, a stack has what its shape has.
+_PRIMARY: Final = ("postgres", cluster.PROXY)
+_REPLICA: Final = ("postgres-replica",)
+_REDIS: Final = ("redis", cluster.SENTINEL)
+
 SERVICES: Final = (
-    _service("movie_svc", "serve", needs=["postgres", "postgres-replica", "redis", "kafka", "omdb"]),
-    _service("rating_svc", "serve", needs=["postgres", "postgres-replica", "redis", "kafka"]),
-    _service("rating_svc", "worker", needs=["postgres", "redis", "kafka"]),
-    _service("rating_svc", "relay", needs=["postgres", "kafka"]),
-    _service("ranking_svc", "serve", needs=["postgres", "postgres-replica", "redis", "kafka"]),
-    _service("ranking_svc", "consumer", needs=["postgres", "redis", "kafka"]),
+    _service("movie_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka", "omdb"]),
+    _service("rating_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka"]),
+    _service("rating_svc", "worker", needs=[*_PRIMARY, *_REDIS, "kafka"]),
+    _service("rating_svc", "relay", needs=[*_PRIMARY, "kafka"]),
+    _service("ranking_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka"]),
+    _service("ranking_svc", "consumer", needs=[*_PRIMARY, *_REDIS, "kafka"]),
 )
 
 EDGE: Final = Process(
@@ -129,15 +105,27 @@ CONTROLLER: Final = Process(
 )
 
 
-ALL: Final = (*INFRASTRUCTURE, OMDB, *SERVICES, EDGE, CONTROLLER)
+_STORES: Final = {Shape.PLAIN: INFRASTRUCTURE, Shape.CLUSTER: cluster.STORES}
 
 
-def wanted() -> list[Process]:
+def table(shape: Shape) -> tuple[Process, ...]:
+    """All processes that a stack of this shape may have."""
+    return (*_STORES[shape], OMDB, *SERVICES, EDGE, CONTROLLER)
+
+
+def usual_instances(shape: Shape) -> dict[str, int]:
+    """How many instances of each process a shape has, where that is not one."""
+    if shape is Shape.PLAIN:
+        return {}
+    return {**cluster.INSTANCES, **{process.name: 2 for process in SERVICES}}
+
+
+def wanted(shape: Shape) -> list[Process]:
     """The processes of a whole mesh here: no OMDb simulator where there is a key for the real one."""
-    return [process for process in ALL if process is not OMDB or not os.environ.get("OMDB_API_KEY")]
+    return [process for process in table(shape) if process is not OMDB or not os.environ.get("OMDB_API_KEY")]
 
 
-def select(only: Sequence[str]) -> list[Process]:
+def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
     """The processes of these names with all that they need; none given means all.
 
     A name also stands for those that begin with it and a hyphen; `infra` for
@@ -146,10 +134,10 @@ def select(only: Sequence[str]) -> list[Process]:
     Raises:
         StackError: there is none of that name.
     """
-    known = {process.name: process for process in wanted()}
+    known = {process.name: process for process in wanted(shape)}
     if not only:
         return list(known.values())
-    infrastructure = [p.name for p in known.values() if p in (*INFRASTRUCTURE, OMDB)]
+    infrastructure = [p.name for p in known.values() if p in (*_STORES[shape], OMDB)]
     chosen: set[str] = set()
 
     def add(name: str) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from mesh.local import state as states
-from mesh.local.child import end_orphan
 from mesh.local.stack import Home, StackError
 
 _POLL_S: Final = 0.05
@@ -51,9 +50,9 @@ def stop(home: Home) -> bool:
     if state is None:
         return False
     if not state.alive:
-        for process in state.processes.values():
-            if process.alive:
-                end_orphan(process.pid)
+        from mesh.local.supervisor import clear_away
+
+        clear_away(home, state)
         home.state_file.unlink()
         return False
     began = time.monotonic()

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from mesh import sessions
-from mesh.local.stack import DATABASE, Stack
+from mesh.local.stack import DATABASE, Shape, Stack
 
 REPLICATOR: Final = "replicator"
 REPLICA_SLOT: Final = "replica"
@@ -62,7 +62,8 @@ async def provision(stack: Stack) -> None:
     """
     async with _superuser(stack, "postgres") as connection:
         await _make_roles(stack, connection)
-        await _make_slot(connection)
+        if stack.shape is Shape.PLAIN:  # in a cluster, Patroni makes the slots, and deletes others
+            await _make_slot(connection)
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
             await connection.execute(f"CREATE DATABASE {DATABASE}")
         for database in (DATABASE, "postgres", "template1"):

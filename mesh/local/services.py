@@ -6,7 +6,11 @@ from typing import Final
 
 from mesh.local import certificates
 from mesh.local.provision import TENANTS
-from mesh.local.stack import Stack
+from mesh.local.stack import Shape, Stack
+
+# Three copies, and time enough to find the next leader of a partition: see `kafka_server`. A write's caller
+# waits 5 s at the edge.
+_CLUSTER: Final = {"MARQUEE_KAFKA_REPLICATION": "3", "MARQUEE_KAFKA_TIMEOUT_S": "4.5"}
 
 # One arena a thread is glibc's default, and most of a small Python process's memory.
 _SMALL: Final = {"MALLOC_ARENA_MAX": "2"}
@@ -59,15 +63,17 @@ def certificate(stack: Stack, service: str) -> dict[str, str]:
 
 def stores(stack: Stack, service: str) -> dict[str, str]:
     """The part of the contract that does not depend on the process: where the stores and the services are."""
-    has_replica = "postgres-replica/sql" in stack.ports
     values = {
         "MARQUEE_PG_PRIMARY": stack.dsn(service),
-        "MARQUEE_PG_REPLICAS": stack.dsn(service, "postgres-replica") if has_replica else "",
+        "MARQUEE_PG_REPLICAS": ",".join(stack.replica_dsns(service)),
         "MARQUEE_REDIS_URL": stack.redis_url(service),
+        "MARQUEE_REDIS_SENTINELS": stack.sentinels,
         "MARQUEE_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "MARQUEE_PAGE_TOKEN_KEY": stack.secrets.get("page_token_key"),
         "MARQUEE_LOG_LEVEL": os.environ.get("MARQUEE_LOG_LEVEL", "info"),
     }
+    if stack.shape is Shape.CLUSTER:
+        values |= {name: os.environ.get(name, value) for name, value in _CLUSTER.items()}
     for tenant in TENANTS:
         if f"{tenant.service}/grpc" in stack.ports:
             values[f"MARQUEE_{tenant.service.upper()}"] = stack.target(tenant.service)

@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +26,24 @@ class StackError(RuntimeError):
     """The stack can't do what was asked; the message says why and what to do."""
 
 
+class Shape(StrEnum):
+    """What a stack is made of."""
+
+    PLAIN = "plain"
+    """One of each process, and a replica of PostgreSQL: as light as can be."""
+    CLUSTER = "cluster"
+    """As in production: every store survives the loss of a server, and there are two of each service."""
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder of one stack: data, logs, secrets and state, all of it disposable."""
 
     root: Path
 
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
+    def data(self, shape: Shape) -> Path:
+        """Where the stores keep their data: each shape its own, since neither can read the other's."""
+        return self.root / ("data" if shape is Shape.PLAIN else f"data-{shape}")
 
     @property
     def logs(self) -> Path:
@@ -83,13 +93,13 @@ class Home:
 
     def make(self) -> None:
         """Makes the folders. Others may pass through, since PostgreSQL may have to run as another user."""
-        for folder in (self.root, self.data, self.logs):
+        for folder in (self.root, *map(self.data, Shape), self.logs):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711)
 
     def remove(self) -> None:
         """Removes all of it, and nothing else that may lie in the same folder."""
-        for folder in (self.data, self.logs, self.envoy, self.tokens, self.certificates):
+        for folder in (*map(self.data, Shape), self.logs, self.envoy, self.tokens, self.certificates):
             shutil.rmtree(folder, ignore_errors=True)
         made = (self.state_file, self.ports_file, self.lock_file, self.secrets_file)
         for file in (*made, self.flags_file, self.canaries_file):
@@ -151,6 +161,12 @@ class Stack:
     home: Home
     ports: Mapping[str, int]
     instances: Mapping[str, int] = field(default_factory=dict)
+    shape: Shape = Shape.PLAIN
+
+    @property
+    def data(self) -> Path:
+        """Where its stores keep their data."""
+        return self.home.data(self.shape)
 
     @property
     def secrets(self) -> Secrets:
@@ -168,14 +184,43 @@ class Stack:
 
     @property
     def kafka_bootstrap(self) -> str:
-        return self.address("kafka", "broker")
+        """The addresses of all brokers, separated by commas."""
+        return ",".join(self.address(name, "broker") for name in self.names("kafka"))
 
     def dsn(self, role: str, server: str = "postgres", database: str = DATABASE) -> str:
-        """A connection string; `server` is `postgres` (the primary) or `postgres-replica`."""
+        """A connection string; `server` is `postgres` (the primary) or `postgres-replica`.
+
+        In a cluster it names both proxies, each of which knows who the primary is, or a replica.
+        """
+        if self.shape is Shape.PLAIN:
+            return self.dsn_at(self.address(server, "sql"), role, database)
+        purpose = "primary" if server == "postgres" else "replica"
+        return self.dsn_at(",".join(self.proxies(purpose)), role, database)
+
+    def dsn_at(self, address: str, role: str, database: str = DATABASE) -> str:
+        """A connection string of a server at that address."""
         password = self.secrets.get(f"postgres/{role}")
-        return f"postgresql://{role}:{password}@{self.address(server, 'sql')}/{database}"
+        return f"postgresql://{role}:{password}@{address}/{database}"
+
+    def replica_dsns(self, role: str) -> list[str]:
+        """The connection strings of all ways to a replica."""
+        if self.shape is Shape.CLUSTER:
+            return [self.dsn_at(address, role) for address in self.proxies("replica")]
+        return [self.dsn(role, "postgres-replica")] if "postgres-replica/sql" in self.ports else []
+
+    def proxies(self, purpose: str) -> list[str]:
+        """Where the proxies before PostgreSQL listen, in a cluster; `purpose` is `primary` or `replica`."""
+        return [self.address(name, purpose) for name in self.names("postgres-proxy")]
+
+    @property
+    def sentinels(self) -> str:
+        """The addresses of Redis' sentinels, separated by commas; none in a plain stack."""
+        return ",".join(
+            self.address(n, "sentinel") for n in self.names("sentinel") if f"{n}/sentinel" in self.ports
+        )
 
     def redis_url(self, user: str) -> str:
+        """A connection string; where there are sentinels, its address does not count."""
         return f"redis://{user}:{self.secrets.get(f'redis/{user}')}@{self.address('redis', 'redis')}/0"
 
     @staticmethod
@@ -202,14 +247,15 @@ def choose_ports(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[s
         StackError: a fixed port is taken.
     """
     chosen: dict[str, int] = {}
-    candidates = iter(random.sample(_PORTS, len(_PORTS)))
+    candidates = (port for port in random.sample(_PORTS, len(_PORTS)) if port not in fixed.values())
     for name in names:
         wanted = fixed.get(name, 0)
         if wanted:
             if not _free(wanted):
-                raise StackError(
-                    f"port {wanted} is taken by another program: give another one with MARQUEE_EDGE_PORT"
+                hint = (
+                    "give another one with MARQUEE_EDGE_PORT" if name == "envoy/edge" else f"{name} needs it"
                 )
+                raise StackError(f"port {wanted} is taken by another program: {hint}")
             chosen[name] = wanted
             continue
         last = kept.get(name, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mesh.local.stack import Home, Stack, write_private
+from mesh.local.stack import Home, Shape, Stack, write_private
 
 Phase = Literal["starting", "ready", "stopping", "failed"]
 Condition = Literal["waiting", "preparing", "starting", "ready", "restarting", "stopped", "failed"]
@@ -44,6 +44,7 @@ class State:
     reason: str = ""
     ports: dict[str, int] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
+    shape: Shape = Shape.PLAIN
     processes: dict[str, ProcessState] = field(default_factory=dict)
 
     @property
@@ -52,7 +53,7 @@ class State:
         return is_alive(self.pid, self.started_ticks)
 
     def stack(self, home: Home) -> Stack:
-        return Stack(home, self.ports, self.instances)
+        return Stack(home, self.ports, self.instances, Shape(self.shape))
 
 
 def write(path: Path, state: State) -> None:

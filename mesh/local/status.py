@@ -12,7 +12,8 @@ from rich.table import Table
 from mesh.local import canaries, usage
 from mesh.local import state as states
 from mesh.local.probes import ask, grpc
-from mesh.local.processes import ALL
+from mesh.local.process import Process
+from mesh.local.processes import table
 from mesh.local.stack import Home, Stack
 
 MEBIBYTE = 1024 * 1024
@@ -28,6 +29,8 @@ class Line:
     condition: str
     """As its supervisor sees it; `ready` only if it answers now."""
     detail: str
+    role: str
+    """What it is among its like, such as `leader`; empty where all are alike."""
     pid: int
     uptime_s: float
     restarts: int
@@ -42,6 +45,7 @@ class Status:
     """The whole stack."""
 
     phase: str
+    shape: str
     edge: str
     processes: list[Line]
     supervisor_pid: int
@@ -63,13 +67,16 @@ def look(home: Home, state: states.State) -> Status:
     """Probes and measures all processes now."""
     stack = canaries.placed(home, state.stack(home))
     processes = state.processes | canaries.processes(home)
-    answers = asyncio.run(_probe(stack, processes))
-    used = usage.measure(p.pid for p in processes.values() if p.alive)
+    kinds = {name: kind for kind in table(stack.shape) for name in stack.names(kind.name)}
+    answers, roles = asyncio.run(_ask_all(stack, processes, kinds))
+    also = {name: kind.also(stack, name) for name, kind in kinds.items()}
+    living = [process for process in processes.values() if process.alive]
+    used = usage.measure(pid for p in living for pid in (p.pid, *also.get(p.name, ())))
     lines = []
     for process in processes.values():
         wrong = answers.get(process.name, "")
         condition = "not answering" if process.condition == "ready" and wrong else process.condition
-        measured = used.get(process.pid)
+        measured = [used[pid] for pid in (process.pid, *also.get(process.name, ())) if pid in used]
         ports = _ports(stack, process.name)
         lines.append(
             Line(
@@ -77,25 +84,41 @@ def look(home: Home, state: states.State) -> Status:
                 f"127.0.0.1:{next(iter(ports.values()))}" if ports else "",
                 condition,
                 wrong or process.detail,
+                roles.get(process.name, ""),
                 process.pid,
                 round(time.time() - process.started_at, 1) if process.alive else 0.0,
                 process.restarts,
-                round(measured.memory_bytes / MEBIBYTE, 1) if measured else 0.0,
-                round(measured.cpu_s, 2) if measured else 0.0,
+                round(sum(each.memory_bytes for each in measured) / MEBIBYTE, 1),
+                round(sum(each.cpu_s for each in measured), 2),
                 ports,
             )
         )
     own = usage.own(state.pid)
     edge = stack.edge_url if "envoy/edge" in stack.ports else ""
-    return Status(state.phase, edge, lines, state.pid, round(own.memory_bytes / MEBIBYTE, 1))
+    return Status(state.phase, stack.shape, edge, lines, state.pid, round(own.memory_bytes / MEBIBYTE, 1))
 
 
-async def _probe(stack: Stack, processes: Mapping[str, states.ProcessState]) -> dict[str, str]:
-    """What is wrong with each process that should be ready; an empty text if nothing."""
-    probes = {name: p.probe for p in ALL for name in stack.names(p.name)}
+async def _ask_all(
+    stack: Stack, processes: Mapping[str, states.ProcessState], kinds: Mapping[str, Process]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What is wrong with each process that should be ready (an empty text if nothing), and its role."""
+    roles: dict[str, str] = {}
+
+    async def ask_one(name: str) -> str:
+        kind = kinds.get(name)
+        wrong = await ask(kind.probe if kind else grpc, stack, name)
+        if kind is None or kind.role is None or wrong:
+            return wrong
+        role = kind.role
+
+        async def learn(stack: Stack, name: str) -> None:
+            roles[name] = await role(stack, name)
+
+        return await ask(learn, stack, name)
+
     names = [name for name, process in processes.items() if process.condition == "ready"]
-    answers = await asyncio.gather(*(ask(probes.get(name, grpc), stack, name) for name in names))
-    return dict(zip(names, answers, strict=True))
+    answers = await asyncio.gather(*map(ask_one, names))
+    return dict(zip(names, answers, strict=True)), roles
 
 
 def _ports(stack: Stack, process: str) -> dict[str, int]:
@@ -106,27 +129,39 @@ def _ports(stack: Stack, process: str) -> dict[str, int]:
 
 def show(status: Status, console: Console) -> None:
     """Prints it as a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("process", "address", "state", "pid", "up", "restarts", "MiB", "CPU s"):
-        table.add_column(column, justify="left" if column in ("process", "address", "state") else "right")
+    lines = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("process", "address", "state", "role", "pid", "up", "restarts", "MiB", "CPU s"):
+        left = column in ("process", "address", "state", "role")
+        lines.add_column(column, justify="left" if left else "right")
     for line in status.processes:
-        table.add_row(
+        lines.add_row(
             line.name,
             line.address,
             f"[green]{line.condition}" if line.condition == "ready" else f"[red]{line.condition}",
+            line.role,
             str(line.pid or ""),
             _duration(line.uptime_s),
             str(line.restarts or ""),
             f"{line.memory_mib:.0f}",
             f"{line.cpu_s:.1f}",
         )
-    table.add_row(
-        "supervisor", "", "", str(status.supervisor_pid), "", "", f"{status.supervisor_memory_mib:.0f}", ""
+    lines.add_row(
+        "supervisor",
+        "",
+        "",
+        "",
+        str(status.supervisor_pid),
+        "",
+        "",
+        f"{status.supervisor_memory_mib:.0f}",
+        "",
     )
-    table.add_section()
+    lines.add_section()
     total = sum(line.cpu_s for line in status.processes)
-    table.add_row("all", status.edge, status.phase, "", "", "", f"{status.memory_mib:.0f}", f"{total:.1f}")
-    console.print(table)
+    lines.add_row(
+        "all", status.edge, status.phase, "", "", "", "", f"{status.memory_mib:.0f}", f"{total:.1f}"
+    )
+    console.print(lines)
     console.print("[dim]memory is PSS: what processes share is counted once")
     for line in status.processes:
         if line.detail:

@@ -17,14 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh.local import certificates
+from mesh.local import certificates, cluster
 from mesh.local import state as states
 from mesh.local.child import Child, end_orphan
 from mesh.local.probes import ask
-from mesh.local.processes import Process, port_names, select
+from mesh.local.process import Process
+from mesh.local.processes import port_names, select, table, usual_instances
 from mesh.local.stack import (
     DEFAULT_EDGE_PORT,
     Home,
+    Shape,
     Stack,
     StackError,
     choose_ports,
@@ -70,6 +72,7 @@ class Supervisor:
         self._state = states.own()
         self._state.ports = dict(stack.ports)
         self._state.instances = dict(stack.instances)
+        self._state.shape = stack.shape
         self._units: list[_Unit] = []
         for process in processes:
             for name in stack.names(process.name):
@@ -124,11 +127,11 @@ class Supervisor:
                 await other.ready.wait()
 
     async def _prepare(self, unit: _Unit) -> None:
-        if unit.process.prepare is None or unit.name != unit.process.name:
+        if unit.process.prepare is None:
             return
         self._set(unit, "preparing")
         with self._stack.home.log(unit.name).open("ab") as output:
-            await unit.process.prepare(self._stack, output)
+            await unit.process.prepare(self._stack, unit.name, output)
 
     async def _run(self, unit: _Unit) -> None:
         backoff = _FIRST_BACKOFF_S
@@ -154,7 +157,7 @@ class Supervisor:
                 backoff = _FIRST_BACKOFF_S
             unit.state.restarts += 1
             self._set(unit, "restarting", f"it {ending}")
-            await asyncio.sleep(backoff)
+            await asyncio.sleep(max(backoff, unit.process.restart_after_s))
             backoff = min(backoff * 2, _MAX_BACKOFF_S)
 
     def _hand_over_all(self) -> None:
@@ -193,7 +196,7 @@ class Supervisor:
                 self._set(unit, "starting", wrong)
                 deadline = time.monotonic() + _START_TIMEOUT_S
             await asyncio.sleep(_PROBE_INTERVAL_S)
-        if unit.process.once_ready is not None and not unit.hooked:
+        if unit.process.once_ready is not None and unit.name == unit.process.name and not unit.hooked:
             try:
                 await unit.process.once_ready(self._stack)
             except Exception as error:
@@ -212,6 +215,8 @@ class Supervisor:
                 await other.stopped.wait()
         if unit.child is not None:
             await unit.child.stop(unit.process.stop_signal, unit.process.stop_timeout_s)
+        for pid in unit.process.also(self._stack, unit.name):
+            await asyncio.to_thread(end_orphan, pid)
         if unit.state.condition != "failed":
             self._set(unit, "stopped")
         unit.stopped.set()
@@ -239,7 +244,9 @@ class Supervisor:
         states.write(self._stack.home.state_file, self._state)
 
 
-def start(home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int) -> int:
+def start(
+    home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int, shape: Shape = Shape.PLAIN
+) -> int:
     """Runs a stack in this process; gives its exit code."""
     home.make()
     with contextlib.ExitStack() as held:
@@ -252,11 +259,13 @@ def start(home: Home, only: Sequence[str], instances: dict[str, int], edge_port:
         left = states.read(home.state_file)
         try:
             if left is not None:
-                _clear_away(left)
-            processes = select(only)
+                clear_away(home, left)
+            processes = select(only, shape)
+            instances = {**usual_instances(shape), **instances}
             certificates.ensure(home)
             names = port_names(processes, instances)
-            ports = choose_ports(names, kept_ports(home), {"envoy/edge": edge_port})
+            kept = cluster.kept_ports(home) if shape is Shape.CLUSTER else {}
+            ports = choose_ports(names, kept_ports(home), {"envoy/edge": edge_port} | kept)
             keep_ports(home, ports)
         except StackError as error:
             failed = states.own("failed")
@@ -264,15 +273,20 @@ def start(home: Home, only: Sequence[str], instances: dict[str, int], edge_port:
             states.write(home.state_file, failed)
             return 1
         _shorten_logs(home)
-        return 0 if asyncio.run(Supervisor(Stack(home, ports, instances), processes).run()) else 1
+        return 0 if asyncio.run(Supervisor(Stack(home, ports, instances, shape), processes).run()) else 1
 
 
-def _clear_away(left: states.State) -> None:
+def clear_away(home: Home, left: states.State) -> None:
     """Ends what a supervisor that was killed has left behind."""
+    known = {process.name: process for process in table(Shape(left.shape))}
     for process in left.processes.values():
         if process.alive:
             log.warning("%s of a stack before this one still runs as %d", process.name, process.pid)
             end_orphan(process.pid)
+        kind = known.get(process.name.partition(".")[0])
+        for pid in kind.also(left.stack(home), process.name) if kind else ():
+            log.warning("what %s started still runs as %d", process.name, pid)
+            end_orphan(pid)
 
 
 def _shorten_logs(home: Home) -> None:
@@ -281,10 +295,12 @@ def _shorten_logs(home: Home) -> None:
             path.replace(path.with_suffix(".log.1"))
 
 
-def arguments(home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int) -> list[str]:
+def arguments(
+    home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int, shape: Shape = Shape.PLAIN
+) -> list[str]:
     """The command line that runs `start` with these arguments in a process of its own."""
     words = [sys.executable, "-m", "mesh.local.supervisor", f"--home={home.root}", f"--edge-port={edge_port}"]
-    words += [f"--only={name}" for name in only]
+    words += [f"--shape={shape}", *(f"--only={name}" for name in only)]
     words += [f"--instances={name}={count}" for name, count in instances.items()]
     return words
 
@@ -294,11 +310,12 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--only", action="append", default=[], metavar="PROCESS")
     parser.add_argument("--instances", action="append", default=[], metavar="NAME=COUNT")
+    parser.add_argument("--shape", type=Shape, default=Shape.PLAIN, choices=list(Shape))
     parser.add_argument("--edge-port", type=int, default=DEFAULT_EDGE_PORT)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     instances = {name: int(count) for name, _, count in (text.partition("=") for text in given.instances)}
-    raise SystemExit(start(Home(given.home), given.only, instances, given.edge_port))
+    raise SystemExit(start(Home(given.home), given.only, instances, given.edge_port, given.shape))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from mesh.local.processes import ALL
-from mesh.local.stack import Stack
+from mesh.local.processes import table
+from mesh.local.stack import Shape, Stack
 from tests.faults.ratings_plan import Fault
 from tests.support.parts import hung, is_ready, pid_of, send
 from tests.support.waiting import eventually
 
 _ALIVE_S = 15.0
 _MENDED_S = 120.0
-_STOP_SIGNALS = {process.name: process.stop_signal for process in ALL}
+_STOP_SIGNALS = {process.name: process.stop_signal for shape in Shape for process in table(shape)}
 
 Say = Callable[[str], None]
 

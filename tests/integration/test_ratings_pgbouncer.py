@@ -40,7 +40,7 @@ def pgbouncer(stack: Stack) -> Path:
     program = Path(found.stdout.strip())
     if cache_folder() not in program.parents:
         return program
-    return shutil.copytree(program.parent, stack.home.data / "pgbouncer") / program.name
+    return shutil.copytree(program.parent, stack.data / "pgbouncer") / program.name
 
 
 def tracks_statements(pgbouncer: Path) -> bool:
@@ -57,7 +57,7 @@ def pooled(stack: Stack, pgbouncer: Path, request: pytest.FixtureRequest) -> Ite
     if request.param and not tracks_statements(pgbouncer):
         pytest.skip("this PgBouncer keeps no track of prepared statements: 1.21 does")
     port = free_port()
-    folder = stack.home.data / f"pgbouncer-{port}"
+    folder = stack.data / f"pgbouncer-{port}"
     folder.mkdir(mode=0o755)
     passwords = "".join(
         f'"{role}" "{stack.secrets.get(f"postgres/{role}")}"\n' for role in ("rating_svc", "ranking_svc")

@@ -41,7 +41,7 @@ async def plain(stack: Stack) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def distributed(stack: Stack) -> AsyncIterator[Rig]:
     """A rig whose database had an extension named `citus` before the schema was made."""
-    folder = stack.home.data / "stub"
+    folder = stack.data / "stub"
     (folder / "extension").mkdir(parents=True, exist_ok=True)
     (folder / "extension" / "citus.control").write_text("default_version = '0'\nrelocatable = false\n")
     (folder / "extension" / "citus--0.sql").write_text(STUB)

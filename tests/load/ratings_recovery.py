@@ -17,15 +17,15 @@ import time
 
 import uvloop
 
+from mesh.local import processes
 from mesh.local.edge_client import EdgeClient
-from mesh.local.processes import ALL
-from mesh.local.stack import Stack
+from mesh.local.stack import Shape, Stack
 from tests.faults.ratings_plan import PARTS
 from tests.load.ratings_mesh import MOVIES, Latencies, drained, mesh, table, votes, warm, write
 from tests.support.parts import hung, is_ready, pid_of, send
 
 KINDS = ("kill", "restart", "pause")
-_STOP_SIGNALS = {process.name: process.stop_signal for process in ALL}
+_STOP_SIGNALS = {process.name: process.stop_signal for process in processes.table(Shape.PLAIN)}
 _numbers = itertools.count()
 _CALM_S = 1.0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mesh.local import envoy_server
-from mesh.local.processes import ALL, port_names, select
-from mesh.local.stack import HOST, Home, Secrets, Stack, StackError, choose_ports
+from mesh.local.processes import port_names, select, table
+from mesh.local.stack import HOST, Home, Secrets, Shape, Stack, StackError, choose_ports
 
 
 def test_ports_of_last_time_are_kept_while_they_are_free() -> None:
@@ -66,8 +66,8 @@ def test_an_unknown_process_is_refused_with_the_known_ones() -> None:
 
 
 def test_every_process_needs_only_processes_that_exist() -> None:
-    known = {process.name for process in ALL}
-    for process in ALL:
+    known = {process.name for shape in Shape for process in table(shape)}
+    for process in (*table(Shape.PLAIN), *table(Shape.CLUSTER)):
         assert set(process.needs) <= known, process.name
 
 

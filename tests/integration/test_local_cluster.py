@@ -1,0 +1,86 @@
+"""`marquee up --cluster`, its databases alone: who leads, what outlives what, and what stays."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from mesh.local import state as states
+from mesh.local.cluster import patroni
+from mesh.local.provision import SUPERUSER
+from mesh.local.stack import Stack
+from tests.integration.test_local_stack import Marquee, gone
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(600)
+
+WORDS = ("up", "--cluster", "--only", "postgres-proxy", "--only", "sentinel")
+
+
+@pytest.fixture
+def marquee(tmp_path: Path) -> Iterator[Marquee]:
+    command = Marquee(tmp_path / "home")
+    assert (done := command(*WORDS)).returncode == 0, done.stdout + done.stderr
+    yield command
+    command("down")
+
+
+def roles(marquee: Marquee) -> dict[str, str]:
+    return {each["name"]: each["role"] for each in marquee.status()["processes"] if each["role"]}
+
+
+def stack_of(marquee: Marquee) -> Stack:
+    found = states.live(marquee.home)
+    assert found is not None
+    return found.stack(marquee.home)
+
+
+async def test_a_cluster_of_databases(marquee: Marquee) -> None:
+    # Who is what.
+    found = roles(marquee)
+    of = {
+        kind: sorted(role for name, role in found.items() if name.partition(".")[0] == kind)
+        for kind in ("etcd", "postgres", "redis")
+    }
+    assert of["etcd"] == ["follower", "follower", "leader"]
+    assert of["postgres"] == ["leader", "replica", "sync standby"]
+    assert of["redis"] == ["master", "replica", "replica"]
+    stack = stack_of(marquee)
+    connection = await asyncpg.connect(stack.dsn(SUPERUSER))
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
+
+    # Its Patroni dies: the server goes on, and a new Patroni takes it over.
+    leader = next(name for name, role in found.items() if name.startswith("postgres") and role == "leader")
+    server = patroni.server_pids(stack, leader)
+    assert len(server) == 1
+    os.kill(marquee.process(leader)["pid"], signal.SIGKILL)
+    await eventually(lambda: marquee.process(leader)["restarts"] == 1 and marquee.status()["healthy"], 60)
+    assert roles(marquee)[leader] == "leader"
+    assert patroni.server_pids(stack, leader) == server
+    await connection.close()
+    again = await asyncpg.connect(stack.dsn(SUPERUSER))
+    assert await again.fetchval("SELECT x FROM kept") == 1
+    await again.close()
+    assert marquee.process(leader)["memory_mib"] > 20, "the server that lives on counts"
+
+    # Another shape beside it is refused.
+    other = marquee("up", "--only", "redis")
+    assert other.returncode == 1
+    assert "a cluster stack is up, not a plain one" in other.stderr
+
+    # The supervisor dies: nothing is left, servers neither. Started again, all is as it was.
+    pids = [*marquee.pids(), *(pid for n in stack.names("postgres") for pid in patroni.server_pids(stack, n))]
+    os.kill(marquee.status()["supervisor_pid"], signal.SIGKILL)
+    await eventually(lambda: all(map(gone, pids)), 60)
+    assert marquee(*WORDS).returncode == 0
+    connection = await asyncpg.connect(stack_of(marquee).dsn(SUPERUSER))
+    assert await connection.fetchval("SELECT x FROM kept") == 1
+    await connection.close()
+
+    # It stops in order, although servers are nobody's children.
+    pids = [*marquee.pids(), *(pid for n in stack.names("postgres") for pid in patroni.server_pids(stack, n))]
+    assert marquee("down").returncode == 0
+    assert all(map(gone, pids))
