@@ -12,7 +12,7 @@ from marquee.movies.v1 import movies_pb2
 from mesh import kafka, migrations, pages, postgres, redisdb, server, tables
 from mesh.config import load
 from mesh.errors import MarqueeError
-from movie_svc import relay
+from movie_svc import naming, relay
 from movie_svc.cache import L1, RedisCache
 from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
 from movie_svc.finder import Finder
@@ -29,6 +29,7 @@ from movie_svc.refresh import Refresher
 from movie_svc.service import MovieService
 from movie_svc.store import Store
 from movie_svc.tracking import Tracker
+from movie_svc.typos import Typos
 from movie_svc.wishes import Wishes
 
 NAME: Final = "movie_svc"
@@ -50,6 +51,8 @@ async def serve() -> None:
         stack.push_async_callback(producer.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
 
+        # Another release's keys would answer one title with another.
+        await naming.renew_all(pg)
         hedged = HedgedReads(pg)
         store, listings, l1 = Store(pg, hedged), Listings(pg, hedged), L1(cache_config)
         omdb = Omdb(omdb_config, Quota(redis, omdb_config), session)
@@ -58,7 +61,7 @@ async def serve() -> None:
         leases = Leases(redis, redis_cache, omdb_config.deadline_s)
         intake = Intake(l1, redis_cache, store, omdb, leases, freshness)
         reads = Reads(l1, redis_cache, store, intake, wishes)
-        finder = Finder(store, listings, reads, intake, omdb, wishes, freshness)
+        finder = Finder(store, listings, Typos(hedged), reads, intake, omdb, wishes, freshness)
         service = MovieService(
             reads,
             finder,
@@ -85,6 +88,7 @@ async def serve() -> None:
         service_server.background("invalidation", Tracker(redis, l1, redis_cache).run)
         service_server.background("wishes", wishes.run)
         service_server.background("relay", send_events)
+        service_server.background("names", lambda: naming.keep(pg))
         service_server.background("refresh", Refresher(omdb_config, store, intake, omdb, wishes).run)
         await service_server.run()
         await reads.settled()

@@ -65,7 +65,7 @@ def record(number: int, text: str, genres: str, now: datetime) -> records.Record
         raise ValueError(f"its title has {len(movie.title)} characters; 1 to {_MAX_TITLE} are allowed")
     named = (_GENRES.get(genre, genre) for genre in map(str.strip, printable(genres).split("|")))
     movie.genres.extend(genre for genre in named if genre)
-    return records.make(movie, movies_pb2.SOURCE_CATALOGUE, now, now, also_called=also)
+    return records.make(movie, movies_pb2.SOURCE_CATALOGUE, now, now, names=also)
 
 
 def _dated(movie: movies_pb2.Movie, text: str) -> str:
@@ -85,10 +85,10 @@ def _dated(movie: movies_pb2.Movie, text: str) -> str:
     return found[1]
 
 
-def _other_titles(title: str) -> tuple[str, str]:
-    """`Killer, The (a.k.a. X) (Die xue shuang xiong)` → the title, and all others in one text."""
+def _other_titles(title: str) -> tuple[str, list[str]]:
+    """`Killer, The (a.k.a. X) (Die xue shuang xiong)` → the title, and all others."""
     also: list[str] = []
     while (found := _ALSO_RE.fullmatch(title)) and not found[1].endswith(" Or"):
         title = found[1]
-        also.append(_AKA_RE.sub("", found[2]))
-    return title, " ".join(also)
+        also.append(titles.display(_AKA_RE.sub("", found[2]).strip()))
+    return title, [name for name in also if name]

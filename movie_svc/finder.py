@@ -16,12 +16,13 @@ from movie_svc.config import FreshnessConfig
 from movie_svc.entries import Entry, of_record
 from movie_svc.flights import Flights
 from movie_svc.intake import Answer, Intake, overdue, refused
-from movie_svc.listings import Filters, Listings, SearchedPage
+from movie_svc.listings import Filters, Listings, Page, SearchedPage
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import MAX_PAGE, PAGE_SIZE, Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
 from movie_svc.reads import Reads
 from movie_svc.store import Store
+from movie_svc.typos import Typos
 from movie_svc.wishes import Wishes
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Finder:
         self,
         store: Store,
         listings: Listings,
+        typos: Typos,
         reads: Reads,
         intake: Intake,
         omdb: Omdb,
@@ -64,6 +66,7 @@ class Finder:
     ) -> None:
         self._store = store
         self._listings = listings
+        self._typos = typos
         self._reads = reads
         self._intake = intake
         self._omdb = omdb
@@ -78,21 +81,22 @@ class Finder:
         Raises:
             MarqueeError: NOT_FOUND if there is none, UNAVAILABLE if nobody can say.
         """
-        key = titles.key(title)
+        keys = titles.keys(title)
+        key = keys[0]
         what = f"a title {title!r}" + (f" of {year}" if year else "")
         # A replica may not have it yet: before OMDb is asked, so is the primary.
         for fresh in (False, True):
-            stored = await self._store.by_title(key, year, kind, fresh=fresh)
+            stored = await self._store.by_title(keys, year, kind, fresh=fresh)
             if stored is not None:
                 if stored.entry.fresh_until < time.time():
                     self._wishes.wish(stored.number)
                 if year is None and not stored.asked:
                     # OMDb may know a better-known one: whoever asks next gets that.
                     self._lookups.start(
-                        (key, year, kind), lambda: self._ask_by_title(title, key, year, kind, what)
+                        (key, year, kind), lambda: self._ask_by_title(title, keys, year, kind, what)
                     )
                 return Answer(stored.entry, "postgres")
-            known = await self._store.looked_up(key, year, kind, fresh=fresh)
+            known = await self._store.looked_up(keys, year, kind, fresh=fresh)
             if known is None:
                 continue
             if known.number is None:
@@ -100,7 +104,7 @@ class Finder:
             return await self._reads.get(known.number, timeout_s)
         try:
             answered = await self._lookups.join(
-                (key, year, kind), lambda: self._ask_by_title(title, key, year, kind, what), timeout_s
+                (key, year, kind), lambda: self._ask_by_title(title, keys, year, kind, what), timeout_s
             )
         except TimeoutError:
             raise overdue(what) from None
@@ -111,7 +115,7 @@ class Finder:
     async def search(
         self, text: str, year: int | None, kind: int, size: int, cursor: Cursor | None, timeout_s: float
     ) -> Results:
-        """A page of titles that hold the words: those known here, then OMDb's others.
+        """A page of titles that hold the words: known ones, OMDb's others, then those spelled nearly so.
 
         What OMDb finds is stored meanwhile; so that nothing comes twice or is
         left out, a search sees what had been stored some seconds before it began
@@ -125,21 +129,22 @@ class Finder:
         before = datetime.fromtimestamp(began, UTC)
         filters = Filters(first_year=year, last_year=year, type=kind)
         entries: list[Entry] = []
-        place: list[int] | None = cursor.get("o") if cursor else None
-        if place is None:
-            page = await self._listings.search(text, filters, before, size, cursor["l"] if cursor else None)
-            if page.cursor is not None:
-                return Results(page.entries, {"t": began, "l": page.cursor}, False)
-            entries += page.entries
-            place = [1, 0]
         asked = False
-        while len(entries) < size:
+        cursor = cursor or {"l": None}
+        if "l" in cursor:
+            page = await self._listings.search(text, filters, before, size, cursor["l"])
+            if page.cursor is not None:
+                return Results(page.entries, {"t": began, "l": page.cursor}, asked)
+            entries += page.entries
+            cursor = {"o": [1, 0]}
+        place: list[int] | None = cursor.get("o")
+        failed: Failed | None = None
+        while place is not None and len(entries) < size:
             asked = True
             hits = await self._hits(text, year, kind, place[0], deadline - time.monotonic())
             if isinstance(hits, Failed):
-                if not entries and hits.failure is not Failure.OFF:
-                    raise refused(hits, f"a title with {text!r}")
-                return Results(entries, None, asked)
+                failed, place = hits, None
+                break
             found, used = await self._others(text, filters, before, hits, place[1], size - len(entries))
             entries += found
             if used < len(hits.page.numbers):
@@ -147,11 +152,33 @@ class Finder:
             elif place[0] < min(MAX_PAGE, -(-hits.page.total // PAGE_SIZE)):
                 place = [place[0] + 1, 0]
             else:
-                return Results(entries, None, asked)
-        return Results(entries, {"t": began, "o": place}, asked)
+                place = None
+        if place is not None:
+            return Results(entries, {"t": began, "o": place}, asked)
+        # Only what leaves room is filled with what is spelled a little differently.
+        nearly = await self._nearly(text, year, kind, before, size - len(entries), cursor.get("n"))
+        entries += nearly.entries
+        if not entries and failed is not None and failed.failure is not Failure.OFF:
+            raise refused(failed, f"a title with {text!r}")
+        following = None if nearly.cursor is None else {"t": began, "n": nearly.cursor}
+        return Results(entries, following, asked)
+
+    async def _nearly(
+        self,
+        text: str,
+        year: int | None,
+        kind: int,
+        before: datetime,
+        size: int,
+        cursor: Sequence[int] | None,
+    ) -> Page:
+        """A page of what is spelled a little differently, without what OMDb found of it."""
+        found = await self._listings.all_searched(_query(text), year, kind)
+        filters = Filters(first_year=year, last_year=year, type=kind)
+        return await self._typos.search(text, filters, before, size, cursor, found)
 
     async def _ask_by_title(
-        self, title: str, key: str, year: int | None, kind: int, what: str
+        self, title: str, keys: Sequence[str], year: int | None, kind: int, what: str
     ) -> Entry | None:
         """OMDb's answer to a look-up, None if it has none; what it answers instead is stored all the same."""
         outcome = await self._omdb.by_title(title, year, kind)
@@ -165,19 +192,19 @@ class Finder:
                 record = records.from_answer(outcome.body, outcome.raw, now, self._freshness)
             except parse.ParseError as error:
                 raise refused(Failed(Failure.MALFORMED, str(error), 60), what) from error
-            if _is_the_one(record, key, year, kind):
+            if _is_the_one(record, keys, year, kind):
                 entry, number = of_record(record), record.number
             else:
                 log.info("asked for %s, OMDb answered %r (%s)", what, record.title, record.year)
             await self._keep(lambda: self._intake.take(record.number, outcome))
         fresh_until = now + timedelta(seconds=records.spread(self._freshness.absent_s))
-        await self._keep(lambda: self._store.remember_lookup(key, year, kind, number, fresh_until))
+        await self._keep(lambda: self._store.remember_lookup(keys, year, kind, number, fresh_until))
         return entry
 
     async def _hits(
         self, text: str, year: int | None, kind: int, page: int, timeout_s: float
     ) -> _Hits | Failed:
-        query = " ".join(text.casefold().split())
+        query = _query(text)
         for fresh in (False, True):
             known = await self._listings.searched(query, year, kind, page, fresh=fresh)
             if known is not None:
@@ -234,9 +261,14 @@ class Finder:
             log.warning("not stored: %s", error)
 
 
-def _is_the_one(record: records.Record, key: str, year: int | None, kind: int) -> bool:
+def _query(text: str) -> str:
+    """What OMDb is asked for, and its answers are kept by."""
+    return " ".join(text.casefold().split())
+
+
+def _is_the_one(record: records.Record, keys: Sequence[str], year: int | None, kind: int) -> bool:
     return (
-        record.title_key == key
+        not set(keys).isdisjoint(titles.keys(record.title))
         and (year is None or record.year == year)
         and (kind == movies_pb2.MOVIE_TYPE_UNSPECIFIED or record.type == kind)
     )

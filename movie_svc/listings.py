@@ -11,7 +11,7 @@ from mesh.postgres import Postgres
 from movie_svc import titles
 from movie_svc.entries import Entry
 from movie_svc.hedge import HedgedReads
-from movie_svc.store import ENTRY, entry
+from movie_svc.store import ENTRY, NAMED, entry
 
 ORDERS: Final = {"title": "title_key", "year": "year", "imdb_votes": "votes"}
 
@@ -43,7 +43,7 @@ class SearchedPage:
     numbers: Sequence[int]
 
 
-class _Query:
+class Query:
     """Collects conditions and their parameters."""
 
     def __init__(self) -> None:
@@ -67,6 +67,15 @@ class _Query:
         if filters.type:
             self.conditions.append(f"type = {self.add(filters.type)}::smallint")
 
+    def match(self, text: str, before: datetime, *, negate: bool = False) -> None:
+        """Only titles known before a time that matched a text then, or with `negate` did not."""
+        # Not to_tsquery, which finds words by rules of its own.
+        words, at = f"{self.add(matching(text))}::text::tsquery", self.add(before)
+        then = f"(named IS NULL OR named <= {at} OR words_before @@ {words})"
+        matched = (f"words @@ {words}", then)
+        self.conditions += [f"NOT ({' AND '.join(matched)})"] if negate else matched
+        self.conditions.append(f"create_time <= {at}")
+
     def where(self, *more: str) -> str:
         conditions = [*self.conditions, *more]
         return f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -84,7 +93,7 @@ class Listings:
     ) -> Page:
         """A page of titles in the order of `title`, `year` or `imdb_votes`; unknown ones count as lowest."""
         column = ORDERS[order]
-        query = _Query()
+        query = Query()
         query.restrict(filters)
         if cursor is not None:
             at, number = query.add(cursor[0]), query.add(cursor[1])
@@ -107,12 +116,12 @@ class Listings:
 
         Titles of exactly these words come first, then the best known.
         """
-        words = titles.words(text)
-        if not words:
+        if not titles.words(text):
             return Page([], [], None)
-        query = _Query()
-        self._match(query, words, filters, before)
-        exact = f"title_key = ANY({query.add(_exact_keys(text))}::text[])"
+        query = Query()
+        query.restrict(filters)
+        query.match(text, before)
+        exact = NAMED.format(keys=f"{query.add(_exact_keys(text))}::text[]")
         parts = []
         for group, condition in ((0, exact), (1, f"NOT {exact}")):
             if cursor is not None and cursor[0] > group:
@@ -141,11 +150,11 @@ class Listings:
         self, text: str, filters: Filters, before: datetime, numbers: Sequence[int]
     ) -> set[int]:
         """Which of the numbers `search` gives on one of its pages."""
-        words = titles.words(text)
-        if not words or not numbers:
+        if not titles.words(text) or not numbers:
             return set()
-        query = _Query()
-        self._match(query, words, filters, before)
+        query = Query()
+        query.restrict(filters)
+        query.match(text, before)
         rows = await self._reads.fetch(
             f"SELECT id FROM movies {query.where(f'id = ANY({query.add(list(numbers))}::int[])')}",
             *query.parameters,
@@ -166,6 +175,19 @@ class Listings:
             fresh=fresh,
         )
         return SearchedPage(row["total"], row["movie_ids"]) if row else None
+
+    async def all_searched(self, query: str, year: int | None, kind: int) -> Sequence[int]:
+        """All that OMDb found of a search, as far as it was asked for lately."""
+        numbers: Sequence[int] | None = await self._reads.fetchval(
+            """SELECT array_agg(number) FROM searches, unnest(movie_ids) AS number
+               WHERE query = $1 AND year = $2 AND type = $3 AND fresh_until > now()""",
+            query,
+            year or 0,
+            kind,
+            # A replica may not have the last page yet.
+            fresh=True,
+        )
+        return numbers or ()
 
     async def remember_search(
         self,
@@ -191,16 +213,21 @@ class Listings:
                 fresh_until,
             )
 
-    @staticmethod
-    def _match(query: _Query, words: Sequence[str], filters: Filters, before: datetime) -> None:
-        query.restrict(filters)
-        # Words are letters and digits only: none can end the quotes.
-        pattern = " & ".join([*(f"'{word}'" for word in words[:-1]), f"'{words[-1]}':*"])
-        query.conditions.append(f"words @@ to_tsquery('simple', {query.add(pattern)})")
-        query.conditions.append(f"create_time <= {query.add(before)}")
+
+def matching(text: str) -> str:
+    """The tsquery of titles that hold all words of a text, the last one perhaps only begun.
+
+    Words are letters and digits only: none can end the quotes.
+    """
+    each = [
+        " & ".join([*(f"'{word}'" for word in form[:-1]), f"'{form[-1]}':*"])
+        for form in titles.forms(text)
+        if form
+    ]
+    return " | ".join(f"({one})" for one in dict.fromkeys(each))
 
 
 def _exact_keys(text: str) -> list[str]:
     """The title keys that count as exactly this text: an article may be left out."""
-    key = titles.key(text)
-    return [key, *(f"{key}, {article}" for article in ("the", "a", "an"))]
+    keys = titles.keys(text)
+    return [*keys, *(f"{key}, {article}" for key in keys for article in titles.LEADING)]

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -40,6 +40,8 @@ class Record:
     votes: int | None
     box_office: int | None
     genres: list[str]
+    names: tuple[str, ...] = ()
+    """Other names, by which it is found too."""
     answer: bytes | None = None
     """OMDb's body, as it came."""
     unparsed: tuple[str, ...] = ()
@@ -73,15 +75,16 @@ def make(
     fresh_until: datetime,
     *,
     answer: bytes | None = None,
-    also_called: str = "",
+    names: Iterable[str] = (),
 ) -> Record:
     """The record of a movie; sets its source, fetch time and etag.
 
-    `also_called` holds other titles, by which a search finds it too.
+    `names` are other ones, by which it is found too.
     """
     movie.source = source
     movie.fetch_time.FromDatetime(now.replace(microsecond=0))
     movie.etag = etag_of(movie)
+    others = tuple(dict.fromkeys(name for name in names if name != movie.title))
     return Record(
         number=movie_number(movie.name),
         data=movie.SerializeToString(deterministic=True),
@@ -92,11 +95,12 @@ def make(
         type=int(movie.type),
         title=movie.title,
         title_key=titles.key(movie.title),
-        words=" ".join(titles.words(f"{movie.title} {also_called}")),
+        words=" ".join(titles.all_words(movie.title, *others)),
         year=movie.year if movie.HasField("year") else None,
         votes=movie.imdb_votes if movie.HasField("imdb_votes") else None,
         box_office=movie.box_office_usd if movie.HasField("box_office_usd") else None,
         genres=[texts.folded(genre) for genre in movie.genres],
+        names=others,
         answer=answer,
         unparsed=tuple(movie.unparsed),
     )
@@ -167,10 +171,16 @@ def one_each(found: Iterable[Record]) -> dict[int, Record]:
         if before is not None:
             data = before.data if before.partial else None
             both = combined(record, Known(before.source, before.etag, before.fetch_time, data))
-            by_number[record.number] = both or before
+            names = (before.title, *before.names, record.title, *record.names)
+            by_number[record.number] = _also_called(both or before, names)
         else:
             by_number[record.number] = record
     return by_number
+
+
+def _also_called(record: Record, names: Iterable[str]) -> Record:
+    others = tuple(dict.fromkeys(name for name in names if name != record.title))
+    return replace(record, names=others, words=" ".join(titles.all_words(record.title, *others)))
 
 
 def merged(base: movies_pb2.Movie, other: movies_pb2.Movie, record: Record) -> Record:
@@ -187,7 +197,7 @@ def merged(base: movies_pb2.Movie, other: movies_pb2.Movie, record: Record) -> R
         base.source,
         record.fetch_time,
         record.fresh_until,
-        also_called=f"{record.words} {other.title}",
+        names=(*record.names, record.title, other.title),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 
 from mesh.postgres import Connection, Postgres
-from movie_svc import records
+from movie_svc import naming, records, titles
 from movie_svc.entries import Entry
 from movie_svc.hedge import HedgedReads
 from movie_svc.records import Known, Record
@@ -37,9 +37,11 @@ SELECT id, source, etag, fetch_time, CASE WHEN source <> 1 THEN movie END AS mov
 FROM movies WHERE id = ANY($1::int[]) ORDER BY id FOR UPDATE"""
 _PUT: Final = """
 INSERT INTO movies AS m (id, movie, etag, source, fetch_time, fresh_until, type, title, title_key, words,
-                         year, votes, box_office, genres)
-SELECT id, movie, etag, source, fetch_time, fresh_until, type, title, title_key, to_tsvector('simple', words),
-       year, votes, box_office, string_to_array(genres, '|')
+                         year, votes, box_office, genres, keyed)
+SELECT id, movie, etag, source, fetch_time, fresh_until, type, title, title_key,
+       -- Not to_tsvector, which finds words by rules of its own.
+       array_to_tsvector(string_to_array(words, ' ')),
+       year, votes, box_office, string_to_array(genres, '|'), fetch_time
 FROM unnest($1::int[], $2::bytea[], $3::text[], $4::smallint[], $5::timestamptz[], $6::timestamptz[],
             $7::smallint[], $8::text[], $9::text[], $10::text[], $11::smallint[], $12::int[], $13::int[],
             $14::text[])
@@ -48,8 +50,8 @@ FROM unnest($1::int[], $2::bytea[], $3::text[], $4::smallint[], $5::timestamptz[
 ON CONFLICT (id) DO UPDATE SET
     movie = excluded.movie, etag = excluded.etag, source = excluded.source, fetch_time = excluded.fetch_time,
     fresh_until = excluded.fresh_until, type = excluded.type, title = excluded.title,
-    title_key = excluded.title_key, words = excluded.words, year = excluded.year, votes = excluded.votes,
-    box_office = excluded.box_office, genres = excluded.genres
+    title_key = excluded.title_key, words = strip(m.words) || excluded.words, year = excluded.year,
+    votes = excluded.votes, box_office = excluded.box_office, genres = excluded.genres, keyed = excluded.keyed
 -- Not what came since `_KNOWN` was asked: what is there must be known to say what may replace it.
 WHERE m.id = ANY($15::int[])
 RETURNING id, clock_timestamp() AS stored"""
@@ -59,6 +61,10 @@ SELECT * FROM unnest($1::int[], $2::bytea[], $3::timestamptz[])
 ON CONFLICT (id) DO UPDATE SET body = excluded.body, fetch_time = excluded.fetch_time"""
 # Two who store the same new titles in batches may each wait for the other; one of them begins again.
 _ATTEMPTS: Final = 5
+# In two steps, so that each takes an index.
+NAMED: Final = (
+    "(title_key = ANY({keys}) OR id = ANY(ARRAY(SELECT movie_id FROM names WHERE key = ANY({keys}))))"
+)
 _TYPE_FILTER: Final = "($3::smallint = 0 OR type = $3)"
 
 
@@ -125,6 +131,7 @@ class Store:
                 number: records.combined(found[number], _known(known.get(number))) for number in numbers
             }
             wanted = [record for record in combined.values() if record is not None]
+            await naming.remember(connection, found.values())
             stored = await _put(connection, wanted, known)
             await connection.execute("DELETE FROM absent WHERE id = ANY($1::int[])", numbers)
             written = [record for record in wanted if record.number in stored]
@@ -157,29 +164,35 @@ class Store:
         )
         return [row["id"] for row in rows]
 
-    async def by_title(self, title_key: str, year: int | None, kind: int, *, fresh: bool) -> Titled | None:
-        """The best-known title of that key."""
+    async def by_title(
+        self, keys: Sequence[str], year: int | None, kind: int, *, fresh: bool
+    ) -> Titled | None:
+        """The best-known title of that name: by its first key, by another one, or also called so."""
         row = await self._reads.fetchrow(
             f"""SELECT {ENTRY}, EXISTS (
                     SELECT FROM lookups
-                    WHERE title_key = $1 AND year = coalesce($2, 0) AND type = $3 AND fresh_until > now()
+                    WHERE title_key = $4 AND year = coalesce($2, 0) AND type = $3 AND fresh_until > now()
                 ) AS asked
                 FROM movies
-                WHERE title_key = $1 AND ($2::smallint IS NULL OR year = $2) AND {_TYPE_FILTER}
-                ORDER BY votes DESC, source, id LIMIT 1""",
-            title_key,
+                WHERE {NAMED.format(keys="$1::text[]")}
+                      AND ($2::smallint IS NULL OR year = $2) AND {_TYPE_FILTER}
+                ORDER BY title_key = $1[1] DESC, title_key = ANY($1) DESC, votes DESC, source, id LIMIT 1""",
+            keys,
             year,
             kind,
+            _lookup_key(keys),
             fresh=fresh,
         )
         return Titled(row["id"], entry(row), row["asked"]) if row else None
 
-    async def looked_up(self, title_key: str, year: int | None, kind: int, *, fresh: bool) -> Lookup | None:
+    async def looked_up(
+        self, keys: Sequence[str], year: int | None, kind: int, *, fresh: bool
+    ) -> Lookup | None:
         """What OMDb said to this look-up, if that is still fresh."""
         row = await self._reads.fetchrow(
             """SELECT movie_id FROM lookups
                WHERE title_key = $1 AND year = $2 AND type = $3 AND fresh_until > now()""",
-            title_key,
+            _lookup_key(keys),
             year or 0,
             kind,
             fresh=fresh,
@@ -187,14 +200,14 @@ class Store:
         return Lookup(row["movie_id"]) if row else None
 
     async def remember_lookup(
-        self, title_key: str, year: int | None, kind: int, number: int | None, fresh_until: datetime
+        self, keys: Sequence[str], year: int | None, kind: int, number: int | None, fresh_until: datetime
     ) -> None:
         async with self._pg.write() as connection:
             await connection.execute(
                 """INSERT INTO lookups (title_key, year, type, movie_id, fresh_until)
                    VALUES ($1, $2, $3, $4, $5)
                    ON CONFLICT (title_key, year, type) DO UPDATE SET movie_id = $4, fresh_until = $5""",
-                title_key,
+                _lookup_key(keys),
                 year or 0,
                 kind,
                 number,
@@ -280,6 +293,11 @@ class Store:
 
 def entry(row: asyncpg.Record) -> Entry:
     return Entry(row["movie"], row["etag"], row["source"], row["fetched_at"], row["fresh_until"])
+
+
+def _lookup_key(keys: Sequence[str]) -> str:
+    """What a look-up is kept by: keys by other rules, which another release may write, are never the same."""
+    return f"{titles.RULES}:{keys[0]}"
 
 
 def _known(row: asyncpg.Record | None) -> Known | None:

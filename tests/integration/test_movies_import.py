@@ -60,7 +60,9 @@ async def importing(stack: Stack) -> AsyncIterator[Importing]:
     connection = await asyncpg.connect(stack.dsn("movie_svc"))
     found = Importing(stack, connection)
     if await connection.fetchval("SELECT to_regclass('movies')") is not None:
-        await connection.execute("TRUNCATE movies, answers, absent, lookups, searches, outbox, imports")
+        await connection.execute(
+            "TRUNCATE movies, names, vocabulary, answers, absent, lookups, searches, outbox, imports"
+        )
     yield found
     await connection.close()
 

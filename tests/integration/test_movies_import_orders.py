@@ -104,7 +104,9 @@ def assert_full(movie: movies_pb2.Movie, plot: str = "From the file.") -> None:
 async def files(stack: Stack, tmp_path: Path) -> AsyncIterator[Files]:
     sql = await asyncpg.connect(stack.dsn("movie_svc"))
     if await sql.fetchval("SELECT to_regclass('movies')") is not None:
-        await sql.execute("TRUNCATE movies, answers, absent, lookups, searches, outbox, imports")
+        await sql.execute(
+            "TRUNCATE movies, names, vocabulary, answers, absent, lookups, searches, outbox, imports"
+        )
     await delete_keys(stack, "movie_svc", "movie:*")
     yield Files(stack, tmp_path, sql)
     await sql.close()
