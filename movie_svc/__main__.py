@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from movie_svc.typos import Typos
 from movie_svc.wishes import Wishes
 
 NAME: Final = "movie_svc"
+_IMPORT_TIMEOUT_S: Final = 60.0
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -95,7 +97,9 @@ async def serve() -> None:
 
 
 async def run_import(options: argparse.Namespace) -> None:
-    pg_config = load(postgres.PostgresConfig)
+    loaded = load(postgres.PostgresConfig)
+    # Nobody waits for a batch as callers wait for an answer, and it is a thousand times as large.
+    pg_config = replace(loaded, timeout_s=max(loaded.timeout_s, _IMPORT_TIMEOUT_S))
     await migrations.migrate(pg_config.own_session, MIGRATIONS)
     pg = await postgres.connect(pg_config)
     redis = redisdb.connect(load(redisdb.RedisConfig))

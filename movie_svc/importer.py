@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
 
+from mesh.errors import MarqueeError
 from mesh.tables import PassedOver
 from movie_svc import catalogue, records
 from movie_svc.cache import RedisCache, When
@@ -27,6 +28,7 @@ from movie_svc.store import Store
 _BATCH: Final = 1000
 _MAX_LINE_BYTES: Final = 1024 * 1024
 _HEAD_BYTES: Final = 1 << 16
+_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
 _SHOW_S: Final = 0.2
 _SHOW_PLAIN_S: Final = 5.0
 
@@ -164,9 +166,18 @@ class Importer:
         return changed
 
     async def _store_all(self, found: list[Record]) -> int:
-        changed = await self._store.save(found)
+        changed = await self._patiently(found)
         await self._redis.put({r.number: of_record(r) for r in changed}, When.SOMETHING_THERE)
         return len(changed)
+
+    async def _patiently(self, found: list[Record]) -> list[Record]:
+        """Stores records; tries again while others hold their titles, or the database is away for a moment."""
+        for pause_s in _PAUSES_S:
+            try:
+                return await self._store.save(found)
+            except MarqueeError:
+                await asyncio.sleep(pause_s)
+        return await self._store.save(found)
 
     def _read(self, line: bytes, fetched: datetime, tally: Tally) -> Record | None:
         """The record of a line; None if it holds none.

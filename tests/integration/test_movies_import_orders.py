@@ -218,6 +218,31 @@ async def test_three_importers_at_once_end_as_one_after_the_other(files: Files) 
     assert set(last.values()) == {GROSS}
 
 
+async def test_an_import_outlasts_who_holds_its_titles_for_longer_than_a_caller_would_wait(
+    files: Files,
+) -> None:
+    await files.catalogue(1)
+    holder = files.sql.transaction()
+    await holder.start()
+    await files.sql.execute("SELECT FROM movies WHERE id = 1 FOR UPDATE")
+    path = files.write_answers("answers.jsonl", 1, written=LONG_AGO)
+    importing = asyncio.create_task(files.marquee("import", str(path)))
+    await eventually(lambda: _waiting(files, True), 60)
+    # PostgreSQL has ended the wait.
+    await eventually(lambda: _waiting(files, False), 60)
+    await holder.rollback()
+    assert "1 changed" in await importing
+    assert_full(await files.stored(1))
+
+
+async def _waiting(files: Files, wanted: bool) -> bool:
+    """Whether somebody waits for a lock in this database."""
+    found = await files.sql.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
+    )
+    return bool(found) is wanted
+
+
 async def test_a_file_that_an_earlier_release_passed_over_is_read_again(files: Files) -> None:
     await files.catalogue(1)
     await files.answers("answers.jsonl", 1, written=LONG_AGO)
