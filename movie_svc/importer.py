@@ -171,7 +171,7 @@ class Importer:
         return len(changed)
 
     async def _patiently(self, found: list[Record]) -> list[Record]:
-        """Stores records; tries again while others hold their titles, or the database is away for a moment."""
+        """Stores records; tries again while others hold their titles, or the database is away for a while."""
         for pause_s in _PAUSES_S:
             try:
                 return await self._store.save(found)
