@@ -229,9 +229,9 @@ class Chart:
         """Those movies' entries."""
         return (self._entries[movie] for movie in movies)
 
-    def movies(self, *, rated: bool) -> set[int]:
-        """The movies that have an aggregate, or those that have none."""
-        return {movie for movie, entry in self._entries.items() if (entry.tally is not None) == rated}
+    def numbers(self) -> list[int]:
+        """All movies, in ascending order."""
+        return sorted(self._entries)
 
     def weighted(self, entry: Entry) -> float | None:
         """The weighted score of a movie; None without votes."""
@@ -272,31 +272,37 @@ class Chart:
         self._weighings = self._weigh()
         self.version += 1
 
-    def put_tally(self, tally: Tally, *, anyhow: bool = False) -> bool:
-        """Takes a movie's new aggregate; False if it is no newer than the one known.
-
-        With `anyhow` any other one is taken: a database that was restored is right, and older.
-        """
+    def put_tally(self, tally: Tally) -> bool:
+        """Takes a movie's new aggregate; False if it is no newer than the one known."""
         known = self._entries.get(tally.movie)
-        if known and known.tally and not _supersedes(tally, known.tally, anyhow):
+        if known and known.tally and not _supersedes(tally, known.tally):
             return False
         self._replace(known, Entry(tally.movie, tally, known.facts if known else None))
         return True
 
-    def put_facts(self, facts: Facts, *, anyhow: bool = False) -> bool:
+    def put_facts(self, facts: Facts) -> bool:
         """Takes a movie's new facts; False if they are no newer, or of no use to any chart."""
         known = self._entries.get(facts.movie)
-        if known and known.facts and not _supersedes(facts, known.facts, anyhow):
+        if known and known.facts and not _supersedes(facts, known.facts):
             return False
         if known is None and facts.box_office_usd is None:
             return False
         self._replace(known, Entry(facts.movie, known.tally if known else None, facts))
         return True
 
-    def drop(self, movie: int) -> None:
-        """Takes a movie out of everything."""
-        self._replace(self._entries[movie], Entry(movie, None, None))
-        del self._entries[movie]
+    def drop_tally(self, movie: int) -> None:
+        """Takes away a movie's aggregate; without it, only a box office keeps it in a chart."""
+        facts = self._entries[movie].facts
+        self._put_or_drop(Entry(movie, None, facts if facts and facts.box_office_usd is not None else None))
+
+    def drop_facts(self, movie: int) -> None:
+        """Takes away a movie's facts."""
+        self._put_or_drop(Entry(movie, self._entries[movie].tally, None))
+
+    def _put_or_drop(self, entry: Entry) -> None:
+        self._replace(self._entries[entry.movie], entry)
+        if entry.tally is None and entry.facts is None:
+            del self._entries[entry.movie]
 
     def _replace(self, old: Entry | None, new: Entry) -> None:
         for order in self.orders:
@@ -315,5 +321,7 @@ class Chart:
         self._entries[entry.movie] = entry
 
 
-def _supersedes(new: Tally | Facts, known: Tally | Facts, anyhow: bool) -> bool:
-    return new != known if anyhow else new.changed > known.changed
+def _supersedes(new: Tally | Facts, known: Tally | Facts) -> bool:
+    # A release that knows no versions leaves them as they are; who changes rows by hand leaves both.
+    place, known_place = (new.life, new.version, new.changed), (known.life, known.version, known.changed)
+    return place >= known_place and new != known

@@ -12,7 +12,8 @@ class FormulaConfig:
     prior_votes: float = setting(
         "MARQUEE_RANKING_PRIOR_VOTES",
         20.0,
-        "m of the weighted score: how many votes the mean of all weighs; the same in every process",
+        "m of the weighted score: how many votes the mean of all weighs; of two releases, that of the newer "
+        "one counts",
         low=0.1,
         high=1e6,
     )
@@ -78,6 +79,18 @@ class ChartConfig:
         "how long changes are gathered before they are asked for again, in seconds",
         low=0.0,
         high=60,
+    )
+    compare_rate: float = setting(
+        "MARQUEE_RANKING_COMPARE_RATE",
+        100.0,
+        "how many movies of the charts in memory are compared with the database a second, round and round",
+        low=1,
+    )
+    catch_up_rate: float = setting(
+        "MARQUEE_RANKING_CATCH_UP_RATE",
+        5000.0,
+        "the same after the database failed over or was restored, until all have been compared once",
+        low=1,
     )
     max_age_s: int = setting(
         "MARQUEE_RANKING_MAX_AGE_S",

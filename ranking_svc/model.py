@@ -16,7 +16,9 @@ class Tally:
         histogram: ten counts: how many gave 1, 2, … 10.
         heat: log heat over a day, a week, a month; see `trending`.
         update_time: when the last vote was counted, in seconds since the epoch.
-        changed: the transaction that changed it last; grows.
+        changed: the transaction that changed it last.
+        version: of two copies within one life of the database, the newer one has the greater.
+        life: the life of the database that it was read from; see `horizon.State`.
     """
 
     movie: int
@@ -26,11 +28,13 @@ class Tally:
     heat: tuple[float, float, float]
     update_time: float
     changed: int
+    version: int = 0
+    life: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What charts show of a movie; `type` is a number of movies.v1.MovieType."""
+    """What charts show of a movie; `type` is a number of movies.v1.MovieType. The rest as in `Tally`."""
 
     movie: int
     title: str
@@ -39,6 +43,8 @@ class Facts:
     genres: tuple[str, ...]
     box_office_usd: int | None
     changed: int = 0
+    version: int = 0
+    life: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,14 @@
-"""The job that measures C anew and has the charts rebuilt. One process at a time does it."""
+"""The job that measures C again and puts the next generation in force. One process at a time does it.
+
+Of two releases with different settings, the newer one's counts: the one whose
+first process came later, among those of which a process is alive. A restart of
+an older one changes nothing, and once the newer ones are gone the older counts.
+"""
 
 import asyncio
 import logging
 import time
+from typing import Final
 
 import grpc
 
@@ -10,10 +16,15 @@ from mesh.errors import MarqueeError
 from ranking_svc.chart import Chart
 from ranking_svc.config import FormulaConfig
 from ranking_svc.feed import Feed
+from ranking_svc.formula import Formula
 from ranking_svc.nudges import Nudges
-from ranking_svc.store import FormulaState, Store
+from ranking_svc.store import Store
+from ranking_svc.store_formula import FormulaState
 
 log = logging.getLogger(__name__)
+
+# After so many looks without one, a process and its settings count as gone.
+_LEASE_LOOKS: Final = 6
 
 
 class Rebuilder:
@@ -24,16 +35,17 @@ class Rebuilder:
         self._feed = feed
         self._nudges = nudges
         self._config = config
+        self._lease_s = _LEASE_LOOKS * config.rebuild_check_s
 
     async def rebuild(self) -> tuple[Chart, float]:
-        """Measures C and loads this server's charts; gives them, and how long it took, in seconds.
+        """Measures C and compares this server's charts; returns them, and how long it took, in seconds.
 
         Raises:
             MarqueeError: ABORTED `REBUILD_UNDER_WAY` if another is at it,
                 UNAVAILABLE if the database is away.
         """
         started = time.perf_counter()
-        if await self._store.measure(self._config.prior_votes) is None:
+        if await self._measure() is None:
             raise MarqueeError(
                 grpc.StatusCode.ABORTED,
                 "REBUILD_UNDER_WAY",
@@ -47,21 +59,26 @@ class Rebuilder:
         """Rebuilds whenever it is due, for ever."""
         while True:
             try:
-                await self._if_due()
+                await self.look()
             except MarqueeError as error:
                 log.warning("no rebuild now: %s", error)
             await asyncio.sleep(self._config.rebuild_check_s)
 
-    async def _if_due(self) -> None:
+    async def look(self) -> None:
+        """Says that a process with this m is alive, and rebuilds if it is due."""
+        newest = await self._store.declare(self._config.prior_votes, self._lease_s)
         state = await self._store.formula(fresh=True)
-        if self._due(state):
-            seen = state.formula.generation if state else 0
-            # Others may have found it due at the same moment: the first one's generation stands.
-            if await self._store.measure(self._config.prior_votes, seen) is not None:
-                await self._nudges.send()
+        if not self._due(state, newest):
+            return
+        # Others may have found it due at the same moment: the first one's generation stands.
+        if await self._measure(state.formula.generation if state else 0) is not None:
+            await self._nudges.send()
 
-    def _due(self, state: FormulaState | None) -> bool:
-        if state is None or state.formula.prior_votes != self._config.prior_votes:
+    async def _measure(self, seen: int | None = None) -> Formula | None:
+        return await self._store.measure(self._config.prior_votes, self._lease_s, seen)
+
+    def _due(self, state: FormulaState | None, newest: float) -> bool:
+        if state is None or state.formula.prior_votes != newest:
             return True
         return self._has_grown(state) or state.age_s >= self._config.rebuild_interval_s
 

@@ -185,6 +185,7 @@ async def test_a_rebuild_takes_over_whatever_the_database_says(place: Place) -> 
         await connection.execute("DELETE FROM scores WHERE movie IN (1, 3)")
         await connection.execute("DELETE FROM facts WHERE movie = 900")
         await connection.execute("UPDATE scores SET h7 = h7 + 1, changed = '3' WHERE movie = 2")
+        await connection.execute("UPDATE life SET since = clock_timestamp()")
     await Rebuilder(place.store, feed, place.nudges, FORMULA).rebuild()
     anew = place.feed()
     await anew.reload()
@@ -260,7 +261,7 @@ async def _equals(value: Callable[[], Awaitable[int]], expected: int) -> bool:
 
 
 async def test_without_any_vote_there_is_a_formula_all_the_same(place: Place) -> None:
-    formula = await place.store.measure(20.0)
+    formula = await place.store.measure(20.0, 60.0)
     assert formula is not None
     assert formula.prior_mean == 5.5
 

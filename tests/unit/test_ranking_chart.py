@@ -1,6 +1,7 @@
 """Charts in memory: however they came about, they are what sorting everything gives."""
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 
@@ -94,21 +95,34 @@ async def test_another_formula_sorts_as_if_it_had_always_been(known: list[Tally 
 @given(news)
 def test_what_is_dropped_leaves_nothing_behind(known: list[Tally | Facts]) -> None:
     chart = chart_of(known)
-    for movie in chart.movies(rated=True) | chart.movies(rated=False):
-        chart.drop(movie)
+    for movie in chart.numbers():
+        chart.drop_tally(movie)
+        if chart.get(movie) is not None:
+            chart.drop_facts(movie)
     assert (len(chart), chart.votes) == (0, 0)
     assert listed(chart) == {name: [] for name, _ in chart.orders.named()}
     assert not any(chart.members(("type", number)) for number in (0, 1, 2))
 
 
-def test_what_a_restored_database_says_is_taken_though_it_is_older() -> None:
+def test_what_another_life_of_the_database_says_is_taken_though_it_is_older() -> None:
     chart = chart_of([scored(1, 10, 10, changed=5), facts(1, changed=5, title="New")])
-    assert chart.put_tally(scored(1, 10, changed=4), anyhow=True)
-    assert chart.put_facts(facts(1, changed=4, title="Old"), anyhow=True)
-    assert not chart.put_tally(scored(1, 10, changed=4), anyhow=True)
+    assert chart.put_tally(replace(scored(1, 10, changed=4), life=1))
+    assert chart.put_facts(facts(1, changed=4, title="Old", life=1))
+    assert not chart.put_tally(replace(scored(1, 10, changed=4), life=1))
+    # A copy that has not heard of it yet.
+    assert not chart.put_tally(scored(1, 10, 10, 9, changed=6))
     entry = chart.get(1)
     assert entry is not None
     assert entry.votes == 1
+
+
+def test_of_two_copies_the_later_version_is_newer_whichever_transaction_made_it() -> None:
+    later = replace(scored(1, 10, 10, changed=4), version=2)
+    chart = chart_of([replace(scored(1, 10, changed=5), version=1), later])
+    entry = chart.get(1)
+    assert entry is not None
+    assert entry.tally == later
+    assert not chart.put_tally(replace(scored(1, 10, changed=5), version=1))
 
 
 def test_older_news_changes_nothing() -> None:
