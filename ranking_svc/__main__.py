@@ -17,9 +17,8 @@ from mesh.server import Server, ServerConfig, main
 from ranking_svc import topics
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig, ConsumerConfig, FormulaConfig, PeersConfig, TokenConfig
-from ranking_svc.consumer import Aggregator
-from ranking_svc.deadletters import DeadLetters
-from ranking_svc.facts import FactsConsumer, FactsFiller
+from ranking_svc.consumer import aggregator
+from ranking_svc.facts import FactsFiller, facts_consumer
 from ranking_svc.feed import Feed
 from ranking_svc.inbox import Pruner
 from ranking_svc.nudges import Nudges
@@ -50,7 +49,7 @@ async def serve() -> None:
     store, nudges, watchers = Store(pg), Nudges(redis), Watchers(charts.max_watchers)
     feed = Feed(store, watchers, charts, formula)
     rebuilder = Rebuilder(store, feed, nudges, formula)
-    offsets = topics.Offsets(load(kafka.KafkaConfig))
+    offsets = topics.Offsets(load(kafka.KafkaConfig), pg)
     reconciler = Reconciler(store, internal_pb2_grpc.RatingTotalsServiceStub(ratings), offsets.fence)
     services = rankings_pb2.DESCRIPTOR.services_by_name
     server.add(
@@ -84,32 +83,44 @@ async def consumer() -> None:
     database, queue, config = load(postgres.PostgresConfig), load(kafka.KafkaConfig), load(ConsumerConfig)
     server = Server("ranking_svc", load(ServerConfig))
     await migrations.migrate(database.own_session, MIGRATIONS)
-    await kafka.ensure_topics(queue, [topics.DEAD_LETTERS])
+    await kafka.ensure_topics(queue, [topics.DEAD_LETTERS, topics.MOVIES_DEAD_LETTERS])
     pg = await postgres.connect(database)
     redis = redisdb.connect(load(redisdb.RedisConfig))
     producer = kafka.KafkaProducer(queue)
     movies = channel.connect(load(PeersConfig).movie_svc, load(channel.ChannelConfig), service="movie_svc")
     store, nudges = Store(pg), Nudges(redis)
-    ratings = kafka.BatchConsumer(queue, topics.AGGREGATES_GROUP, [topics.RATINGS_CHANGED])
-    facts = kafka.BatchConsumer(queue, topics.FACTS_GROUP, [topics.MOVIES_CHANGED])
-    dead = DeadLetters(producer, config.dead_limit, config.dead_window_s)
-    aggregator = Aggregator(ratings, store, dead, nudges, config.batch)
-    facts_consumer = FactsConsumer(facts, store, nudges)
+    ratings = aggregator(
+        lambda: kafka.BatchConsumer(queue, topics.AGGREGATES_GROUP, [topics.RATINGS_CHANGED]),
+        queue,
+        pg,
+        producer,
+        nudges,
+        config,
+    )
+    facts = facts_consumer(
+        lambda: kafka.BatchConsumer(queue, topics.FACTS_GROUP, [topics.MOVIES_CHANGED]),
+        queue,
+        pg,
+        producer,
+        nudges,
+        config,
+    )
     filler = FactsFiller(store, movies_pb2_grpc.MovieServiceStub(movies), nudges)
     pruner = Pruner(store, config.inbox_days)
 
     async def take_changes() -> None:
         await topics.await_topic(queue, topics.RATINGS_CHANGED)
-        await aggregator.run()
+        await ratings.run()
 
     async def take_facts() -> None:
         await topics.await_topic(queue, topics.MOVIES_CHANGED)
-        await facts_consumer.run()
+        await facts.run()
 
     server.health.depends_on("postgres", pg.ping)
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
-    server.health.depends_on("aggregates", aggregator.running, required=True)
+    server.health.depends_on("aggregates", ratings.ping, required=True)
+    server.health.depends_on("facts", facts.ping, optional=True)
     server.background("replica lag", pg.watch)
     server.background("aggregates", take_changes)
     server.background("facts", take_facts)
@@ -119,8 +130,6 @@ async def consumer() -> None:
         await server.run()
     finally:
         await asyncio.gather(
-            ratings.close(),
-            facts.close(),
             producer.close(),
             pg.close(),
             redis.aclose(),

@@ -1,115 +1,69 @@
 """Takes changes of ratings into the aggregates, a batch at a time.
 
-A batch is one transaction that knows every event by its id, and its offsets are
-committed after it: whatever is delivered twice counts once.
+A batch is one transaction together with how far it came in the topic, and knows
+every event by its id: whatever is delivered twice counts once, and a database
+that is set back reads again what it lost.
 """
 
-import logging
 import time
-from typing import Final
+from collections.abc import Callable, Sequence
 
-import asyncpg
-
-from mesh.errors import MarqueeError
-from mesh.kafka import BatchConsumer, Record
-from ranking_svc import metrics
-from ranking_svc.deadletters import DeadLetters, TooManyError
-from ranking_svc.events import PoisonError, rating_change
+from mesh.kafka import (
+    BatchConsumer,
+    BatchReader,
+    DeadLetterBox,
+    DeadLetterLimit,
+    Entry,
+    Handler,
+    KafkaConfig,
+    KafkaProducer,
+    Record,
+)
+from mesh.postgres import Connection, Postgres
+from ranking_svc import metrics, topics
+from ranking_svc.config import ConsumerConfig
+from ranking_svc.events import rating_change
 from ranking_svc.model import Change
 from ranking_svc.nudges import Nudges
-from ranking_svc.store import Store, Taken
-
-log = logging.getLogger(__name__)
-
-_WAIT_S: Final = 1.0
-_FIRST_BACKOFF_S: Final = 0.2
-_MAX_BACKOFF_S: Final = 5.0
-
-# What a statement raises because of the data it is given.
-_UNFIT: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+from ranking_svc.store import Taken, take
 
 
-class Aggregator:
-    """The consumer of `marquee.ratings.changed.v1`."""
+class Aggregates(Handler[Change, Taken]):
+    """What becomes of `marquee.ratings.changed.v1`."""
 
-    def __init__(
-        self, consumer: BatchConsumer, store: Store, dead: DeadLetters, nudges: Nudges, batch: int
-    ) -> None:
-        self._consumer = consumer
-        self._store = store
-        self._dead = dead
+    def __init__(self, nudges: Nudges) -> None:
         self._nudges = nudges
-        self._batch = batch
-        self._stopped: str | None = None
 
-    async def running(self) -> None:
-        """Raises if it has stopped because of too many dead letters. For health."""
-        if self._stopped:
-            raise RuntimeError(self._stopped)
+    def read(self, record: Record) -> Change:
+        return rating_change(record.value)
 
-    async def run(self) -> None:
-        """Reads for ever; ends only if there are too many dead letters.
+    async def store(self, connection: Connection, entries: Sequence[Entry[Change]]) -> Taken:
+        return await take(connection, [entry.value for entry in entries if entry.value is not None])
 
-        It leaves the group then: an older release that can read the messages goes on.
-        """
-        try:
-            while True:
-                if batch := await self._consumer.next_batch(self._batch, _WAIT_S):
-                    await self._deal_with(batch)
-        except TooManyError as error:
-            self._stopped = str(error)
-            metrics.STOPPED.set(1)
-            log.critical("stopped: %s", error)
-            await self._consumer.close()
-        except Exception:
-            await self._consumer.rewind()
-            raise
-
-    async def _deal_with(self, batch: list[Record]) -> None:
-        """Takes a batch; while something is away, holds it and tries again."""
-        backoff = _FIRST_BACKOFF_S
-        changes: list[tuple[Record, Change]] = []
-        unread = list(reversed(batch))
-        while True:
-            try:
-                while unread:
-                    try:
-                        changes.append((unread[-1], rating_change(unread[-1].value)))
-                    except PoisonError as error:
-                        await self._dead.put(unread[-1], error)
-                    unread.pop()
-                await self._apply(changes)
-                break
-            except MarqueeError as error:
-                log.warning("holding %d changes: %s", len(batch), error.message)
-                if not await self._consumer.wait(backoff):
-                    log.info("the held changes have gone to another consumer")
-                    return
-                backoff = min(backoff * 2, _MAX_BACKOFF_S)
-        await self._consumer.commit()
-
-    async def _apply(self, changes: list[tuple[Record, Change]]) -> None:
-        if not changes:
-            return
-        try:
-            taken = await self._store.apply([change for _, change in changes])
-        except _UNFIT as error:
-            # Halving finds the one that the database refuses and takes the others.
-            if len(changes) == 1:
-                await self._dead.put(changes[0][0], PoisonError("REFUSED_BY_DATABASE", str(error)))
-                return
-            middle = len(changes) // 2
-            await self._apply(changes[:middle])
-            await self._apply(changes[middle:])
-            return
-        self._count(taken)
-        if taken.changes:
+    async def stored(self, entries: Sequence[Entry[Change]], outcome: Taken) -> None:
+        metrics.BATCH.observe(len(entries))
+        metrics.EVENTS.labels("applied").inc(len(outcome.changes))
+        metrics.EVENTS.labels("duplicate").inc(outcome.duplicates)
+        now = time.time()
+        for change in outcome.changes:
+            metrics.LAG.observe(now - change.time)
+        if outcome.changes:
             await self._nudges.send()
 
-    def _count(self, taken: Taken) -> None:
-        metrics.BATCH.observe(len(taken.changes) + taken.duplicates)
-        metrics.EVENTS.labels("applied").inc(len(taken.changes))
-        metrics.EVENTS.labels("duplicate").inc(taken.duplicates)
-        now = time.time()
-        for change in taken.changes:
-            metrics.LAG.observe(now - change.time)
+
+Aggregator = BatchReader[Change, Taken]
+
+
+def aggregator(
+    consumer: Callable[[], BatchConsumer],
+    queue: KafkaConfig,
+    postgres: Postgres,
+    producer: KafkaProducer,
+    nudges: Nudges,
+    config: ConsumerConfig,
+    reader: str = topics.AGGREGATES_GROUP,
+) -> Aggregator:
+    """The consumer of `marquee.ratings.changed.v1`."""
+    limit = DeadLetterLimit(config.dead_limit, window_s=config.dead_window_s)
+    box = DeadLetterBox(reader, topics.DEAD_LETTERS.name, producer, postgres, limit)
+    return BatchReader(reader, consumer, queue, postgres, Aggregates(nudges), box, config.batch)

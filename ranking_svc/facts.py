@@ -6,6 +6,7 @@ movies, without its title.
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import grpc
@@ -13,17 +14,29 @@ from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
 from mesh import names
 from mesh.errors import MarqueeError
-from mesh.kafka import BatchConsumer, Record
-from ranking_svc import metrics
-from ranking_svc.events import PoisonError, facts_of, movie_change
+from mesh.kafka import (
+    BatchConsumer,
+    BatchReader,
+    DeadLetterBox,
+    DeadLetterLimit,
+    Entry,
+    Handler,
+    KafkaConfig,
+    KafkaProducer,
+    Poison,
+    Record,
+)
+from mesh.postgres import Connection, Postgres
+from ranking_svc import metrics, topics
+from ranking_svc.config import ConsumerConfig
+from ranking_svc.events import facts_of, movie_change
 from ranking_svc.model import Facts
 from ranking_svc.nudges import Nudges
-from ranking_svc.store import Store
+from ranking_svc.store import Store, put_facts
 
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 500
-_WAIT_S: Final = 1.0
 _FIRST_BACKOFF_S: Final = 0.5
 _MAX_BACKOFF_S: Final = 30.0
 
@@ -37,56 +50,49 @@ _NOT_FOUND_RETRY_S: Final = 86_400.0
 _NOT_FOUND: Final = "MOVIE_NOT_FOUND"
 
 
-class FactsConsumer:
-    """The consumer of `marquee.movies.changed.v1`."""
+Told = tuple[Facts, float]
+"""Facts, and when movie_svc stored them, in seconds since the epoch."""
 
-    def __init__(self, consumer: BatchConsumer, store: Store, nudges: Nudges) -> None:
-        self._consumer = consumer
-        self._store = store
+
+class FactsOfEvents(Handler[Told | None, int]):
+    """What becomes of `marquee.movies.changed.v1`."""
+
+    def __init__(self, nudges: Nudges) -> None:
         self._nudges = nudges
 
-    async def run(self) -> None:
-        """Reads for ever."""
-        while True:
-            if batch := await self._consumer.next_batch(_BATCH, _WAIT_S):
-                await self._deal_with(batch)
+    def read(self, record: Record) -> Told | None:
+        # What was deleted in a compacted topic has no value.
+        return movie_change(record.value) if record.value else None
 
-    async def _deal_with(self, batch: list[Record]) -> None:
-        facts = _latest(batch)
-        backoff = _FIRST_BACKOFF_S
-        while facts:
-            try:
-                await self._store.put_facts(facts)
-                break
-            except MarqueeError as error:
-                log.warning("holding the facts of %d movies: %s", len(facts), error.message)
-                if not await self._consumer.wait(backoff):
-                    return
-                backoff = min(backoff * 2, _MAX_BACKOFF_S)
-        await self._consumer.commit()
-        metrics.FACTS.labels("event").inc(len(facts))
+    async def store(self, connection: Connection, entries: Sequence[Entry[Told | None]]) -> int:
+        facts = _latest(entry.value for entry in entries if entry.value is not None)
+        await put_facts(connection, facts)
+        return len(facts)
+
+    async def stored(self, _entries: Sequence[Entry[Told | None]], outcome: int) -> None:
+        metrics.FACTS.labels("event").inc(outcome)
         await self._nudges.send()
 
 
-def _latest(batch: list[Record]) -> dict[int, tuple[Facts, float]]:
-    """The last facts of each movie. What can't be read is passed over: they can be asked for."""
-    latest: dict[int, tuple[Facts, float]] = {}
-    for record in batch:
-        if not record.value:
-            continue
-        try:
-            facts, change_time = movie_change(record.value)
-        except PoisonError as error:
-            metrics.FACTS.labels("unusable").inc()
-            log.error(
-                "passed over %s/%d offset %d: %s: %s",
-                record.topic,
-                record.partition,
-                record.offset,
-                error.reason,
-                error,
-            )
-            continue
+def facts_consumer(
+    consumer: Callable[[], BatchConsumer],
+    queue: KafkaConfig,
+    postgres: Postgres,
+    producer: KafkaProducer,
+    nudges: Nudges,
+    config: ConsumerConfig,
+    reader: str = topics.FACTS_GROUP,
+) -> BatchReader[Told | None, int]:
+    """The consumer of `marquee.movies.changed.v1`."""
+    limit = DeadLetterLimit(config.dead_limit, window_s=config.dead_window_s)
+    box = DeadLetterBox(reader, topics.MOVIES_DEAD_LETTERS.name, producer, postgres, limit)
+    return BatchReader(reader, consumer, queue, postgres, FactsOfEvents(nudges), box, _BATCH)
+
+
+def _latest(told: Iterable[Told]) -> dict[int, Told]:
+    """The last facts of each movie."""
+    latest: dict[int, Told] = {}
+    for facts, change_time in told:
         known = latest.get(facts.movie)
         if known is None or known[1] <= change_time:
             latest[facts.movie] = facts, change_time
@@ -126,7 +132,7 @@ class FactsFiller:
         except grpc.aio.AioRpcError:
             await self._store.postpone_requests(dict.fromkeys(claimed, _FIRST_BACKOFF_S))
             raise
-        found = {facts.movie: (facts, 0.0) for facts in map(facts_of, answer.movies)}
+        found = {facts.movie: (facts, 0.0) for facts in _usable(answer.movies)}
         delays = {movie: min(_RETRY_S * 2**attempts, _MAX_RETRY_S) for movie, attempts in claimed.items()}
         for missing in answer.missing:
             if missing.reason == _NOT_FOUND:
@@ -139,6 +145,15 @@ class FactsFiller:
             await self._store.put_facts(found)
             await self._nudges.send()
         return len(claimed)
+
+
+def _usable(movies: Iterable[movies_pb2.Movie]) -> Iterable[Facts]:
+    for movie in movies:
+        try:
+            yield facts_of(movie)
+        except Poison as error:
+            metrics.FACTS.labels("unusable").inc()
+            log.error("movie_svc says of %.80r what can't be kept: %s: %s", movie.name, error.reason, error)
 
 
 def _sentence(error: Exception) -> str:

@@ -6,8 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS: Final = Counter(
     "marquee_ranking_events_total",
-    "Rating changes read, by outcome: applied, duplicate (read before: after rebalances and restarts), "
-    "dead (sent to the dead-letter topic: look there for the reason).",
+    "Rating changes stored, by outcome: applied, duplicate (read before: after rebalances and restarts).",
     ("outcome",),
 )
 BATCH: Final = Histogram(
@@ -22,15 +21,10 @@ LAG: Final = Histogram(
     "Over seconds: look at the outbox's age in rating_svc, then at the consumer's lag.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
 )
-STOPPED: Final = Gauge(
-    "marquee_ranking_consumer_stopped",
-    "1 if this consumer has stopped because too many messages were dead letters: a bad release, "
-    "of whoever writes the topic or of this. Roll back, then replay the dead-letter topic.",
-)
 FACTS: Final = Counter(
     "marquee_ranking_facts_total",
     "Movies' facts by where they came from: event, asked (movie_svc by gRPC), missing (movie_svc has none), "
-    "unusable (an event that can't be read).",
+    "unusable (an answer that can't be kept).",
     ("source",),
 )
 CHART_MOVIES: Final = Gauge("marquee_ranking_chart_movies", "Movies that stand in each chart.", ("chart",))

@@ -10,7 +10,7 @@ from ranking_svc.events import Delta, deltas, log_heats
 from ranking_svc.model import Change, Facts, Histogram
 from ranking_svc.store_charts import COUNTS, ChartStore
 from ranking_svc.store_formula import FormulaStore
-from ranking_svc.store_life import writing
+from ranking_svc.store_life import begin, writing
 
 # The ids are in ascending order, as are the movies below: two consumers that
 # deal with the same events after a rebalance then wait for one another and never lock up.
@@ -89,13 +89,8 @@ class Store(ChartStore, FormulaStore):
 
     async def apply(self, changes: Iterable[Change]) -> Taken:
         """Counts changes, each event id once, all of them or none."""
-        by_id = {change.event_id: change for change in changes}
-        async with writing(self._postgres) as connection:
-            rows = await connection.fetch(_TAKE, sorted(by_id))
-            fresh = [by_id[row[0]] for row in rows]
-            if fresh:
-                await _add(connection, deltas(fresh))
-        return Taken(fresh, len(by_id) - len(fresh))
+        async with self._postgres.write() as connection:
+            return await take(connection, changes)
 
     async def prune_inbox(self, older_than_s: float, limit: int) -> int:
         """Forgets up to `limit` of the oldest events; returns how many it were."""
@@ -106,18 +101,8 @@ class Store(ChartStore, FormulaStore):
 
     async def put_facts(self, facts: Mapping[int, tuple[Facts, float]]) -> None:
         """Keeps facts with their change times; older ones than those known are passed over."""
-        ordered = sorted(facts.items())
-        async with writing(self._postgres) as connection:
-            await connection.executemany(
-                _PUT_FACTS,
-                [
-                    (movie, f.title, f.year, f.type, list(f.genres), f.box_office_usd, time)
-                    for movie, (f, time) in ordered
-                ],
-            )
-            await connection.execute(
-                "DELETE FROM fact_requests WHERE movie = ANY($1::int[])", [movie for movie, _ in ordered]
-            )
+        async with self._postgres.write() as connection:
+            await put_facts(connection, facts)
 
     async def claim_requests(self, limit: int, lease_s: float) -> dict[int, int]:
         """Takes movies whose facts must be asked for, with how often they were; others can't take them
@@ -160,6 +145,33 @@ class Store(ChartStore, FormulaStore):
         """Sets a movie's counts to `recount` if they still are what was `seen`."""
         async with writing(self._postgres) as connection:
             return _affected(await connection.execute(_REPAIR, movie, *recount, *seen)) == 1
+
+
+async def take(connection: Connection, changes: Iterable[Change]) -> Taken:
+    """Counts changes in a transaction, each event id once."""
+    by_id = {change.event_id: change for change in changes}
+    await begin(connection)
+    rows = await connection.fetch(_TAKE, sorted(by_id))
+    fresh = [by_id[row[0]] for row in rows]
+    if fresh:
+        await _add(connection, deltas(fresh))
+    return Taken(fresh, len(by_id) - len(fresh))
+
+
+async def put_facts(connection: Connection, facts: Mapping[int, tuple[Facts, float]]) -> None:
+    """Keeps facts in a transaction; see `Store.put_facts`."""
+    ordered = sorted(facts.items())
+    await begin(connection)
+    await connection.executemany(
+        _PUT_FACTS,
+        [
+            (movie, f.title, f.year, f.type, list(f.genres), f.box_office_usd, time)
+            for movie, (f, time) in ordered
+        ],
+    )
+    await connection.execute(
+        "DELETE FROM fact_requests WHERE movie = ANY($1::int[])", [movie for movie, _ in ordered]
+    )
 
 
 async def _add(connection: Connection, by_movie: Mapping[int, Delta]) -> None:

@@ -21,7 +21,7 @@ from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from mesh.tasks import end
 from ranking_svc.model import Change
-from ranking_svc.topics import MOVIES_CHANGED, RATINGS_CHANGED, Offsets
+from ranking_svc.topics import AGGREGATES_GROUP, MOVIES_CHANGED, RATINGS_CHANGED
 from tests.support.ranking_process import Process, process
 from tests.support.rankings import NOW, Place, history, place_in
 from tests.support.stacks import running
@@ -167,7 +167,7 @@ async def test_charts_outlive_the_databases_and_held_votes_count_once(
     changes, expected = history(400)
     async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path):
         await place.send(changes[:200])
-        await Offsets(place.queue, RATINGS_CHANGED).fence(60)
+        await place.counted(AGGREGATES_GROUP, 60)
         await shows(server, 1, sum((await place.histograms())[1]))
         async with read_throughout(server) as readers:
             with hung(own, "postgres", "postgres-replica"):
@@ -186,7 +186,7 @@ async def test_kafka_killed_costs_no_read_and_no_vote(own: Stack, place: Place, 
     changes, expected = history(400)
     async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path) as consumer:
         await place.send(changes[:200])
-        await Offsets(place.queue, RATINGS_CHANGED).fence(60)
+        await place.counted(AGGREGATES_GROUP, 60)
         async with read_throughout(server):
             kill(own, "kafka")
 

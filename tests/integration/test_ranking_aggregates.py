@@ -9,7 +9,6 @@ import pytest
 
 from mesh.local.stack import Stack
 from ranking_svc.model import Change
-from ranking_svc.topics import Offsets
 from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
 from tests.support.rankings import NOW, Place, event, history, letters_of, name_of, place_in
 from tests.support.waiting import eventually
@@ -27,7 +26,7 @@ async def test_every_event_twice_and_shuffled_counts_once(place: Place) -> None:
     random.Random(3).shuffle(twice)
     async with place.aggregating(batch=37):
         await place.send(twice)
-        await Offsets(place.queue, place.topic, place.group).fence()
+        await place.counted()
     assert await place.histograms() == expected
     assert await place.taken() == len(changes)
 
@@ -37,7 +36,7 @@ async def test_a_replay_of_the_whole_topic_changes_nothing(place: Place) -> None
     await place.send(changes)
     for group in ("first", "replay"):
         async with place.aggregating(group=f"{place.group}.{group}"):
-            await Offsets(place.queue, place.topic, f"{place.group}.{group}").fence()
+            await place.counted(f"{place.group}.{group}")
         assert await place.histograms() == expected
 
 
@@ -50,7 +49,7 @@ async def test_consumers_that_come_and_go_count_everything_once(place: Place) ->
             async with place.aggregating(batch=20):
                 await place.send(changes[2000:])
     async with place.aggregating(batch=20):
-        await Offsets(place.queue, place.topic, place.group).fence()
+        await place.counted()
     assert await place.histograms() == expected
 
 
@@ -70,7 +69,7 @@ async def test_poison_goes_to_the_dead_letters_with_its_reason_and_blocks_nobody
     await place.send_raw("movies/tt0000001", b"\xff\xff not a message")
     await place.send(changes[25:])
     async with place.aggregating():
-        await Offsets(place.queue, place.topic, place.group).fence()
+        await place.counted()
     assert await place.histograms() == expected
     letters = await letters_of(place, 2)
     assert {letter.headers["marquee-reason"] for letter in letters} == {
@@ -89,15 +88,15 @@ async def test_too_many_dead_letters_stop_the_consumer_and_another_release_goes_
 
         async def has_stopped() -> bool:
             try:
-                await stopped.running()
+                await stopped.ping()
             except RuntimeError as error:
-                return "3 messages" in str(error)
+                return "too many dead letters" in str(error)
             return False
 
         await eventually(has_stopped)
         await place.send(changes)
         async with place.aggregating(dead_limit=100):
-            await Offsets(place.queue, place.topic, place.group).fence()
+            await place.counted()
     assert await place.histograms() == expected
 
 
@@ -109,13 +108,13 @@ async def test_an_event_that_the_database_refuses_does_not_block_the_others(plac
     try:
         await place.send([*changes[:20], refused, *changes[20:]])
         async with place.aggregating():
-            await Offsets(place.queue, place.topic, place.group).fence()
+            await place.counted()
     finally:
         async with place.pg.write() as connection:
             await connection.execute("ALTER TABLE scores DROP CONSTRAINT refusal")
     assert await place.histograms() == expected
     (letter,) = await letters_of(place, 1)
-    assert letter.headers["marquee-reason"] == "REFUSED_BY_DATABASE"
+    assert letter.headers["marquee-reason"] == "DATABASE_REFUSED"
     assert letter.value == event(refused)
 
 

@@ -1,6 +1,8 @@
 """Movies' facts: from events, and from movie_svc where no event has told."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -11,11 +13,14 @@ from marquee.movies.v1 import events_pb2, movies_pb2, movies_pb2_grpc
 from mesh import channel, names, rpc
 from mesh.channel import ChannelConfig
 from mesh.errors import unavailable
+from mesh.kafka import BatchReader
 from mesh.local.stack import Stack
 from mesh.tasks import end
-from ranking_svc.facts import FactsConsumer, FactsFiller
+from ranking_svc.config import ConsumerConfig
+from ranking_svc.facts import FactsFiller, Told, facts_consumer
 from ranking_svc.model import Change
-from tests.support.rankings import NOW, Place, place_in
+from ranking_svc.topics import MOVIES_DEAD_LETTERS
+from tests.support.rankings import NOW, Place, letters_of, place_in
 from tests.support.waiting import eventually
 
 
@@ -81,6 +86,21 @@ async def service(place: Place) -> AsyncIterator[Movies]:
     await server.stop(0)
 
 
+@contextlib.asynccontextmanager
+async def taking_facts(place: Place, dead_limit: int = 100) -> AsyncIterator["BatchReader[Told | None, int]"]:
+    """A consumer of facts, until the block ends."""
+    reader = f"{place.group}.facts"
+    config = ConsumerConfig(dead_limit=dead_limit)
+    consumer = facts_consumer(
+        lambda: place.consumer(reader), place.queue, place.pg, place.producer, place.nudges, config, reader
+    )
+    task = asyncio.create_task(consumer.run())
+    try:
+        yield consumer
+    finally:
+        await end([task])
+
+
 async def known(place: Place) -> dict[int, str]:
     rows = await place.pg.fetch("SELECT movie, title FROM facts", fresh=True)
     return {row["movie"]: row["title"] for row in rows}
@@ -134,30 +154,29 @@ async def _knows(place: Place, number: int) -> bool:
     return number in await known(place)
 
 
+def told(number: int, title: str = "", at: int = 100) -> events_pb2.MovieChanged:
+    made = events_pb2.MovieChanged(schema_version=1, movie=movie(number))
+    made.movie.title = title or f"Movie {number}"
+    made.movie.box_office_usd = 957
+    made.change_time.FromSeconds(at)
+    return made
+
+
 async def test_the_last_event_of_a_movie_stands_and_what_can_not_be_read_is_passed_over(place: Place) -> None:
     async def tell(number: int, title: str, at: int) -> None:
-        told = events_pb2.MovieChanged(schema_version=1, movie=movie(number))
-        told.movie.title = title
-        told.movie.box_office_usd = 957
-        told.change_time.FromSeconds(at)
-        await place.send_raw(names.movie_name(number), told.SerializeToString())
+        await place.send_raw(names.movie_name(number), told(number, title, at).SerializeToString())
 
     await tell(1, "First", 100)
     await place.send_raw("movies/tt0000001", b"\xff")
     await tell(1, "Second", 200)
     await tell(2, "Other", 100)
-    consumer = place.consumer()
-    task = asyncio.create_task(FactsConsumer(consumer, place.store, place.nudges).run())
-    try:
+    async with taking_facts(place):
         await eventually(lambda: _knows(place, 2))
 
         async def second() -> bool:
             return (await known(place)).get(1) == "Second"
 
         await eventually(second)
-    finally:
-        await end([task])
-        await consumer.close()
     (facts,) = await place.store.facts_of([2])
     assert (facts.title, facts.year, facts.genres, facts.type, facts.box_office_usd) == (
         "Other",
@@ -166,3 +185,85 @@ async def test_the_last_event_of_a_movie_stands_and_what_can_not_be_read_is_pass
         1,
         957,
     )
+
+
+def poison() -> dict[str, bytes]:
+    """Events that can't be kept, by the reason that is to be given for it."""
+    odd = {
+        "TYPE_OUT_OF_RANGE": told(1),
+        "UNUSABLE_TEXT": told(1, "A NUL\0 in it"),
+        "YEAR_OUT_OF_RANGE": told(1),
+        "BOX_OFFICE_OUT_OF_RANGE": told(1),
+        "TOO_MANY_GENRES": told(1),
+        "TIME_OUT_OF_RANGE": told(1),
+        "INVALID_MOVIE_NAME": told(1),
+        "UNKNOWN_SCHEMA_VERSION": told(1),
+    }
+    odd["TYPE_OUT_OF_RANGE"].movie.type = 40_000  # type: ignore[assignment]
+    odd["YEAR_OUT_OF_RANGE"].movie.year = -(1 << 31)
+    odd["BOX_OFFICE_OUT_OF_RANGE"].movie.box_office_usd = -1
+    odd["TOO_MANY_GENRES"].movie.genres.extend(["Drama"] * 200)
+    odd["TIME_OUT_OF_RANGE"].change_time.seconds = -(1 << 62)
+    odd["INVALID_MOVIE_NAME"].movie.name = "movies/tt99999999999"
+    odd["UNKNOWN_SCHEMA_VERSION"].schema_version = 2
+    found = {reason: event.SerializeToString() for reason, event in odd.items()}
+    # A lone surrogate is no UTF-8.
+    found["MALFORMED_MESSAGE"] = told(1, "abc").SerializeToString().replace(b"abc", b"\xed\xa0\x80")
+    return found
+
+
+async def test_facts_that_can_not_be_kept_go_to_the_dead_letters_and_stop_no_others(place: Place) -> None:
+    odd = poison()
+    too_long = told(1, "x" * 100_000).SerializeToString()
+    # The year 292277026596: PostgreSQL knows none such.
+    far = told(3)
+    far.change_time.seconds = 1 << 62
+    for number, value in enumerate([*odd.values(), too_long, far.SerializeToString()], 100):
+        await place.send_raw("movies/tt0000001", value)
+        await place.send_raw(names.movie_name(number), told(number).SerializeToString())
+    async with taking_facts(place):
+
+        async def all_others() -> bool:
+            return set(range(100, 100 + len(odd) + 2)) <= set(await known(place))
+
+        await eventually(all_others)
+        letters = await letters_of(place, len(odd) + 1, MOVIES_DEAD_LETTERS)
+    reasons = sorted(letter.headers["marquee-reason"] for letter in letters)
+    assert reasons == sorted([*odd, "UNUSABLE_TEXT"])
+    assert {letter.value for letter in letters} == {*odd.values(), too_long}
+    assert 1 not in await known(place)
+    # A clock that is ahead must not make its facts the last for ever.
+    await place.send_raw("movies/tt0000003", told(3, "Later", int(time.time()) + 1).SerializeToString())
+    async with taking_facts(place):
+
+        async def later() -> bool:
+            return (await known(place)).get(3) == "Later"
+
+        await eventually(later)
+
+
+async def test_too_many_facts_that_can_not_be_kept_stop_their_consumer_and_it_says_so(place: Place) -> None:
+    for _ in range(6):
+        await place.send_raw("movies/tt0000001", b"\xff")
+    async with taking_facts(place, dead_limit=3) as stopped:
+
+        async def has_stopped() -> bool:
+            try:
+                await stopped.ping()
+            except RuntimeError as error:
+                return "too many dead letters" in str(error)
+            return False
+
+        await eventually(has_stopped)
+    await place.send_raw("movies/tt0000001", told(1).SerializeToString())
+    async with taking_facts(place, dead_limit=100):
+        await eventually(lambda: _knows(place, 1))
+
+
+async def test_what_movie_svc_answers_and_can_not_be_kept_does_not_stop_the_others(
+    place: Place, service: Movies
+) -> None:
+    service.known[1].title = "A NUL\0 in it"
+    await rate(place, 1, 2, 3)
+    await eventually(lambda: _knows(place, 3))
+    assert set(await known(place)) == {2, 3}

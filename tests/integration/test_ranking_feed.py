@@ -2,18 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from mesh import postgres
 from mesh.errors import MarqueeError
+from mesh.local.provision import SUPERUSER
 from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.config import FormulaConfig
 from ranking_svc.feed import Feed
+from ranking_svc.horizon import Horizon
 from ranking_svc.model import Change, Facts
 from ranking_svc.rebuild import Rebuilder
+from ranking_svc.store import Store
+from ranking_svc.store_charts import News, Snapshot
 from ranking_svc.watch import Watchers
 from tests.support.rankings import CHARTS, FORMULA, NOW, Place, history, place_in
 from tests.support.waiting import eventually
@@ -84,6 +90,133 @@ async def test_a_change_that_is_committed_late_is_not_missed(place: Place, stack
     entry = feed.chart.get(2)
     assert entry is not None
     assert entry.votes == 3
+
+
+async def test_of_two_consumers_the_one_that_began_sooner_and_ends_later_is_shown(
+    place: Place, stack: Stack
+) -> None:
+    feed = place.feed()
+    await place.store.apply([Change(1, 1, None, 5, NOW), Change(2, 2, None, 5, NOW)])
+    await caught_up(place, feed)
+    blocker = await asyncpg.connect(stack.dsn("ranking_svc"))
+    try:
+        async with blocker.transaction():
+            await blocker.execute("UPDATE scores SET h5 = h5 WHERE movie = 1")
+            older = asyncio.create_task(
+                place.store.apply([Change(3, 1, None, 6, NOW), Change(4, 2, None, 6, NOW)])
+            )
+            await eventually(lambda: _waits_for_a_lock(blocker))
+            await place.store.apply([Change(5, 2, None, 7, NOW)])
+            await caught_up(place, feed)
+        await older
+    finally:
+        await blocker.close()
+    await caught_up(place, feed)
+    entry = feed.chart.get(2)
+    assert entry is not None
+    assert entry.votes == 3
+
+
+async def _waits_for_a_lock(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+class Counting(Store):
+    """Counts what is read for charts: all of it, a portion, or what has changed."""
+
+    def __init__(self, pg: postgres.Postgres) -> None:
+        super().__init__(pg)
+        self.snapshots = 0
+        self.rows = 0
+
+    def snapshot(self, *, fresh: bool = False) -> AbstractAsyncContextManager[Snapshot]:
+        self.snapshots += 1
+        return super().snapshot(fresh=fresh)
+
+    async def news(self, horizon: Horizon) -> News:
+        found = await super().news(horizon)
+        self.rows += len(found.tallies) + len(found.facts)
+        return found
+
+
+async def test_a_long_transaction_of_somebody_else_lets_nothing_be_read_twice(
+    place: Place, stack: Stack
+) -> None:
+    store = Counting(place.pg)
+    feed = Feed(store, Watchers(10), CHARTS, FORMULA)
+    await feed.refresh()
+    # As a migration or a dump that takes hours: every look since is behind it.
+    other = await asyncpg.connect(stack.dsn(SUPERUSER))
+    try:
+        async with other.transaction():
+            await other.fetchval("SELECT pg_current_xact_id()")
+            changes, _ = history(1000, movies=300)
+            await place.store.apply(changes)
+            await caught_up(place, feed)
+            store.rows = 0
+            for _ in range(10):
+                await feed.refresh()
+            assert store.rows == 0
+            await place.store.apply([Change(2000, 1, None, 5, NOW)])
+            await caught_up(place, feed)
+            assert store.rows == 1
+    finally:
+        await other.close()
+
+
+async def test_a_new_generation_is_taken_without_reading_the_movies_again(place: Place) -> None:
+    await place.store.apply(history(2000, movies=1500)[0])
+    store = Counting(place.pg)
+    feeds = [Feed(store, Watchers(10), CHARTS, FORMULA) for _ in range(3)]
+    for feed in feeds:
+        await caught_up(place, feed)
+    store.snapshots = store.rows = 0
+    formula = await place.store.measure(20.0, 60.0)
+    assert formula is not None
+
+    async def all_follow() -> bool:
+        for feed in feeds:
+            await feed.refresh()
+        return all(feed.chart.formula == formula for feed in feeds)
+
+    await eventually(all_follow)
+    assert (store.snapshots, store.rows) == (0, 0)
+    anew = place.feed()
+    await anew.reload()
+    assert all(listed(feed) == listed(anew) for feed in feeds)
+
+
+async def test_charts_are_compared_with_the_database_round_and_round(place: Place) -> None:
+    changes, _ = history(4000, movies=2500)
+    await place.store.apply(changes)
+    await place.store.put_facts({number: (replace(SHAWSHANK, movie=number), NOW) for number in (1, 9000)})
+    feed = place.feed()
+    await caught_up(place, feed)
+    async with place.pg.write() as connection:
+        # By hand: nothing tells a server that these rows have changed, or are gone.
+        await connection.execute("UPDATE scores SET h7 = h7 + 1 WHERE movie = 2")
+        await connection.execute("DELETE FROM scores WHERE movie IN (3, 2400)")
+        await connection.execute("DELETE FROM facts WHERE movie = 9000")
+        await connection.execute("UPDATE facts SET title = 'By hand' WHERE movie = 1")
+    # The replica has all of it once it has this.
+    await place.store.apply([Change(100_000, 5000, None, 7, NOW)])
+
+    async def there() -> bool:
+        await feed.refresh()
+        return feed.chart.get(5000) is not None
+
+    await eventually(there)
+    assert feed.chart.get(9000) is not None
+    for _ in range(10):
+        await feed.compare()
+    anew = place.feed()
+    await anew.reload()
+    assert listed(feed) == listed(anew)
+    assert feed.chart.votes == anew.chart.votes
+    entry = feed.chart.get(1)
+    assert entry is not None
+    assert entry.facts is not None
+    assert entry.facts.title == "By hand"
 
 
 async def test_a_nudge_brings_a_change_long_before_the_polling_interval(place: Place) -> None:
@@ -254,6 +387,43 @@ async def test_one_of_several_servers_rebuilds_when_it_is_due(place: Place) -> N
         assert await generation() == 2
     finally:
         await end(tasks)
+
+
+async def test_of_two_releases_the_setting_of_the_newer_one_is_put_in_force_once(place: Place) -> None:
+    def rebuilder(prior_votes: float) -> Rebuilder:
+        config = FormulaConfig(prior_votes=prior_votes, rebuild_check_s=60)
+        return Rebuilder(place.store, place.feed(), place.nudges, config)
+
+    async def in_force() -> tuple[int, float]:
+        state = await place.store.formula(fresh=True)
+        assert state is not None
+        return state.formula.generation, state.formula.prior_votes
+
+    old, new = [rebuilder(20.0), rebuilder(20.0)], [rebuilder(30.0), rebuilder(30.0)]
+    for one in old:
+        await one._feed.reload()
+        await one.look()
+    assert await in_force() == (1, 20.0)
+    for one in new:
+        await one._feed.reload()
+    for _ in range(10):
+        for one in (*new, *old):
+            await one.look()
+    assert await in_force() == (2, 30.0)
+    # A process of the older release that starts again is no newer for that.
+    late = rebuilder(20.0)
+    await late._feed.reload()
+    await late.look()
+    assert await in_force() == (2, 30.0)
+    # The release is rolled back: nobody with the newer setting is alive any more.
+    async with place.pg.write() as connection:
+        await connection.execute(
+            "UPDATE formula_settings SET alive_until = now() - interval '1 s' WHERE prior_votes = 30"
+        )
+    for _ in range(10):
+        for one in old:
+            await one.look()
+    assert await in_force() == (3, 20.0)
 
 
 async def _equals(value: Callable[[], Awaitable[int]], expected: int) -> bool:

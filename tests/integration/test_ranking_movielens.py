@@ -10,7 +10,6 @@ import pytest
 from mesh.local.stack import Stack
 from ranking_svc.model import Change
 from ranking_svc.rebuild import Rebuilder
-from ranking_svc.topics import Offsets
 from tests.support.rankings import FORMULA, Place, place_in
 
 DATA = Path(os.environ.get("MARQUEE_DATA") or Path(__file__).parents[3] / "shared" / "data") / "movielens"
@@ -52,7 +51,7 @@ async def test_the_chart_of_movielens_is_the_independent_one(place: Place) -> No
     assert len(changes) == 100_836
     async with place.aggregating(batch=1000):
         await place.send(changes)
-        await Offsets(place.queue, place.topic, place.group).fence(timeout_s=120)
+        await place.counted(timeout_s=120)
     chart, _ = await Rebuilder(place.store, place.feed(), place.nudges, FORMULA).rebuild()
     entries = chart.entries(chart.orders.top_rated.after(None))
     got = [(entry.movie, entry.votes, chart.weighted(entry)) for entry in entries]

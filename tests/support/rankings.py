@@ -16,14 +16,13 @@ from mesh.local.services import stores
 from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.__main__ import MIGRATIONS
-from ranking_svc.config import ChartConfig, FormulaConfig
-from ranking_svc.consumer import Aggregator
-from ranking_svc.deadletters import DeadLetters
+from ranking_svc.config import ChartConfig, ConsumerConfig, FormulaConfig
+from ranking_svc.consumer import Aggregator, aggregator
 from ranking_svc.feed import Feed
 from ranking_svc.model import Change, Histogram
 from ranking_svc.nudges import Nudges
 from ranking_svc.store import Store
-from ranking_svc.topics import DEAD_LETTERS
+from ranking_svc.topics import DEAD_LETTERS, MOVIES_DEAD_LETTERS, Offsets
 from ranking_svc.watch import Watchers
 
 NOW = 1_750_000_000.0
@@ -31,7 +30,7 @@ CHARTS = ChartConfig(poll_interval_s=0.05, min_gap_s=0.0)
 FORMULA = FormulaConfig(prior_votes=20.0)
 
 _AT_ONCE = 1000
-_TABLES = "scores, inbox, facts, fact_requests, formula, formula_settings"
+_TABLES = "scores, inbox, facts, fact_requests, formula, formula_settings, dead_letters, kafka_offsets"
 
 
 @dataclass
@@ -64,18 +63,27 @@ class Place:
         self, group: str = "", batch: int = 50, dead_limit: int = 100
     ) -> AsyncIterator[Aggregator]:
         """A consumer that takes changes in until the block ends."""
-        consumer = self.consumer(group)
-        dead = DeadLetters(self.producer, dead_limit, 600)
-        aggregator = Aggregator(consumer, self.store, dead, self.nudges, batch)
-        task = asyncio.create_task(aggregator.run())
+        group = group or self.group
+        made = aggregator(
+            lambda: self.consumer(group),
+            self.queue,
+            self.pg,
+            self.producer,
+            self.nudges,
+            ConsumerConfig(batch=batch, dead_limit=dead_limit),
+            group,
+        )
+        task = asyncio.create_task(made.run())
         try:
-            yield aggregator
+            yield made
             if task.done():
                 task.result()
         finally:
             await end([task])
-            with contextlib.suppress(RuntimeError):
-                await consumer.close()
+
+    async def counted(self, group: str = "", timeout_s: float = 30.0) -> None:
+        """Waits until all that the topic holds has been counted."""
+        await Offsets(self.queue, self.pg, self.topic, group or self.group).fence(timeout_s)
 
     async def histograms(self) -> dict[int, Histogram]:
         """All aggregates but those of nothing."""
@@ -103,7 +111,7 @@ async def place_in(stack: Stack) -> AsyncIterator[Place]:
     name = f"test.{uuid.uuid4().hex}"
     await kafka.ensure_topics(
         queue,
-        [kafka.Topic(name, partitions=4), DEAD_LETTERS],
+        [kafka.Topic(name, partitions=4), DEAD_LETTERS, MOVIES_DEAD_LETTERS],
     )
     producer = kafka.KafkaProducer(queue)
     watching = asyncio.create_task(pg.watch())
@@ -152,9 +160,9 @@ def recount(ratings: Iterable[tuple[tuple[int, int], int]]) -> dict[int, Histogr
     return {movie: tuple(of) for movie, of in counts.items()}
 
 
-async def letters_of(place: Place, count: int) -> Sequence[kafka.Record]:
+async def letters_of(place: Place, count: int, box: kafka.Topic = DEAD_LETTERS) -> Sequence[kafka.Record]:
     """The first `count` dead letters of a place's topic."""
-    consumer = place.consumer(f"letters.{uuid.uuid4().hex}", DEAD_LETTERS.name)
+    consumer = place.consumer(f"letters.{uuid.uuid4().hex}", box.name)
     found: list[kafka.Record] = []
     try:
         async with asyncio.timeout(30):

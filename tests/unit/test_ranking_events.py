@@ -11,7 +11,8 @@ from marquee.movies.v1 import events_pb2 as movie_events_pb2
 from marquee.movies.v1 import movies_pb2
 from marquee.ratings.v1 import events_pb2
 
-from ranking_svc.events import PoisonError, deltas, movie_change, rating_change
+from mesh.kafka import Poison
+from ranking_svc.events import deltas, movie_change, rating_change
 from ranking_svc.model import Change
 
 
@@ -56,7 +57,7 @@ def test_a_vote_a_changed_vote_and_a_vote_taken_back() -> None:
     ],
 )
 def test_what_can_not_be_counted_is_refused_with_its_reason(value: bytes, reason: str) -> None:
-    with pytest.raises(PoisonError) as caught:
+    with pytest.raises(Poison) as caught:
         rating_change(value)
     assert caught.value.reason == reason
 
