@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis.asyncio as redis
@@ -99,8 +99,8 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def place_in(stack: Stack) -> AsyncIterator[Place]:
-    environ = stores(stack, "ranking_svc")
+async def place_in(stack: Stack, environment: Mapping[str, str] | None = None) -> AsyncIterator[Place]:
+    environ = {**stores(stack, "ranking_svc"), **(environment or {})}
     database = load(postgres.PostgresConfig, environ)
     queue = load(kafka.KafkaConfig, environ)
     await migrations.migrate(database.own_session, MIGRATIONS)
