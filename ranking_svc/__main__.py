@@ -12,6 +12,7 @@ from marquee.ratings.v1 import internal_pb2_grpc
 
 from mesh import channel, kafka, migrations, postgres, redisdb
 from mesh.config import load
+from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
 from mesh.server import Server, ServerConfig, main
 from ranking_svc import topics
@@ -106,7 +107,7 @@ async def consumer() -> None:
         config,
     )
     filler = FactsFiller(store, movies_pb2_grpc.MovieServiceStub(movies), nudges)
-    pruner = Pruner(store, config.inbox_days)
+    pruner = Pruner(store, queue, load(Retention), topics.RATINGS_CHANGED)
 
     async def take_changes() -> None:
         await topics.await_topic(queue, topics.RATINGS_CHANGED)

@@ -128,12 +128,6 @@ class ConsumerConfig:
     batch: int = setting(
         "MARQUEE_RANKING_BATCH", 1000, "events in one transaction, at most", low=1, high=50_000
     )
-    inbox_days: float = setting(
-        "MARQUEE_RANKING_INBOX_DAYS",
-        8.0,
-        "for how long events are known by their id, in days; longer than the topic keeps them",
-        low=0.001,
-    )
     dead_limit: int = setting(
         "MARQUEE_RANKING_DEAD_LIMIT",
         100,

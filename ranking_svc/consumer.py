@@ -7,6 +7,7 @@ that is set back reads again what it lost.
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from mesh.kafka import (
     BatchConsumer,
@@ -27,6 +28,9 @@ from ranking_svc.model import Change
 from ranking_svc.nudges import Nudges
 from ranking_svc.store import Taken, take
 
+# What headers begin with that only a dead letter has which was sent again.
+_REDRIVEN: Final = "marquee-redriven"
+
 
 class Aggregates(Handler[Change, Taken]):
     """What becomes of `marquee.ratings.changed.v1`."""
@@ -35,7 +39,8 @@ class Aggregates(Handler[Change, Taken]):
         self._nudges = nudges
 
     def read(self, record: Record) -> Change:
-        return rating_change(record.value)
+        redriven = any(name.startswith(_REDRIVEN) for name in record.headers)
+        return rating_change(record.value, redriven=redriven)
 
     async def store(self, connection: Connection, entries: Sequence[Entry[Change]]) -> Taken:
         return await take(connection, [entry.value for entry in entries if entry.value is not None])

@@ -27,8 +27,8 @@ _TYPES: Final = range(1 << 15)
 _DOLLARS: Final = range(1 << 31)
 
 
-def rating_change(value: bytes) -> Change:
-    """Reads a RatingChanged.
+def rating_change(value: bytes, *, redriven: bool = False) -> Change:
+    """Reads a RatingChanged; `redriven` if it is a dead letter that was sent again.
 
     Raises:
         Poison: it is not one that can be counted.
@@ -55,6 +55,7 @@ def rating_change(value: bytes) -> Change:
         old,
         new,
         _time(event.submit_time),
+        redriven,
     )
 
 

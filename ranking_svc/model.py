@@ -1,7 +1,7 @@
 """What is known of a movie here."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SCORES: Final = range(1, 11)
 
@@ -32,6 +32,13 @@ class Tally:
     life: int = 0
 
 
+class Counted(NamedTuple):
+    """A movie's counts, and which version of the aggregate they are."""
+
+    version: int
+    counts: Histogram
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What charts show of a movie; `type` is a number of movies.v1.MovieType. The rest as in `Tally`."""
@@ -55,6 +62,7 @@ class Change:
         old: the score before; None if there was none.
         new: the score now; None if it was taken back.
         time: when the user submitted it, in seconds since the epoch.
+        redriven: whether it is a dead letter that was sent again.
     """
 
     event_id: int
@@ -62,3 +70,4 @@ class Change:
     old: int | None
     new: int | None
     time: float
+    redriven: bool = False

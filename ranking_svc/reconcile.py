@@ -4,16 +4,17 @@ Ratings change meanwhile, and a change needs a moment to arrive here: what
 differs at first sight is mostly under way. A movie counts as differing only if
 that is proved:
 
-1. the recount R is taken;
+1. the recount R is taken, from the primary;
 2. all that the changes topic holds by then has been taken in (the fence);
 3. the aggregate A is read;
 4. the recount is taken again: it is still R, and no change waits to be handed to the topic;
-5. after a fence again, the aggregate is still A.
+5. after a fence again, the aggregate is still A, in the same version.
 
 Every change that R stands for is then in A, and none that it does not stand
 for: A should be R. A movie that changes meanwhile is looked at again, up to
-`_ROUNDS` times. Repair writes R over A if A is still what was read: what comes
-later adds to it.
+`_ROUNDS` times. Repair writes R over A if A is still what was read, and up to
+where R's log was stored: what comes later adds to it, unless R has it already,
+such as a dead letter that is redriven.
 """
 
 import asyncio
@@ -29,12 +30,14 @@ from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 from mesh import names
 from mesh.errors import unavailable
 from ranking_svc import metrics
-from ranking_svc.model import SCORES, Histogram
+from ranking_svc.basis import Basis, basis_of
+from ranking_svc.model import SCORES, Counted, Histogram
 from ranking_svc.store import Store
 
 log = logging.getLogger(__name__)
 
 _NONE: Final[Histogram] = (0,) * len(SCORES)
+_NO_ROW: Final = Counted(-1, _NONE)
 _END: Final[tuple[int, Histogram]] = (1 << 31, _NONE)
 _PAGE: Final = 1000
 _ROUNDS: Final = 5
@@ -52,6 +55,20 @@ class Mismatch:
     movie: int
     aggregate: Histogram
     recount: Histogram
+
+
+@dataclass
+class Recount:
+    """What a recount of some movies gives, and of which state of the ratings it is.
+
+    Attributes:
+        pending: how many changes waited in rating_svc's outbox.
+        basis: up to where the log was stored; empty from a release that does not say it.
+    """
+
+    counts: dict[int, Histogram] = field(default_factory=dict)
+    pending: int = 0
+    basis: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -119,33 +136,36 @@ class Reconciler:
     async def _look(self, suspects: set[int], repair: bool, findings: Findings) -> None:
         """Looks at movies again until each is proved to agree or to differ, or the rounds are over."""
         for last in [False] * (_ROUNDS - 1) + [True]:
-            recount, _ = await self._recount_of(suspects)
+            before = await self._recount_of(suspects)
             await self._fence()
-            aggregate = await self._store.histograms_of(suspects)
-            again, pending = await self._recount_of(suspects)
+            aggregate = await self._store.counts_of(suspects)
+            recount = await self._recount_of(suspects)
             await self._fence()
-            aggregate_again = await self._store.histograms_of(suspects)
+            aggregate_again = await self._store.counts_of(suspects)
             for movie in sorted(suspects):
-                found = Mismatch(movie, aggregate.get(movie, _NONE), recount.get(movie, _NONE))
+                seen = aggregate.get(movie, _NO_ROW)
+                found = Mismatch(movie, seen.counts, recount.counts.get(movie, _NONE))
                 if found.aggregate == found.recount:
                     suspects.discard(movie)
                     continue
-                if recount.get(movie) != again.get(movie) or aggregate.get(movie) != aggregate_again.get(
-                    movie
-                ):
+                if before.counts.get(movie) != recount.counts.get(movie):
                     continue
-                if pending and not last:
+                if seen != aggregate_again.get(movie, _NO_ROW) or (recount.pending and not last):
                     continue
                 suspects.discard(movie)
                 # With changes still waiting elsewhere it is no proof: it is reported and left as it is.
-                await self._found(found, repair and not pending, findings)
+                repaired = repair and not recount.pending and await self._repair(found, seen, recount.basis)
+                self._found(found, repaired, findings)
             if not suspects:
                 return
             await asyncio.sleep(_PAUSE_S)
         metrics.MISMATCHES.labels("unsettled").inc(len(suspects))
         log.warning("%d movies changed in every look and were not compared", len(suspects))
 
-    async def _found(self, found: Mismatch, repair: bool, findings: Findings) -> None:
+    async def _repair(self, found: Mismatch, seen: Counted, basis: Basis) -> bool:
+        return await self._store.repair(found.movie, seen, found.recount, basis)
+
+    def _found(self, found: Mismatch, repaired: bool, findings: Findings) -> None:
         findings.differing += 1
         if len(findings.mismatches) < _SHOWN:
             findings.mismatches.append(found)
@@ -155,11 +175,8 @@ class Reconciler:
             found.aggregate,
             found.recount,
         )
-        if repair and await self._store.repair(found.movie, found.aggregate, found.recount):
-            findings.repaired += 1
-            metrics.MISMATCHES.labels("repaired").inc()
-        else:
-            metrics.MISMATCHES.labels("reported").inc()
+        findings.repaired += repaired
+        metrics.MISMATCHES.labels("repaired" if repaired else "reported").inc()
 
     async def _aggregates(self) -> AsyncIterator[tuple[int, Histogram]]:
         movie = 0
@@ -174,16 +191,16 @@ class Reconciler:
             for totals in portion.totals:
                 yield names.movie_number(totals.movie, "movie"), tuple(totals.histogram)
 
-    async def _recount_of(self, movies: Iterable[int]) -> tuple[dict[int, Histogram], int]:
-        """The recount of some movies, and how many changes waited in rating_svc's outbox then."""
-        request = internal_pb2.StreamTotalsRequest(movies=map(names.movie_name, sorted(movies)))
-        found: dict[int, Histogram] = {}
-        pending = 0
+    async def _recount_of(self, movies: Iterable[int]) -> Recount:
+        # A replica may be behind what was counted here long ago.
+        request = internal_pb2.StreamTotalsRequest(movies=map(names.movie_name, sorted(movies)), fresh=True)
+        found = Recount()
         async for portion in self._totals.StreamTotals(request, timeout=_TIMEOUT_S):
-            pending = max(pending, portion.outbox_pending)
+            found.pending = max(found.pending, portion.outbox_pending)
+            found.basis.extend(basis_of(portion.stored))
             for totals in portion.totals:
-                found[names.movie_number(totals.movie, "movie")] = tuple(totals.histogram)
-        return found, pending
+                found.counts[names.movie_number(totals.movie, "movie")] = tuple(totals.histogram)
+        return found
 
 
 async def _next(sides: AsyncIterator[tuple[int, Histogram]]) -> tuple[int, Histogram]:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh.postgres import Connection
+from ranking_svc.basis import Basis, holds
 from ranking_svc.events import Delta, deltas, log_heats
-from ranking_svc.model import Change, Facts, Histogram
+from ranking_svc.model import Change, Counted, Facts, Histogram
 from ranking_svc.store_charts import COUNTS, ChartStore
 from ranking_svc.store_formula import FormulaStore
-from ranking_svc.store_life import begin, writing
+from ranking_svc.store_life import begin, repairing, writing
 
 # The ids are in ascending order, as are the movies below: two consumers that
 # deal with the same events after a rebalance then wait for one another and never lock up.
 _TAKE: Final = """
-    INSERT INTO inbox (event_id) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING RETURNING event_id"""
+    INSERT INTO inbox (event_id, redriven) SELECT * FROM unnest($1::bigint[], $2::bool[])
+    ON CONFLICT DO NOTHING RETURNING event_id"""
+_BASES: Final = "SELECT movie, basis FROM repaired WHERE movie = ANY($1::int[])"
 
 _ADD: Final = f"""
     INSERT INTO scores AS s (movie, {COUNTS}, heat_day, heat_week, heat_month)
@@ -47,8 +50,12 @@ _REQUEST: Final = """
 
 _PRUNE: Final = """
     DELETE FROM inbox WHERE event_id IN (
-        SELECT event_id FROM inbox WHERE taken_at < now() - make_interval(secs => $1)
-        ORDER BY taken_at LIMIT $2)"""
+        SELECT event_id FROM inbox
+        WHERE taken_at < now() - make_interval(secs => $1)
+          AND NOT (redriven AND taken_at >= now() - make_interval(secs => $2))
+        ORDER BY taken_at LIMIT $3)"""
+_PRUNE_DEAD: Final = "DELETE FROM dead_letters WHERE buried_at < now() - make_interval(secs => $1)"
+_PRUNE_REPAIRED: Final = "DELETE FROM repaired WHERE repaired_at < now() - make_interval(secs => $1)"
 
 _PUT_FACTS: Final = """
     INSERT INTO facts AS f (movie, title, year, type, genres, box_office_usd, change_time)
@@ -71,7 +78,11 @@ _REPAIR: Final = f"""
     ON CONFLICT (movie) DO UPDATE SET
         {", ".join(f"h{i} = excluded.h{i}" for i in range(1, 11))},
         update_time = excluded.update_time, changed = excluded.changed, version = s.version + 1
-    WHERE ({", ".join(f"s.h{i}" for i in range(1, 11))}) = ({", ".join(f"${i}" for i in range(12, 22))})"""
+    WHERE s.version = $22 AND ({", ".join(f"s.h{i}" for i in range(1, 11))})
+        = ({", ".join(f"${i}" for i in range(12, 22))})"""
+_REPAIRED: Final = """
+    INSERT INTO repaired (movie, basis) VALUES ($1, $2)
+    ON CONFLICT (movie) DO UPDATE SET basis = excluded.basis, repaired_at = excluded.repaired_at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +103,14 @@ class Store(ChartStore, FormulaStore):
         async with self._postgres.write() as connection:
             return await take(connection, changes)
 
-    async def prune_inbox(self, older_than_s: float, limit: int) -> int:
-        """Forgets up to `limit` of the oldest events; returns how many it were."""
+    async def prune_inbox(self, older_than_s: float, letters_s: float, limit: int) -> int:
+        """Forgets up to `limit` of the oldest events, those that were redriven only after `letters_s`;
+        returns how many it were.
+        """
         async with writing(self._postgres) as connection:
-            return _affected(await connection.execute(_PRUNE, older_than_s, limit))
+            await connection.execute(_PRUNE_REPAIRED, letters_s)
+            await connection.execute(_PRUNE_DEAD, letters_s)
+            return _affected(await connection.execute(_PRUNE, older_than_s, letters_s, limit))
 
     # Facts
 
@@ -132,28 +147,37 @@ class Store(ChartStore, FormulaStore):
         )
         return [(row[0], tuple(row[1:])) for row in rows]
 
-    async def histograms_of(self, movies: Iterable[int]) -> dict[int, Histogram]:
-        """The counts of those movies that have any, from the primary."""
+    async def counts_of(self, movies: Iterable[int]) -> dict[int, Counted]:
+        """The aggregates of those movies that have one, from the primary."""
         rows = await self._postgres.fetch(
-            f"SELECT movie, {COUNTS} FROM scores WHERE movie = ANY($1::int[])",
+            f"SELECT movie, version, {COUNTS} FROM scores WHERE movie = ANY($1::int[])",
             list(movies),
             fresh=True,
         )
-        return {row[0]: tuple(row[1:]) for row in rows}
+        return {row[0]: Counted(row[1], tuple(row[2:])) for row in rows}
 
-    async def repair(self, movie: int, seen: Histogram, recount: Histogram) -> bool:
-        """Sets a movie's counts to `recount` if they still are what was `seen`."""
+    async def repair(self, movie: int, seen: Counted, recount: Histogram, basis: Basis) -> bool:
+        """Sets a movie's counts to `recount`, which is of `basis`, if they still are what was `seen`."""
         async with writing(self._postgres) as connection:
-            return _affected(await connection.execute(_REPAIR, movie, *recount, *seen)) == 1
+            # Who has asked for a movie's basis must not count behind a repair's back.
+            await repairing(connection)
+            done = await connection.execute(_REPAIR, movie, *recount, *seen.counts, seen.version)
+            if _affected(done) == 1 and basis:
+                await connection.execute(_REPAIRED, movie, basis)
+            return _affected(done) == 1
 
 
 async def take(connection: Connection, changes: Iterable[Change]) -> Taken:
     """Counts changes in a transaction, each event id once."""
     by_id = {change.event_id: change for change in changes}
-    await begin(connection)
-    rows = await connection.fetch(_TAKE, sorted(by_id))
+    await begin(connection, counting=True)
+    ids = sorted(by_id)
+    rows = await connection.fetch(_TAKE, ids, [by_id[one].redriven for one in ids])
     fresh = [by_id[row[0]] for row in rows]
     if fresh:
+        rows = await connection.fetch(_BASES, list({change.movie for change in fresh}))
+        bases = {row[0]: row[1] for row in rows}
+        fresh = [one for one in fresh if not holds(bases.get(one.movie, ()), one.event_id)]
         await _add(connection, deltas(fresh))
     return Taken(fresh, len(by_id) - len(fresh))
 
@@ -175,6 +199,8 @@ async def put_facts(connection: Connection, facts: Mapping[int, tuple[Facts, flo
 
 
 async def _add(connection: Connection, by_movie: Mapping[int, Delta]) -> None:
+    if not by_movie:
+        return
     counts = zip(*(delta.counts for delta in by_movie.values()), strict=True)
     heats = zip(*(log_heats(delta.came) for delta in by_movie.values()), strict=True)
     rows = await connection.fetch(_ADD, list(by_movie), *map(list, counts), *map(list, heats))

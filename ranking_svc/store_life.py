@@ -24,6 +24,10 @@ _BEGIN: Final = """
     SELECT set_config('transaction_timeout', $1, true), (SELECT since FROM another)"""
 
 
+_BEGIN_COUNTING: Final = _BEGIN + ", pg_advisory_xact_lock_shared(hashtext('repairs of ' || current_user))"
+_REPAIRING: Final = "SELECT pg_advisory_xact_lock(hashtext('repairs of ' || current_user))"
+
+
 @contextlib.asynccontextmanager
 async def writing(postgres: Postgres) -> AsyncIterator[Connection]:
     """A transaction that changes what charts show.
@@ -36,6 +40,14 @@ async def writing(postgres: Postgres) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def begin(connection: Connection) -> None:
-    """Begins such a transaction: says if the database has come to another life, and bounds its time."""
-    await connection.execute(_BEGIN, f"{TRANSACTION_TIMEOUT_S}s")
+async def begin(connection: Connection, *, counting: bool = False) -> None:
+    """Begins such a transaction: says if the database has come to another life, and bounds its time.
+
+    With `counting`, no aggregate is repaired until it ends; see `repairing`.
+    """
+    await connection.execute(_BEGIN_COUNTING if counting else _BEGIN, f"{TRANSACTION_TIMEOUT_S}s")
+
+
+async def repairing(connection: Connection) -> None:
+    """Waits until nobody counts, and lets nobody count until the transaction ends."""
+    await connection.execute(_REPAIRING)

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,6 +206,21 @@ async def identify_all(config: KafkaConfig, topics: Collection[str]) -> dict[str
         name: TopicIdentity(str(answer.topic_id), len(answer.partitions))
         for name, answer in zip(asked, answers, strict=True)
     }
+
+
+async def held_s(config: KafkaConfig, topic: str) -> float:
+    """For how long a message of a topic may be read, at most, in seconds: what is deleted is whole files.
+
+    Infinite if nothing is ever deleted.
+
+    Raises:
+        KafkaException: no broker answers, or there is no such topic.
+    """
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    answer = _admin(config.bootstrap).describe_configs([resource], request_timeout=10)[resource]
+    settings = await asyncio.wrap_future(answer)
+    retention_ms, segment_ms = (int(settings[name].value or -1) for name in ("retention.ms", "segment.ms"))
+    return math.inf if retention_ms < 0 else (retention_ms + segment_ms) / 1000
 
 
 async def bounds_of(

@@ -102,9 +102,7 @@ async def test_votes_that_a_failover_takes_away_are_counted_again_and_charts_fol
             started = time.monotonic()
             await counted(place, before)
             await shown(server, before)
-            print(
-                f"{lost} votes were lost, and counted and shown again {time.monotonic() - started:.1f} s later"
-            )
+            print(f"{lost} votes were lost, and shown again {time.monotonic() - started:.1f} s later")
             await place.send(changes[600:])
             await counted(place, expected)
             await shown(server, expected)

@@ -7,7 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.kafka.retention import Retention
+from mesh.kafka.topics import alter_topic
 from mesh.local.stack import Stack
+from ranking_svc.consumer import Aggregator
+from ranking_svc.inbox import Pruner
 from ranking_svc.model import Change
 from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
 from tests.support.rankings import NOW, Place, event, history, letters_of, name_of, place_in
@@ -142,10 +146,79 @@ async def test_rating_and_taking_back_over_and_over_adds_no_heat(place: Place) -
 async def test_the_inbox_forgets_what_is_old_and_keeps_what_is_not(place: Place) -> None:
     changes, _ = history(50)
     await place.store.apply(changes[:30])
-    async with place.pg.write() as connection:
-        await connection.execute("UPDATE inbox SET taken_at = taken_at - interval '9 days'")
+    await _aged(place, 9)
     await place.store.apply(changes[30:])
-    assert await place.store.prune_inbox(8 * 86_400, 20) == 20
-    assert await place.store.prune_inbox(8 * 86_400, 20) == 10
-    assert await place.store.prune_inbox(8 * 86_400, 20) == 0
+    # Ids say nothing about age: the oldest ones are not the smallest.
+    await place.store.apply([replace(change, event_id=1_000_000 - change.event_id) for change in changes[:5]])
+    await _aged(place, 9, "event_id > 900000")
+    day_s = 86_400
+    assert await place.store.prune_inbox(8 * day_s, 30 * day_s, 20) == 20
+    assert await place.store.prune_inbox(8 * day_s, 30 * day_s, 20) == 15
+    assert await place.store.prune_inbox(8 * day_s, 30 * day_s, 20) == 0
     assert await place.taken() == 20
+
+
+async def _aged(place: Place, days: int, which: str = "true") -> None:
+    async with place.pg.write() as connection:
+        await connection.execute(
+            f"UPDATE inbox SET taken_at = taken_at - make_interval(days => {days}) WHERE {which}"
+        )
+
+
+async def _pruned(place: Place) -> None:
+    while await Pruner(place.store, place.queue, Retention(), place.topic).prune(1000):
+        pass
+
+
+async def test_a_topic_that_holds_its_messages_for_longer_is_read_again_and_counts_nothing_twice(
+    place: Place,
+) -> None:
+    changes, expected = history(60)
+    await place.send(changes)
+    async with place.aggregating():
+        await place.counted()
+    # Retention and a segment: a message lives for longer than the setting says.
+    await alter_topic(
+        place.queue, place.topic, {"retention.ms": str(7 * 86_400_000), "segment.ms": str(7 * 86_400_000)}
+    )
+    await _aged(place, 13)
+    await _pruned(place)
+    async with place.aggregating(group=f"{place.group}.again"):
+        await place.counted(f"{place.group}.again")
+    assert await place.histograms() == expected
+    # And once none of it can be read any more, it is forgotten.
+    await _aged(place, 30)
+    await _pruned(place)
+    assert await place.taken() == 0
+
+
+async def test_a_dead_letter_redriven_twice_counts_once_however_long_it_is_between(
+    place: Place,
+) -> None:
+    letter = Change(10_000, 5, None, 9, NOW)
+    headers = {"marquee-redriven-offset": "17"}
+    for round_ in range(2):
+        await place.producer.send(place.topic, b"movies/tt0000005", event(letter), headers)
+        async with place.aggregating():
+            await place.counted()
+        assert sum((await place.histograms())[5]) == 1, round_
+        await _aged(place, 20)
+        await _pruned(place)
+
+
+async def test_limits_of_dead_letters_hold_over_processes_and_restarts(place: Place) -> None:
+    for number in range(9):
+        await place.send_raw(f"movies/tt{number:07d}", b"\xff")
+    for _ in range(3):
+        # Each takes one message at a time, and would set aside four of its own.
+        async with place.aggregating(batch=1, dead_limit=4) as one:
+
+            async def has_stopped(one: Aggregator = one) -> bool:
+                try:
+                    await one.ping()
+                except RuntimeError:
+                    return True
+                return False
+
+            await eventually(has_stopped)
+    assert await place.pg.fetchval("SELECT count(*) FROM dead_letters", fresh=True) == 4

@@ -20,6 +20,7 @@ import pytest
 from mesh.local.postgres_server import plain_user
 from mesh.local.stack import HOST, Stack, cache_folder, checkout
 from mesh.postgres import PostgresConfig, connect
+from ranking_svc.horizon import Horizon
 from ranking_svc.store import Store
 from tests.support.ports import free_port
 from tests.support.rankings import history, place_in
@@ -159,14 +160,15 @@ async def test_aggregates_and_charts_are_those_of_the_changes(stack: Stack, pool
         store = Store(pg)
         try:
             async with store.snapshot() as snapshot:
-                horizon = await snapshot.horizon()
+                state, _ = await snapshot.state()
+            horizon = Horizon(state)
             parts = [changes[at : at + 50] for at in range(0, len(changes), 50)]
             # Each part twice: at least once is what a log promises.
             _, *news = await asyncio.gather(
                 asyncio.gather(*(store.apply(part) for part in parts for _ in range(2))),
                 *(store.news(horizon) for _ in range(10)),
             )
-            assert all(one.horizon >= horizon for one in news)
+            assert all(one.state.xmin >= state.xmin for one in news)
             found = {movie: counts for movie, counts in await store.histograms_after(0, 1000) if any(counts)}
             assert found == expected
             last = await store.news(horizon)

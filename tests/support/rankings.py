@@ -30,7 +30,9 @@ CHARTS = ChartConfig(poll_interval_s=0.05, min_gap_s=0.0)
 FORMULA = FormulaConfig(prior_votes=20.0)
 
 _AT_ONCE = 1000
-_TABLES = "scores, inbox, facts, fact_requests, formula, formula_settings, dead_letters, kafka_offsets"
+_TABLES = (
+    "scores, inbox, facts, fact_requests, formula, formula_settings, dead_letters, kafka_offsets, repaired"
+)
 
 
 @dataclass

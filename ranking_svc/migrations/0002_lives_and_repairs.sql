@@ -27,3 +27,14 @@ COMMENT ON COLUMN formula_settings.declared_at IS 'when the first process with i
 
 -- Pruned by age: ids say nothing about it.
 CREATE INDEX inbox_by_age ON inbox (taken_at);
+
+-- Up to where the log of ratings stands in an aggregate that was set to a recount: for each partition of
+-- each life of that log, the id of the last event that is in it, whether it has come here or not.
+CREATE TABLE repaired (
+    movie int PRIMARY KEY,
+    basis bigint[] NOT NULL,
+    repaired_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- A dead letter may be sent again long after its id was forgotten otherwise.
+ALTER TABLE inbox ADD COLUMN redriven bool NOT NULL DEFAULT false;
