@@ -172,7 +172,7 @@ class Postgres:
             ):
                 yield connection
         except GONE as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     @contextlib.asynccontextmanager
     async def read(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
@@ -190,7 +190,7 @@ class Postgres:
                 yield connection
         except GONE as error:
             self._suspect(node)
-            raise _away(error) from error
+            raise away(error) from error
 
     async def fetch(self, query: str, *args: Any, fresh: bool = False) -> list[asyncpg.Record]:
         """Rows of a query that only reads; see `_anywhere`."""
@@ -223,7 +223,7 @@ class Postgres:
                 last = error
                 self._suspect(node)
         assert last is not None
-        raise _away(last) from last
+        raise away(last) from last
 
     def _order(self) -> Sequence[_Node]:
         """Healthy replicas in turn, then the primary, then what is left as a last resort.
@@ -263,6 +263,7 @@ async def connect(config: PostgresConfig) -> Postgres:
     return postgres
 
 
-def _away(error: BaseException) -> MarqueeError:
+def away(error: BaseException) -> MarqueeError:
+    """What is answered while the database is away, for that reason."""
     log.warning("database away: %s: %s", type(error).__name__, error)
     return unavailable("DATABASE_UNAVAILABLE", "the database is away; try again", retry_after=2)

@@ -13,8 +13,11 @@ from marquee.movies.v1 import movies_pb2
 from mesh import kafka, migrations, pages, postgres, redisdb, server, tables
 from mesh.config import load
 from mesh.errors import MarqueeError
+from mesh.kafka.fenced import FencedProducer
+from mesh.turns import Turns
 from movie_svc import naming, relay
 from movie_svc.cache import L1, RedisCache
+from movie_svc.calls import Calls
 from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
 from movie_svc.finder import Finder
 from movie_svc.hedge import HedgedReads
@@ -49,15 +52,15 @@ async def serve() -> None:
         stack.push_async_callback(pg.close)
         redis = redisdb.connect(load(redisdb.RedisConfig))
         stack.push_async_callback(redis.aclose)
-        producer = kafka.KafkaProducer(kafka_config)
-        stack.push_async_callback(producer.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
 
         # Another release's keys would answer one title with another.
         await naming.renew_all(pg)
         hedged = HedgedReads(pg)
         store, listings, l1 = Store(pg, hedged), Listings(pg, hedged), L1(cache_config)
-        omdb = Omdb(omdb_config, Quota(redis, omdb_config), session)
+        quota = Quota(Calls(pg), omdb_config)
+        stack.push_async_callback(quota.close)
+        omdb = Omdb(omdb_config, quota, session)
         wishes = Wishes(redis, enabled=omdb_config.enabled)
         redis_cache = RedisCache(redis, cache_config)
         leases = Leases(redis, redis_cache, omdb_config.deadline_s)
@@ -72,7 +75,8 @@ async def serve() -> None:
             tokens,
             grace_s=freshness.grace_s,
         )
-        outbox = relay.Relay(store, producer)
+        turns = Turns(pg_config)
+        outbox = relay.Relay(store, turns, lambda: FencedProducer.begin(kafka_config, relay.TRANSACTIONS))
 
         async def send_events() -> None:
             await kafka.ensure_topics(kafka_config, [relay.CHANGED])
@@ -91,7 +95,7 @@ async def serve() -> None:
         service_server.background("wishes", wishes.run)
         service_server.background("relay", send_events)
         service_server.background("names", lambda: naming.keep(pg))
-        service_server.background("refresh", Refresher(omdb_config, store, intake, omdb, wishes).run)
+        service_server.background("refresh", Refresher(omdb_config, store, turns, intake, omdb, wishes).run)
         await service_server.run()
         await reads.settled()
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import redis.asyncio as redis
 
+from mesh import clock
 from mesh.redisdb import AWAY
 from movie_svc import metrics
 from movie_svc.config import CacheConfig
@@ -24,9 +25,19 @@ KEY_PREFIX: Final = "movie:m:"
 _OVERHEAD_BYTES: Final = 400
 _MAX_WRITES: Final = 64
 _MAX_WRITTEN: Final = 10_000
+_MAX_CHANGED: Final = 10_000
 # KEYS: the title. ARGV: what is there, what is to be there, for how many ms.
 _REPLACE: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+"""
+# KEYS: the title. ARGV: what is to be there, when it was fetched, for how many ms, XX or nothing. Not over
+# what the same source said later: who was frozen comes back with what it once read. See entries.packed.
+_PUT: Final = """
+local held = redis.call('GET', KEYS[1])
+if not held and ARGV[4] == 'XX' then return end
+if held and #held > 9 and string.sub(held, 1, 2) == string.sub(ARGV[1], 1, 2)
+    and struct.unpack('<d', string.sub(held, 3, 10)) > tonumber(ARGV[2]) then return end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 """
 
 
@@ -139,15 +150,24 @@ class L1:
         for number in numbers:
             self._changes += 1
             if self._fills:
-                self._changed[number] = self._changes
+                self._note(number)
             self._drop(number)
             if number in self._written:
                 self._written.discard(number)
                 self._renew(number)
 
+    def _note(self, number: int) -> None:
+        if len(self._changed) >= _MAX_CHANGED:
+            # Fills may overlap for ever. Which keys have changed is then not known any more: fills that are
+            # under way keep nothing.
+            self._cleared = self._changes
+            self._changed.clear()
+        self._changed[number] = self._changes
+
     def clear(self) -> None:
         self._changes += 1
         self._cleared = self._changes
+        self._changed.clear()
         self._entries.clear()
         self._bytes = 0
 
@@ -188,7 +208,7 @@ class RedisCache:
             self._pause(error)
             return {}
         found = {}
-        now = time.time()
+        now = clock.now()
         for number, raw in zip(numbers, values, strict=True):
             if isinstance(raw, bytes) and (known := unpacked(raw)) is not None:
                 found[number], kept_until = known
@@ -200,7 +220,7 @@ class RedisCache:
     async def replace(self, number: int, raw: bytes, entry: Entry) -> None:
         """Stores an entry if what is stored still is `raw`: what has changed meanwhile stays as it is."""
         ttl = spread(self._config.redis_ttl_s)
-        packed = entry.packed(time.time() + ttl)
+        packed = entry.packed(clock.now() + ttl)
         try:
             await self._replace(keys=[f"{KEY_PREFIX}{number}"], args=[raw, packed, int(ttl * 1000)])
         except AWAY as error:
@@ -222,21 +242,25 @@ class RedisCache:
         """Stores entries, in one round trip."""
         if not entries or time.monotonic() < self._paused_until:
             return
-        now = time.time()
+        now = clock.now()
         try:
             pipeline = self._client.pipeline(transaction=False)
             for number, entry in entries.items():
                 ttl = spread(self._config.redis_ttl_s)
                 if entry.absent:
                     ttl = min(ttl, entry.fresh_until - now)
-                if ttl > 0:
-                    pipeline.set(
-                        f"{KEY_PREFIX}{number}",
-                        entry.packed(now + ttl),
-                        px=max(1, int(ttl * 1000)),
-                        nx=when is When.NOTHING_THERE,
-                        xx=when is When.SOMETHING_THERE,
-                    )
+                if ttl <= 0:
+                    continue
+                key, packed, ttl_ms = (
+                    f"{KEY_PREFIX}{number}",
+                    entry.packed(now + ttl),
+                    max(1, int(ttl * 1000)),
+                )
+                if when is When.NOTHING_THERE:
+                    pipeline.set(key, packed, px=ttl_ms, nx=True)
+                else:
+                    only = "XX" if when is When.SOMETHING_THERE else ""
+                    pipeline.eval(_PUT, 1, key, packed, repr(entry.fetched_at), ttl_ms, only)
             await pipeline.execute()
         except AWAY as error:
             self._pause(error)

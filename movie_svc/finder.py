@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
 
-from mesh import errors
+from mesh import clock, errors
 from mesh.errors import MarqueeError
 from movie_svc import records, titles
 from movie_svc.config import FreshnessConfig
@@ -88,7 +88,7 @@ class Finder:
         for fresh in (False, True):
             stored = await self._store.by_title(keys, year, kind, fresh=fresh)
             if stored is not None:
-                if stored.entry.fresh_until < time.time():
+                if stored.entry.fresh_until < clock.now():
                     self._wishes.wish(stored.number)
                 if year is None and not stored.asked:
                     # OMDb may know a better-known one: whoever asks next gets that.
@@ -125,7 +125,7 @@ class Finder:
             MarqueeError: UNAVAILABLE if nothing is known and OMDb can't be asked.
         """
         deadline = time.monotonic() + timeout_s
-        began = cursor["t"] if cursor else time.time() - _SETTLE_S
+        began = cursor["t"] if cursor else clock.now() - _SETTLE_S
         before = datetime.fromtimestamp(began, UTC)
         filters = Filters(first_year=year, last_year=year, type=kind)
         entries: list[Entry] = []
@@ -181,10 +181,10 @@ class Finder:
         self, title: str, keys: Sequence[str], year: int | None, kind: int, what: str
     ) -> Entry | None:
         """OMDb's answer to a look-up, None if it has none; what it answers instead is stored all the same."""
+        now = clock.utc_now()
         outcome = await self._omdb.by_title(title, year, kind)
         if isinstance(outcome, Failed):
             raise refused(outcome, what)
-        now = records.utc_now()
         entry = None
         number = None
         if isinstance(outcome, Found):
@@ -196,7 +196,7 @@ class Finder:
                 entry, number = of_record(record), record.number
             else:
                 log.info("asked for %s, OMDb answered %r (%s)", what, record.title, record.year)
-            await self._keep(lambda: self._intake.take(record.number, outcome))
+            await self._keep(lambda: self._intake.take(record.number, outcome, now))
         fresh_until = now + timedelta(seconds=records.spread(self._freshness.absent_s))
         await self._keep(lambda: self._store.remember_lookup(keys, year, kind, number, fresh_until))
         return entry
@@ -219,10 +219,10 @@ class Finder:
             return Failed(Failure.TIMEOUT, "OMDb did not answer in time", 2)
 
     async def _ask_for_page(self, query: str, year: int | None, kind: int, page: int) -> _Hits | Failed:
+        now = clock.utc_now()
         outcome = await self._omdb.search(query, year, kind, page)
         if isinstance(outcome, Failed):
             return outcome
-        now = records.utc_now()
         found = [] if isinstance(outcome, Absent) else _lines(outcome.body, now)
         total = 0 if isinstance(outcome, Absent) else _total(outcome.body)
         result = SearchedPage(total, [record.number for record in found])

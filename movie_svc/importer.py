@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
 
+from mesh import clock
 from mesh.errors import MarqueeError
 from mesh.tables import PassedOver
 from movie_svc import catalogue, records
@@ -139,7 +140,7 @@ class Importer:
             MarqueeError: the database is away.
         """
         tally = Tally()
-        now = records.utc_now()
+        now = clock.utc_now()
         found = []
         numbers = catalogue.numbers(links, tally.passed)
         for line, row in catalogue.rows(movies, tally.passed):
@@ -238,5 +239,5 @@ def _source(path: Path) -> _Source:
     stat = path.stat()
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()[:16]
-    written = datetime.fromtimestamp(min(stat.st_mtime, time.time()), UTC)
+    written = datetime.fromtimestamp(min(stat.st_mtime, clock.now()), UTC)
     return _Source(f"{path.name} {stat.st_size} {stat.st_mtime_ns} {digest}", stat.st_size, written)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from mesh import errors, names
+from mesh import clock, errors, names
 from mesh.errors import MarqueeError
 from movie_svc import metrics, records
 from movie_svc.cache import L1, RedisCache, When
@@ -69,27 +69,29 @@ class Intake:
         if found is not None:
             return Answer(found, "redis")
         try:
+            now = clock.utc_now()
             outcome = await self._omdb.by_id(number)
-            entry, record = self._understood(number, outcome, away)
+            entry, record = self._understood(number, outcome, away, now)
         except BaseException:
             await self._leases.release(number)
             raise
         self._keep_later(number, entry, record, outcome)
         return Answer(entry, "omdb")
 
-    async def take(self, number: int, outcome: Found | Absent) -> int:
+    async def take(self, number: int, outcome: Found | Absent, asked_at: datetime) -> int:
         """Stores what OMDb said of a number and puts it into all layers; gives how many titles changed.
+
+        `asked_at` is when OMDb was asked: the answer to an earlier question replaces none to a later one.
 
         Raises:
             MarqueeError: UNAVAILABLE if the primary is away.
             ParseError: the answer is no title.
         """
-        now = records.utc_now()
         if isinstance(outcome, Found):
-            changed = len(await self._store.save([self._record(outcome, now)]))
+            changed = len(await self._store.save([self._record(outcome, asked_at)]))
         else:
             changed = 0
-            await self._forget(number, outcome, now)
+            await self._forget(number, outcome, asked_at)
         begun = self._l1.begin_fill()
         entries = await self._store.get_many([number], fresh=True)
         for found, entry in entries.items():
@@ -112,10 +114,9 @@ class Intake:
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
     def _understood(
-        self, number: int, outcome: Outcome, away: MarqueeError | None
+        self, number: int, outcome: Outcome, away: MarqueeError | None, now: datetime
     ) -> tuple[Entry, Record | None]:
-        """The entry of what OMDb said, and the record unless it is an absence."""
-        now = records.utc_now()
+        """The entry of what OMDb said when asked at `now`, and the record unless it is an absence."""
         what = names.movie_name(number)
         if isinstance(outcome, Failed):
             raise away or refused(outcome, what)
@@ -152,7 +153,7 @@ class Intake:
                 if record is not None:
                     await self._store.save([record])
                 elif isinstance(outcome, Absent):
-                    await self._forget(number, outcome, records.utc_now())
+                    await self._forget(number, outcome, clock.utc_now())
                 return
             except MarqueeError:
                 await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)

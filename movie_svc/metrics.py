@@ -41,10 +41,12 @@ BREAKER: Final = Gauge(
     "0 closed, 1 half open (probing), 2 open: OMDb is not asked. Known titles are served all the same.",
 )
 QUOTA_USED: Final = Gauge(
-    "marquee_omdb_quota_used", "Calls to OMDb today, of all replicas, as far as this one knows."
+    "marquee_omdb_quota_used",
+    "Calls to OMDb today, of all replicas and with what they hold in reserve, as far as this one knows.",
 )
 QUOTA_LOCAL: Final = Gauge(
-    "marquee_omdb_quota_local", "1 while Redis is away and this replica counts its calls alone."
+    "marquee_omdb_quota_local",
+    "1 while the primary is away and this replica lives on the calls that it holds in reserve.",
 )
 UNPARSED: Final = Counter(
     "marquee_omdb_unparsed_total",

@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 
+from mesh import clock
 from mesh.errors import MarqueeError
 from movie_svc import records, wire
 from movie_svc.config import FreshnessConfig
@@ -66,7 +67,7 @@ class Plots:
             except parse.ParseError as error:
                 log.warning("%d: OMDb's answer is no title: %s", number, error)
                 return known[0] if known is not None else None
-        fresh_until = records.utc_now() + timedelta(seconds=records.spread(self._freshness.old_s))
+        fresh_until = clock.utc_now() + timedelta(seconds=records.spread(self._freshness.old_s))
         try:
             await self._store.save_full_plot(number, plot, fresh_until)
         except MarqueeError as error:

@@ -8,10 +8,9 @@ one flight, and what is missed at the same time is fetched together
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping
 
-from mesh import names
+from mesh import clock, names
 from mesh.errors import MarqueeError
 from movie_svc import metrics
 from movie_svc.batches import Batches
@@ -113,7 +112,7 @@ class Reads:
         if entry is None:
             self._in_l1.miss.inc()
             return None
-        now = time.time()
+        now = clock.now()
         self._in_l1.found(entry, now)
         if entry.fresh_until < now:
             if entry.absent:
@@ -213,7 +212,7 @@ class Reads:
     ) -> list[int]:
         """Ends the flights of what a layer has; gives the numbers that it has not."""
         missing = []
-        now = time.time()
+        now = clock.now()
         for number in numbers:
             entry = found.get(number)
             if entry is None or (entry.absent and entry.fresh_until < now):
@@ -233,7 +232,7 @@ class Reads:
         try:
             answer = await self._intake.ask(number, away)
             if answer.layer == "omdb":
-                self._at_omdb.found(answer.entry, time.time())
+                self._at_omdb.found(answer.entry, clock.now())
             else:  # another replica was asking already
                 self._at_omdb.coalesced.inc()
             self._l1.put(number, answer.entry, begun)

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from marquee.movies.v1 import events_pb2, movies_pb2
@@ -237,7 +237,3 @@ def changed_event(data: bytes, now: datetime) -> bytes:
             event.movie.ClearField(field.name)  # type: ignore[arg-type]
     event.change_time.FromDatetime(now)
     return event.SerializeToString()
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

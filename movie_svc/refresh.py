@@ -10,8 +10,10 @@ import logging
 import time
 from typing import Final
 
+from mesh import clock
 from mesh.errors import MarqueeError
 from mesh.names import movie_name
+from mesh.turns import Turns
 from movie_svc import metrics
 from movie_svc.config import OmdbConfig
 from movie_svc.intake import Intake
@@ -35,8 +37,11 @@ _CLEAN_S: Final = 3600.0
 class Refresher:
     """Keeps stored titles fresh."""
 
-    def __init__(self, config: OmdbConfig, store: Store, intake: Intake, omdb: Omdb, wishes: Wishes) -> None:
+    def __init__(
+        self, config: OmdbConfig, store: Store, turns: Turns, intake: Intake, omdb: Omdb, wishes: Wishes
+    ) -> None:
         self._store = store
+        self._turns = turns
         self._intake = intake
         self._omdb = omdb
         self._wishes = wishes
@@ -48,10 +53,10 @@ class Refresher:
         """Leads whenever no other replica does."""
         while True:
             try:
-                async with self._store.leadership("refresh") as connection:
-                    while connection is not None:
-                        await connection.execute("SELECT 1")
-                        await asyncio.sleep(await self.step())
+                async with self._turns.take("refresh") as held:
+                    while held is not None:
+                        await held.confirm()
+                        await held.rest(await self.step())
             except MarqueeError as error:
                 log.info("refreshing rests: %s", error)
             await asyncio.sleep(_FOLLOW_S)
@@ -71,7 +76,7 @@ class Refresher:
     async def _next(self) -> int | None:
         while (wanted := await self._wishes.most_wanted()) is not None:
             entry = (await self._store.get_many([wanted], fresh=True)).get(wanted)
-            if entry is not None and not entry.absent and entry.nears_its_end(time.time()):
+            if entry is not None and not entry.absent and entry.nears_its_end(clock.now()):
                 return wanted
         if time.monotonic() < self._due_at:
             return None
@@ -79,13 +84,15 @@ class Refresher:
         return next(iter(await self._store.due(1)), None)
 
     async def _refresh(self, number: int) -> float:
+        # Of two answers that one counts which was asked for later, whenever they are stored.
+        asked_at = clock.utc_now()
         outcome = await self._omdb.by_id(number, purpose=Purpose.REFRESH)
         if isinstance(outcome, Failed):
             metrics.REFRESHED.labels("failed").inc()
             self._wishes.wish(number)
             return min(max(outcome.retry_after, _IDLE_S), _LONGEST_REST_S)
         try:
-            changed = await self._intake.take(number, outcome)
+            changed = await self._intake.take(number, outcome, asked_at)
         except parse.ParseError as error:
             log.warning("%s: OMDb's answer is no title: %s", movie_name(number), error)
             metrics.REFRESHED.labels("failed").inc()

@@ -1,12 +1,11 @@
 """The handlers of MovieService. They answer with ready bytes; a message is built only to cut fields out."""
 
-import time
 from collections.abc import Iterable
 from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
 
-from mesh import errors, names, pages, texts
+from mesh import clock, errors, names, pages, texts
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
@@ -133,7 +132,7 @@ class MovieService:
 
     def _is_stale(self, entry: Entry) -> bool:
         """A partial record is not stale: it says by its source that it is not all."""
-        return not entry.partial and entry.fresh_until + self._grace_s < time.time()
+        return not entry.partial and entry.fresh_until + self._grace_s < clock.now()
 
     def _ready(self, entry: Entry) -> bytes:
         return entry.data + wire.STALE if self._is_stale(entry) else entry.data
@@ -146,7 +145,7 @@ class MovieService:
         """Says in headers where an answer comes from and how long it may be kept (RFC 9111: `max-age` counts
         from when the source said it, as `age` does)."""
         entry = answer.entry
-        now = time.time()
+        now = clock.now()
         age = max(0, int(now - entry.fetched_at))
         stale = self._is_stale(entry)
         keep = _KEEP_STALE_S if entry.fresh_until < now else min(_KEEP_S, int(entry.fresh_until - now))

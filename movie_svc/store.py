@@ -6,8 +6,7 @@ Searching and listing stand in `movie_svc.listings`.
 # ruff: noqa: S608 - what is put into statements is fixed text; values are parameters
 
 import zlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -237,43 +236,20 @@ class Store:
             for table in ("absent", "lookups", "searches"):
                 await connection.execute(f"DELETE FROM {table} WHERE fresh_until < now()")
 
-    @asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[tuple[int, bytes]]]:
-        """The oldest events, as (movie's number, event); they are deleted if the block ends well.
+    async def outbox(self, limit: int) -> list[tuple[int, int, bytes]]:
+        """The oldest events, as (id, movie's number, event)."""
+        rows = await self._reads.fetch(
+            "SELECT id, movie_id, event FROM outbox ORDER BY id LIMIT $1", limit, fresh=True
+        )
+        return [(row["id"], row["movie_id"], row["event"]) for row in rows]
 
-        Only one relay at a time gets any, so that a movie's events stay in order.
-        """
+    async def sent(self, ids: Sequence[int]) -> None:
+        """Deletes events that the log has."""
         async with self._pg.write() as connection:
-            mine = await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('movie_svc outbox'))")
-            rows = (
-                await connection.fetch("SELECT id, movie_id, event FROM outbox ORDER BY id LIMIT $1", limit)
-                if mine
-                else []
-            )
-            yield [(row["movie_id"], row["event"]) for row in rows]
-            await connection.execute(
-                "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [r["id"] for r in rows]
-            )
+            await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
 
     async def outbox_size(self) -> int:
         return int(await self._reads.fetchval("SELECT count(*) FROM outbox", fresh=True))
-
-    @asynccontextmanager
-    async def leadership(self, task: str) -> AsyncIterator[Connection | None]:
-        """The connection that makes this process the only one at a task; None if another is.
-
-        It leads for as long as that connection answers.
-        """
-        async with self._pg.read(fresh=True) as connection:
-            key = f"movie_svc {task}"
-            if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", key):
-                yield None
-                return
-            try:
-                yield connection
-            finally:
-                if not connection.is_closed():
-                    await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", key)
 
     async def imported_lines(self, file: str) -> int:
         """How many lines of a file have been imported."""

@@ -5,10 +5,10 @@ every event by its id: whatever is delivered twice counts once, and a database
 that is set back reads again what it lost.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mesh import clock
 from mesh.kafka import (
     BatchConsumer,
     BatchReader,
@@ -49,7 +49,7 @@ class Aggregates(Handler[Change, Taken]):
         metrics.BATCH.observe(len(entries))
         metrics.EVENTS.labels("applied").inc(len(outcome.changes))
         metrics.EVENTS.labels("duplicate").inc(outcome.duplicates)
-        now = time.time()
+        now = clock.now()
         for change in outcome.changes:
             metrics.LAG.observe(now - change.time)
         if outcome.changes:

@@ -1,6 +1,5 @@
 """From the events in the log to changes of the aggregates."""
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,7 +10,7 @@ from marquee.movies.v1 import events_pb2 as movie_events_pb2
 from marquee.movies.v1 import movies_pb2
 from marquee.ratings.v1 import events_pb2
 
-from mesh import names
+from mesh import clock, names
 from mesh.errors import MarqueeError
 from mesh.kafka import Poison
 from ranking_svc import trending
@@ -111,7 +110,7 @@ def _time(at: timestamp_pb2.Timestamp) -> float:
     """
     if at.seconds < 0 or not 0 <= at.nanos < 1_000_000_000:
         raise Poison("TIME_OUT_OF_RANGE", f"{at.seconds} s and {at.nanos} ns after 1970 is not a time")
-    return min(at.seconds + at.nanos / 1e9, time.time())
+    return min(at.seconds + at.nanos / 1e9, clock.now())
 
 
 def _check_version(version: int) -> None:

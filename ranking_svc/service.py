@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -10,7 +9,7 @@ from typing import Any, Final, Protocol
 from marquee.movies.v1 import movies_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from mesh import identity, names, texts
+from mesh import clock, identity, names, texts
 from mesh.errors import invalid
 from mesh.pages import PageTokens, page_size
 from mesh.rpc import Context
@@ -74,8 +73,8 @@ def _trending(window: int) -> _List:
         lambda chart: chart.orders.trending[window],
         log_heat,
         _same_value,
-        lambda entry: wire.heat(trending.heat(log_heat(entry), half_life, time.time())),
-        least=lambda: trending.log_heat_of(trending.LEAST_HEAT, half_life, time.time()),
+        lambda entry: wire.heat(trending.heat(log_heat(entry), half_life, clock.now())),
+        least=lambda: trending.log_heat_of(trending.LEAST_HEAT, half_life, clock.now()),
     )
 
 

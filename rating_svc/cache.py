@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from mesh import clock
 from rating_svc.config import PendingConfig
 from rating_svc.metrics import PENDING_UNSHARED
 from rating_svc.pipe import Pipe, RedisAway, Script
@@ -213,7 +214,7 @@ class _Local:
         writes = self._users.get(user)
         if not writes:
             return {}
-        oldest = time.time_ns() // 1000 - self._ttl_us
+        oldest = clock.now_us() - self._ttl_us
         return {movie: pending for movie, pending in writes.items() if pending.submit_us > oldest}
 
 

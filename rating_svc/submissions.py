@@ -1,6 +1,5 @@
 """A submission: what a user asked for, as it stands in the log."""
 
-import time
 import uuid
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -9,7 +8,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from marquee.ratings.v1.events_pb2 import RatingSubmitted
 
-from mesh import names
+from mesh import clock, names
 from mesh.errors import MarqueeError, invalid
 from mesh.kafka import Poison
 
@@ -46,7 +45,7 @@ class Submission:
 
 def now_us() -> int:
     """The time, in microseconds since 1970."""
-    return time.time_ns() // 1000
+    return clock.now_us()
 
 
 def checked_score(score: int, field: str = "score") -> int:

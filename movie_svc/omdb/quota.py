@@ -1,44 +1,35 @@
-"""How often OMDb may be asked: a rate and a daily number, shared by all replicas through Redis.
+"""How often OMDb may be asked: a rate and a daily number, which all replicas share.
 
-While Redis is away a replica goes on alone: at a quarter of the rate, and with
-a quarter of what was left of the day when it last knew.
+PostgreSQL counts (`movie_svc.calls`): the count must survive whatever else is
+lost, and a call to OMDb takes far longer than a statement. For while the primary
+is away, each replica holds some of the day's calls in reserve. They are counted
+when they are put aside, so that any number of replicas together never make more
+calls than the day has; what is left of them is given back at the end.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
-import redis.asyncio as redis
 from aiolimiter import AsyncLimiter
 
-from mesh.redisdb import AWAY
+from mesh import clock
+from mesh.errors import MarqueeError
 from movie_svc import metrics
+from movie_svc.calls import Verdict
 from movie_svc.config import OmdbConfig
 
 log = logging.getLogger(__name__)
 
-_DAY_S: Final = 86_400
+# What of the day a replica holds in reserve, and what of the rate it goes on with then.
+_RESERVE: Final = 0.01
 _ALONE: Final = 0.25
-
-# KEYS: bucket, day. ARGV: now (s), rate (1/s), burst, the day's ceiling, seconds to keep.
-# Answers {1, 0, used}, {0, wait in ms, used} if the rate holds it back, {-1, 0, used} if the day is used up.
-_TAKE: Final = """
-local used = tonumber(redis.call('GET', KEYS[2]) or '0')
-if used >= tonumber(ARGV[4]) then return {-1, 0, used} end
-local rate, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
-local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local at = tonumber(bucket[2] or ARGV[1])
-local now = math.max(tonumber(ARGV[1]), at)
-local tokens = math.min(burst, tonumber(bucket[1] or burst) + (now - at) * rate)
-if tokens < 1 then return {0, math.ceil((1 - tokens) / rate * 1000), used} end
-redis.call('HSET', KEYS[1], 'tokens', tostring(tokens - 1), 'at', tostring(now))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('INCR', KEYS[2])
-redis.call('EXPIRE', KEYS[2], ARGV[5])
-return {1, 0, used + 1}
-"""
+# The primary is only waited for that long, and then left alone for a while: OMDb's caller has a deadline.
+_PATIENCE_S: Final = 1.0
+_PAUSE_S: Final = 2.0
 
 
 class Purpose(StrEnum):
@@ -56,22 +47,30 @@ class Refusal:
     """A call may not go."""
 
     day_used: bool
-    """The day's calls are used up; else it is only too fast."""
+    """The day's calls are used up; else it is only too fast, or nobody can count it now."""
     retry_after: float
     """Seconds."""
+
+
+class Ledger(Protocol):
+    """Who counts for all replicas: `movie_svc.calls.Calls`."""
+
+    async def take(self, rate: float, burst: int, ceiling: int, reserve: int, spare: int) -> Verdict: ...
+
+    async def give_back(self, count: int, day: int) -> None: ...
 
 
 class Quota:
     """Counts the calls of all replicas."""
 
-    def __init__(self, client: "redis.Redis", config: OmdbConfig) -> None:
+    def __init__(self, ledger: Ledger, config: OmdbConfig) -> None:
         self._config = config
-        self._client = client
-        self._take = client.register_script(_TAKE)
-        self._used = 0
-        self._day = 0
+        self._ledger = ledger
+        self._reserve = 0
+        self._reserve_day = 0
         self._alone_limiter = AsyncLimiter(max(1, config.rate_per_s * _ALONE), 1)
-        self._alone_left: float | None = None
+        self._alone_until = 0.0
+        self._asking: set[asyncio.Task[Verdict]] = set()
 
     def ceiling(self, purpose: Purpose) -> int:
         """How many of the day's calls may be used before this purpose has to stop."""
@@ -82,41 +81,72 @@ class Quota:
 
     async def take(self, purpose: Purpose) -> Refusal | None:
         """Counts one call; None if it may go."""
-        now = time.time()
-        day = int(now // _DAY_S)
-        if day != self._day:
-            self._day, self._used, self._alone_left = day, 0, None
-        keys = ["movie:{omdb}:bucket", f"movie:{{omdb}}:day:{day}"]
-        args = [now, self._config.rate_per_s, self._config.burst, self.ceiling(purpose), 2 * _DAY_S]
+        if time.monotonic() < self._alone_until:
+            return await self._take_alone(purpose)
+        wanted = int(self._config.daily_limit * _RESERVE) - self._left()
+        asked = asyncio.get_running_loop().create_task(
+            self._ledger.take(
+                self._config.rate_per_s,
+                self._config.burst,
+                self.ceiling(purpose),
+                max(0, wanted),
+                self.ceiling(Purpose.REFRESH),
+            )
+        )
+        # Not cancelled when it takes too long: what it grants at last is not lost.
+        self._asking.add(asked)
+        asked.add_done_callback(self._asking.discard)
+        await asyncio.wait((asked,), timeout=_PATIENCE_S)
+        if not asked.done():
+            asked.add_done_callback(self._came_late)
+            return await self._go_on_alone(purpose, "it takes too long")
         try:
-            verdict, wait_ms, used = await self._take(keys=keys, args=args)
-        except AWAY as error:
-            return await self._take_alone(purpose, now, error)
-        if self._alone_left is not None:
-            log.info("Redis counts OMDb's calls again")
-        self._alone_left = None
-        self._used = int(used)
-        metrics.QUOTA_USED.set(self._used)
+            verdict = asked.result()
+        except MarqueeError as error:
+            return await self._go_on_alone(purpose, error.message)
+        self._take_note(verdict)
         metrics.QUOTA_LOCAL.set(0)
-        if verdict == 1:
-            return None
-        return _tomorrow(now) if verdict < 0 else Refusal(False, wait_ms / 1000)
+        return None if verdict.granted else Refusal(verdict.day_used, verdict.retry_after)
 
-    async def _take_alone(self, purpose: Purpose, now: float, error: BaseException) -> Refusal | None:
+    async def close(self) -> None:
+        """Gives back what was held in reserve."""
+        if left := self._left():
+            self._reserve = 0
+            try:
+                async with asyncio.timeout(1):
+                    await self._ledger.give_back(left, self._reserve_day)
+            except (MarqueeError, TimeoutError) as error:
+                log.info("%d calls to OMDb are lost for today: %s", left, error)
+
+    def _left(self) -> int:
+        """What is held in reserve; nothing of another day is."""
+        return self._reserve if clock.utc_now().toordinal() == self._reserve_day else 0
+
+    def _take_note(self, verdict: Verdict) -> None:
+        self._reserve = (self._reserve if verdict.day == self._reserve_day else 0) + verdict.extra
+        self._reserve_day = verdict.day
+        metrics.QUOTA_USED.set(verdict.used)
+
+    def _came_late(self, asked: "asyncio.Task[Verdict]") -> None:
+        if asked.cancelled() or asked.exception() is not None:
+            return
+        self._take_note(asked.result())
+        self._reserve += asked.result().granted
+
+    async def _go_on_alone(self, purpose: Purpose, reason: str) -> Refusal | None:
+        log.warning("nobody counts OMDb's calls (%s); this replica has %d in reserve", reason, self._left())
+        self._alone_until = time.monotonic() + _PAUSE_S
         metrics.QUOTA_LOCAL.set(1)
-        if self._alone_left is None:
-            log.warning("Redis is away (%s); this replica counts OMDb's calls alone", error)
-            self._alone_left = max(0, self._config.daily_limit - self._used) * _ALONE
+        return await self._take_alone(purpose)
+
+    async def _take_alone(self, purpose: Purpose) -> Refusal | None:
         # Refreshes can wait until all can be counted.
-        if self._alone_left < 1 or purpose is Purpose.REFRESH:
-            return _tomorrow(now)
+        if self._left() < 1 or purpose is Purpose.REFRESH:
+            return Refusal(False, _PAUSE_S)
         if not self._alone_limiter.has_capacity():
             return Refusal(False, 1 / self._alone_limiter.max_rate)
         await self._alone_limiter.acquire()
-        self._alone_left -= 1
-        self._used += 1
+        if self._left() < 1:
+            return Refusal(False, _PAUSE_S)
+        self._reserve -= 1
         return None
-
-
-def _tomorrow(now: float) -> Refusal:
-    return Refusal(True, _DAY_S - now % _DAY_S)

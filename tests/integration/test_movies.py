@@ -1,7 +1,6 @@
 """movie_svc as a process, on real stores, asking the simulated OMDb."""
 
 import asyncio
-import itertools
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,8 +14,6 @@ from google.protobuf import field_mask_pb2
 from marquee.movies.v1 import movies_pb2
 
 from mesh.local.stack import Stack
-from movie_svc.config import OmdbConfig
-from movie_svc.omdb.quota import Purpose, Quota
 from movie_svc.wishes import Wishes
 from tests.support.clients import delete_keys, redis_of
 from tests.support.errors import Details, refused
@@ -460,25 +457,6 @@ async def test_replicas_share_the_days_calls(start: Start, omdb: Omdb) -> None:
         assert all(e.reason == "OMDB_UNAVAILABLE" for e in errors)
         assert all(e.retry_s is not None and 1 <= e.retry_s <= 86_400 for e in errors)
     assert (await omdb.calls())["i"] == 4
-
-
-async def test_the_last_calls_of_a_day_are_for_readers(stack: Stack, omdb: Omdb) -> None:
-    """Of all replicas together: refreshes stop first, then searches."""
-    client = redis_of(stack, "movie_svc")
-    config = OmdbConfig(daily_limit=10, refresh_share=0.4, search_share=0.8, rate_per_s=1000, burst=100)
-    turn = itertools.cycle((Quota(client, config), Quota(client, config)))
-
-    async def allowed(purpose: Purpose) -> int:
-        """How many calls go until one is refused, and that until midnight."""
-        count = 0
-        while (refusal := await next(turn).take(purpose)) is None:
-            count += 1
-        assert refusal.day_used
-        assert 0 < refusal.retry_after <= 86_400
-        return count
-
-    assert [await allowed(p) for p in (Purpose.REFRESH, Purpose.SEARCH, Purpose.READ)] == [4, 4, 2]
-    await client.aclose()
 
 
 async def test_what_is_read_most_is_wanted_first(stack: Stack, omdb: Omdb) -> None:

@@ -1,4 +1,6 @@
-"""A clock that stands still until a test moves it on."""
+"""A clock that stands still until a test moves it on, and processes whose clock is wrong."""
+
+from pathlib import Path
 
 
 class Clock:
@@ -7,3 +9,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def skewed(seconds: float) -> dict[str, str]:
+    """The environment of a process whose wall clock is ahead by so many seconds."""
+    return {
+        "PYTHONPATH": str(Path(__file__).parent / "skewed"),
+        "MARQUEE_TEST_SKEW_S": str(seconds),
+    }

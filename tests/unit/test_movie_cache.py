@@ -171,3 +171,19 @@ def test_packing_loses_nothing(data: bytes, source: int, fetched: float, fresh: 
 @pytest.mark.parametrize("raw", [b"", b"\x02", b"\x01" + bytes(100)])
 def test_what_another_release_packed_is_a_miss(raw: bytes) -> None:
     assert unpacked(raw) is None
+
+
+def test_fills_that_overlap_for_ever_cost_no_memory() -> None:
+    l1 = cache()
+    begun = l1.begin_fill()
+    for number in range(200_000):
+        l1.begin_fill()  # before the one before has ended: there is always one under way
+        l1.invalidate([number])
+        l1.end_fill()
+    assert len(l1._changed) <= 10_000
+    # And no fill keeps what has changed under it, remembered or not.
+    for number in (0, 100_000, 199_999):
+        l1.put(number, entry(), begun)
+        assert l1.get(number) is None
+    put(l1, 0, entry())
+    assert l1.get(0) is not None

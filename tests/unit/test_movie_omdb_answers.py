@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh import clock
 from mesh.local.movielens import data_folder
 from movie_svc import records
 from movie_svc.omdb import body
@@ -49,7 +50,7 @@ def test_recorded_searches_are_titles_all_of_them() -> None:
     for file in files:
         outcome = classify(200, file.read_bytes())
         assert isinstance(outcome, Found)
-        now = records.utc_now()
+        now = clock.utc_now()
         titles = [records.from_search(line, now) for line in outcome.body["Search"]]
         assert len({title.number for title in titles}) == 10
         assert all(title.title and title.year and title.type and not title.unparsed for title in titles)

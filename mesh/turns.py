@@ -1,0 +1,98 @@
+"""One process at a time: a turn that its holder loses when it is frozen or cut off.
+
+The turn is an advisory lock of a session of its own. The server ends that
+session after `silence_s` without a statement, and at once where the connection
+breaks; so a successor has the turn after `silence_s` and its own next look.
+
+The one who lost it may not know yet. What it does outside this session must be
+fenced by what it writes to: rows by the order in which sources were asked,
+Kafka by its epoch of the producer (`mesh.kafka.fenced`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from mesh.postgres import GONE, PostgresConfig, away
+
+SILENCE_S: Final = 8.0
+
+if TYPE_CHECKING:
+    Session = asyncpg.Connection[asyncpg.Record]
+else:
+    Session = asyncpg.Connection
+
+
+class Held:
+    """A turn that this process has, as far as it knows."""
+
+    def __init__(self, session: Session, silence_s: float) -> None:
+        self._session = session
+        self._silence_s = silence_s
+
+    async def confirm(self) -> None:
+        """Gives a sign of life.
+
+        Raises:
+            MarqueeError: the turn is lost.
+        """
+        try:
+            await self._session.execute("SELECT 1")
+        except GONE as error:
+            raise away(error) from error
+
+    async def rest(self, seconds: float) -> None:
+        """Sleeps, and keeps the turn meanwhile; raises like `confirm`."""
+        while seconds > 0:
+            pause = min(seconds, self._silence_s / 4)
+            await asyncio.sleep(pause)
+            await self.confirm()
+            seconds -= pause
+
+
+class Turns:
+    """Turns at tasks of one service, by the tasks' names."""
+
+    def __init__(self, config: PostgresConfig, silence_s: float = SILENCE_S) -> None:
+        self._config = config
+        self._silence_s = silence_s
+
+    @contextlib.asynccontextmanager
+    async def take(self, task: str) -> AsyncIterator[Held | None]:
+        """The turn at a task, for as long as the block lasts; None if another has it.
+
+        Raises:
+            MarqueeError: UNAVAILABLE `DATABASE_UNAVAILABLE` if the primary is away.
+        """
+        session = await self._connect()
+        try:
+            yield await self._try(session, task)
+        finally:
+            # However it ends, the lock ends with the session.
+            with contextlib.suppress(*GONE):
+                await session.close(timeout=1)
+
+    async def _try(self, session: Session, task: str) -> Held | None:
+        try:
+            await session.execute(
+                "SELECT set_config('idle_session_timeout', $1, false)", f"{self._silence_s:g}s"
+            )
+            mine = await session.fetchval(
+                "SELECT pg_try_advisory_lock(hashtext(current_user || ' ' || $1))", task
+            )
+        except GONE as error:
+            raise away(error) from error
+        return Held(session, self._silence_s) if mine else None
+
+    async def _connect(self) -> Session:
+        try:
+            return await asyncpg.connect(
+                self._config.own_session,
+                timeout=self._config.timeout_s,
+                command_timeout=self._config.timeout_s,
+            )
+        except GONE as error:
+            raise away(error) from error

@@ -1,0 +1,132 @@
+"""A replica of movie_svc that is frozen loses its turns within a bound, and does no harm afterwards."""
+
+import asyncio
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from mesh import kafka, postgres, redisdb
+from mesh.config import load
+from mesh.errors import MarqueeError
+from mesh.kafka import BatchConsumer, KafkaConfig, Topic
+from mesh.kafka.fenced import FencedProducer
+from mesh.local.services import stores
+from mesh.local.stack import Stack
+from mesh.turns import SILENCE_S, Turns
+from movie_svc.cache import RedisCache, When
+from movie_svc.config import CacheConfig
+from movie_svc.entries import Entry
+from tests.support.movies import MovieProcess
+from tests.support.waiting import eventually
+
+# The silence, a follower's next look, and a busy machine.
+TAKEOVER_S = SILENCE_S + 3 + 10
+OMDB, CATALOGUE = 1, 3
+
+
+@pytest.fixture
+async def sql(stack: Stack) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(stack.dsn("movie_svc"))
+    yield connection
+    await connection.close()
+
+
+async def test_a_relay_that_is_frozen_loses_its_turn(
+    stack: Stack, sql: "asyncpg.Connection[asyncpg.Record]", tmp_path: Path
+) -> None:
+    async def empty() -> bool:
+        return bool(await sql.fetchval("SELECT count(*) = 0 FROM outbox"))
+
+    log = tmp_path / "movie_svc.log"
+    async with MovieProcess(stack, log) as one, MovieProcess(stack, log) as other:
+        await eventually(empty)
+        # One of the two has the turn; whichever it is.
+        for replica in (one, other):
+            replica.process.send_signal(signal.SIGSTOP)
+            try:
+                await sql.execute("INSERT INTO outbox (movie_id, event) VALUES (99999991, '')")
+                started = time.monotonic()
+                await eventually(empty, TAKEOVER_S)
+                print(f"sent after {time.monotonic() - started:.1f} s")
+            finally:
+                replica.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_turn_is_one_processs_at_a_time(stack: Stack) -> None:
+    config = load(postgres.PostgresConfig, stores(stack, "movie_svc"))
+    task = uuid.uuid4().hex
+    holder, follower = Turns(config, silence_s=1), Turns(config, silence_s=1)
+    async with holder.take(task) as held:
+        assert held is not None
+        async with follower.take(task) as second:
+            assert second is None
+        await held.rest(2)  # longer than the silence: it gives signs of life
+        await held.confirm()
+
+        async def taken_over() -> bool:
+            async with follower.take(task) as second:
+                return second is not None
+
+        await eventually(taken_over, 15)  # it says nothing now
+        with pytest.raises(MarqueeError):
+            await held.confirm()
+
+
+async def test_who_began_before_can_write_nothing_any_more(stack: Stack) -> None:
+    config = KafkaConfig(bootstrap=stack.kafka_bootstrap)
+    topic, name = Topic(f"fenced.{uuid.uuid4().hex}", partitions=1), f"relay-{uuid.uuid4().hex}"
+    await kafka.ensure_topics(config, [topic])
+    frozen = await FencedProducer.begin(config, name)
+    await frozen.send(topic.name, [(b"movie", b"1")])
+    # It had read 2 and was frozen before it sent it; its successor sends 2, and then 3.
+    successor = await FencedProducer.begin(config, name)
+    await successor.send(topic.name, [(b"movie", b"2")])
+    await successor.send(topic.name, [(b"movie", b"3")])
+    with pytest.raises(MarqueeError) as caught:
+        await frozen.send(topic.name, [(b"movie", b"2")])
+    assert caught.value.reason == "QUEUE_UNAVAILABLE"
+    await successor.send(topic.name, [(b"movie", b"4")])
+    await asyncio.gather(frozen.close(), successor.close())
+    consumer = BatchConsumer(config, f"reader-{uuid.uuid4().hex}", [topic.name])
+    found: list[bytes] = []
+    try:
+
+        async def read() -> bool:
+            found.extend(record.value for record in await consumer.next_batch(100, 1))
+            return b"4" in found
+
+        await eventually(read)
+    finally:
+        await consumer.close()
+    assert found == [b"1", b"2", b"3", b"4"]
+
+
+async def test_what_was_read_before_replaces_nothing_that_was_fetched_later(stack: Stack) -> None:
+    client = redisdb.connect(load(redisdb.RedisConfig, stores(stack, "movie_svc")))
+    cache, number, until = RedisCache(client, CacheConfig()), 99_999_992, time.time() + 600
+
+    def entry(text: bytes, source: int, fetched_at: float) -> Entry:
+        return Entry(text, "0123456789abcdef", source, fetched_at, until)
+
+    async def after(put: Entry, when: When = When.ALWAYS) -> bytes:
+        await cache.put({number: put}, when)
+        return (await cache.get_many([number]))[number].data
+
+    try:
+        assert await after(entry(b"later", OMDB, 2000.5)) == b"later"
+        assert await after(entry(b"earlier", OMDB, 2000.25)) == b"later"
+        assert await after(entry(b"earlier", OMDB, 2000.25), When.SOMETHING_THERE) == b"later"
+        assert await after(entry(b"same time", OMDB, 2000.5)) == b"same time"
+        # Which source is better the database decides, not the time.
+        assert await after(entry(b"other source", CATALOGUE, 1000.0)) == b"other source"
+        await client.delete(f"movie:m:{number}")
+        await cache.put({number: entry(b"unasked", OMDB, 3000.0)}, When.SOMETHING_THERE)
+        assert not await cache.get_many([number])
+    finally:
+        await client.delete(f"movie:m:{number}")
+        await client.aclose()
