@@ -20,7 +20,7 @@ from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
 from mesh.postgres import PostgresConfig
 from mesh.server import Server, ServerConfig, main
-from rating_svc import dlq, generations, lives, topics
+from rating_svc import dlq, generations, growth, lives, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import (
     WORKERS,
@@ -194,6 +194,23 @@ async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:
     print(f"{len(letters)} dead letters", file=sys.stderr)
 
 
+async def grow(partitions: int) -> None:
+    """Gives the log of submissions more partitions while it is written to and read."""
+    kafka_config = load(KafkaConfig)
+    pg = await postgres.connect(load(PostgresConfig))
+    producer = KafkaProducer(kafka_config)
+    try:
+        made, waited_s = await growth.grow(partitions, kafka_config, load(Retention), pg, producer)
+    finally:
+        await producer.close()
+        await pg.close()
+    days = load(Retention).held_s // 86_400 + 1
+    print(
+        f"submissions go to {made.topic} now, {made.partitions} partitions, epoch {made.epoch}; writes "
+        f"waited for {waited_s:.1f} s. Delete the topic before it after {days} days"
+    )
+
+
 # Both speak of themselves by the same headers; the second holds what ranking_svc could not count.
 _DEAD_LETTERS: Final = {"submissions": topics.DEAD_LETTERS, "changes": topics.CHANGED_DEAD_LETTERS}
 _ROLES: Final = {"serve": serve, "worker": worker, "relay": relay}
@@ -208,7 +225,15 @@ def run(arguments: list[str]) -> None:
     letters.add_argument("verb", choices=("list", "show", "redrive"))
     letters.add_argument("ids", nargs="*", metavar="PARTITION:OFFSET", help="all not yet redriven, if none")
     letters.add_argument("--of", choices=tuple(_DEAD_LETTERS), default="submissions", help="of which topic")
+    growing = commands.add_parser("grow", help=grow.__doc__)
+    growing.add_argument("partitions", type=int, help="how many: more than the log has now")
     given = parser.parse_args(arguments)
+    if given.command == "grow":
+        try:
+            asyncio.run(grow(given.partitions))
+        except (growth.CantGrow, KafkaException, MarqueeError, ConfigError, RuntimeError) as error:
+            raise SystemExit(f"rating_svc: {error}") from None
+        return
     if given.command == "dlq":
         try:
             asyncio.run(dead_letter_command(given.verb, given.ids, _DEAD_LETTERS[given.of]))

@@ -41,6 +41,13 @@ def generation(topic: str) -> int:
     return int(found["number"] or 1) if found else 1
 
 
+def next_name(topic: str) -> str:
+    """The name of the generation after a topic."""
+    found = _GENERATION_RE.fullmatch(topic)
+    base = found["base"] if found else topic
+    return f"{base}.g{generation(topic) + 1}"
+
+
 def is_generation(base: str, topic: str) -> bool:
     """Whether a topic is one of a log's generations."""
     found = _GENERATION_RE.fullmatch(topic)

@@ -1,6 +1,7 @@
 """The log of submissions, as those see it who write to it."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -9,12 +10,15 @@ from mesh.errors import MarqueeError, unavailable
 from mesh.kafka import KafkaProducer, Place
 from mesh.postgres import Postgres
 from rating_svc import lives, submissions
-from rating_svc.registry import Registry
+from rating_svc.growth import refused
+from rating_svc.registry import Life, Registry
 from rating_svc.submissions import Position, Submission
 
 log = logging.getLogger(__name__)
 
 _REFRESH_S: Final = 2.0
+_LOOK_S: Final = 0.1
+_NEXT_S: Final = 5.0
 
 
 class SubmissionLog:
@@ -24,6 +28,7 @@ class SubmissionLog:
         self._producer = producer
         self._postgres = postgres
         self._registry = registry
+        self._looking: asyncio.Task[None] | None = None
 
     async def append(self, submission: Submission, headers: Mapping[str, str]) -> Position:
         """Appends a submission; gives its place in the order.
@@ -40,10 +45,42 @@ class SubmissionLog:
 
     async def _send(self, user: str, value: bytes, headers: Mapping[str, str]) -> Position:
         life = self._registry.newest()
-        # Not the number that the topic has now: users must not move should it be altered.
+        try:
+            return await self._send_to(life, user, value, headers)
+        except MarqueeError as error:
+            if not refused(error):
+                raise
+            return await self._send_to(await self._after(life, error), user, value, headers)
+
+    async def _send_to(self, life: Life, user: str, value: bytes, headers: Mapping[str, str]) -> Position:
+        # Not of the number that the topic has now: users must not move should it be altered.
         partition = life.partition_of(user)
         sent = await self._producer.send(life.topic, user.encode(), value, headers, partition=partition)
         return Position(self._registry.epoch(Place(life.topic_id, partition)), sent.offset)
+
+    async def _after(self, life: Life, error: MarqueeError) -> Life:
+        """Waits for the topic that comes after one that is closed."""
+        try:
+            async with asyncio.timeout(_NEXT_S):
+                while (newest := self._registry.newest()).epoch == life.epoch:
+                    await self._refresh_once()
+        except TimeoutError:
+            raise error from None
+        return newest
+
+    async def _refresh_once(self) -> None:
+        """All who wait for it share one look."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        try:
+            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(MarqueeError):
+                self._registry.update(await lives.known(self._postgres, fresh=True))
+        finally:
+            self._looking = None
 
     async def follow(self) -> None:
         """Learns of new lives, for ever. While the database is away, the last known ones count."""

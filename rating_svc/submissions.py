@@ -13,6 +13,8 @@ from mesh.errors import MarqueeError, invalid
 from mesh.kafka import Poison
 
 SCHEMA_VERSION: Final = 1
+PROBE: Final = "marquee-probe"
+"""The header of a message that asks whether a topic takes messages, and is nothing else."""
 LOWEST_SCORE: Final = 1
 HIGHEST_SCORE: Final = 10
 

@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     stored: store.Outcome
 
 
-class Submissions(Handler[Submission, Outcome]):
+class Submissions(Handler[Submission | None, Outcome]):
     """What is done with submissions."""
 
     def __init__(self, registry: Registry, settling: Settling, retention: Retention, reader: str) -> None:
@@ -60,23 +60,27 @@ class Submissions(Handler[Submission, Outcome]):
         self._retention = retention
         self._reader = reader
 
-    def read(self, record: Record) -> Submission:
+    def read(self, record: Record) -> Submission | None:
+        if not record.value and submissions.PROBE in record.headers:
+            return None
         return submissions.decode(record.value)
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[Submission]]) -> Outcome:
-        arrivals = [self._arrival(entry) for entry in entries]
+    async def store(self, connection: Connection, entries: Sequence[Entry[Submission | None]]) -> Outcome:
+        arrivals = [self._arrival(entry, entry.value) for entry in entries if entry.value is not None]
         identities = collapse.identities(arrivals)
-        known = await store.see(connection, identities, self._retention.refresh_s)
+        known: set[collapse.Identity] = set()
+        if identities:
+            known = await store.see(connection, identities, self._retention.refresh_s)
         steps = collapse.collapse(arrivals, known)
         stored = await store.apply(connection, steps) if steps else store.Outcome(0, 0)
         return Outcome(arrivals, len(arrivals) - len(identities) + len(known), steps, stored)
 
-    async def stored(self, entries: Sequence[Entry[Submission]], outcome: Outcome) -> None:
+    async def stored(self, _entries: Sequence[Entry[Submission | None]], outcome: Outcome) -> None:
         last = [step for step in outcome.steps if step.last]
-        metrics.BATCH.observe(len(entries))
+        metrics.BATCH.observe(len(outcome.arrivals))
         _STORED.inc(outcome.stored.applied)
         _STALE.inc(len(last) - outcome.stored.applied)
-        _SUPERSEDED.inc(len(entries) - outcome.known - len(last))
+        _SUPERSEDED.inc(len(outcome.arrivals) - outcome.known - len(last))
         _DUPLICATE.inc(outcome.known)
         metrics.CHANGES.inc(outcome.stored.changed)
         now = submissions.now_us()
@@ -85,7 +89,7 @@ class Submissions(Handler[Submission, Outcome]):
         for arrival in outcome.arrivals:
             self._settling.add(arrival.submission.user, arrival.submission.movie, arrival.position)
 
-    def letter_headers(self, entry: Entry[Submission]) -> Mapping[str, str]:
+    def letter_headers(self, entry: Entry[Submission | None]) -> Mapping[str, str]:
         epoch = self._registry.epoch(entry.place)
         return dead_letters.headers_of(dead_letters.position_of(entry.record, epoch))
 
@@ -120,14 +124,13 @@ class Submissions(Handler[Submission, Outcome]):
         unread = await lives.unread(connection, self._reader)
         return [place for place in places if self._registry.before(place) & unread]
 
-    def _arrival(self, entry: Entry[Submission]) -> Arrival:
-        assert entry.value is not None
+    def _arrival(self, entry: Entry[Submission | None], submission: Submission) -> Arrival:
         epoch = self._registry.epoch(entry.place)
         return Arrival(
             dead_letters.position_of(entry.record, epoch),
             # Of the place where it stands, not of the order: a redriven letter has a place of its own.
             event_id(epoch, entry.place.partition, entry.record.offset),
-            entry.value,
+            submission,
         )
 
 
@@ -139,7 +142,7 @@ def make_reader(
     handler: Submissions,
     config: WorkerConfig,
     reader: str = WORKERS,
-) -> BatchReader[Submission, Outcome]:
+) -> BatchReader[Submission | None, Outcome]:
     """A worker that is not running yet."""
     limit = DeadLetterLimit(config.dead_letter_count, config.dead_letter_share)
     box = DeadLetterBox(reader, topics.DEAD_LETTERS, producer, postgres, limit)

@@ -44,7 +44,7 @@ class Handler(Generic[T, R]):
         """
         raise NotImplementedError
 
-    async def stored(self, entries: Sequence[Entry[T]], outcome: R) -> None:
+    async def stored(self, entries: Sequence[Entry[T]], outcome: R, /) -> None:
         """What is to be done once they are stored for certain, such as metrics. Must not fail."""
 
     def letter_headers(self, entry: Entry[T]) -> Mapping[str, str]:

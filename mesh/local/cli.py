@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from mesh.local import canaries, dead_letters, edge_cli, movies
+from mesh.local import canaries, dead_letters, edge_cli, movies, ratings
 from mesh.local import state as states
 from mesh.local.stack import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(edge_cli.app, name="edge")
 app.add_typer(movies.app, name="movies")
+app.add_typer(ratings.app, name="ratings")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(canaries.app, name="canary")
 

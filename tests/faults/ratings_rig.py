@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 MIGRATIONS = Path(rating_svc.__file__).parent / "migrations"
 ROLE = "rating_svc"
 
-Worker = BatchReader[Submission, Outcome]
+Worker = BatchReader[Submission | None, Outcome]
 
 _clock = itertools.count(1_700_000_000_000_000)
 

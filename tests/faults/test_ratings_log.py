@@ -1,0 +1,152 @@
+"""What happens to the log itself: it grows under load, and it loses its end. No answered write is lost."""
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import grpc
+import pytest
+
+from mesh.local.stack import Home, Stack
+from tests.support.ratings import Role, User
+from tests.support.stacks import running
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+MOVIES = 5
+_TRY_AGAIN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+
+
+class Author:
+    """A user who rates without pause and knows what was answered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.last: dict[int, int] = {}
+        """The score that stands, by movie."""
+        self.answered = 0
+        self.failed = 0
+        self.longest_s = 0.0
+
+    async def write(self, channels: list[grpc.aio.Channel], stop: asyncio.Event) -> None:
+        chance = random.Random(self.name)
+        while not stop.is_set():
+            movie, score = chance.randrange(1, MOVIES + 1), chance.randrange(1, 11)
+            began = time.monotonic()
+            # The same request until it is answered, at any of the fronts, as the edge and clients do.
+            request_id = str(uuid.UUID(int=chance.getrandbits(128)))
+            while True:
+                user = User(chance.choice(channels), self.name, timeout_s=2)
+                try:
+                    await user.rate(movie, score, request_id)
+                    break
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in _TRY_AGAIN:
+                        raise
+                    self.failed += 1
+                    await asyncio.sleep(0.05)
+            self.longest_s = max(self.longest_s, time.monotonic() - began)
+            self.answered += 1
+            self.last[movie] = score
+
+
+async def stored_scores(stack: Stack) -> dict[tuple[str, int], int]:
+    connection = await asyncpg.connect(stack.dsn("rating_svc"))
+    try:
+        rows = await connection.fetch("SELECT user_id, movie_id, score FROM ratings WHERE score IS NOT NULL")
+    finally:
+        await connection.close()
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def counted(stack: Stack) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
+    """Votes by movie and score: of the ratings, and of the events in the outbox, none of which is sent."""
+    connection = await asyncpg.connect(stack.dsn("rating_svc"))
+    try:
+        ratings = await connection.fetch(
+            "SELECT movie_id, score::int, count(*)::int FROM ratings WHERE score IS NOT NULL GROUP BY 1, 2"
+        )
+        events = await connection.fetch(
+            """SELECT movie_id, score::int, sum(n)::int FROM (
+                SELECT movie_id, new_score AS score, 1 AS n FROM outbox WHERE new_score IS NOT NULL
+                UNION ALL SELECT movie_id, old_score, -1 FROM outbox WHERE old_score IS NOT NULL) AS each
+            GROUP BY 1, 2 HAVING sum(n) <> 0"""
+        )
+    finally:
+        await connection.close()
+    return {(r[0], r[1]): r[2] for r in ratings}, {(r[0], r[1]): r[2] for r in events}
+
+
+@asynccontextmanager
+async def mesh(stack: Stack, logs: Path) -> AsyncIterator[tuple[list[Role], Role]]:
+    environment = {"MARQUEE_RATING_PARTITIONS": "4"}
+    async with (
+        Role(stack, "serve", logs, **environment) as one,
+        Role(stack, "serve", logs, **environment) as two,
+        Role(stack, "worker", logs, **environment) as worker,
+    ):
+        yield [one, two], worker
+
+
+async def test_the_log_grows_under_load_beside_a_front_that_is_frozen_meanwhile(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with running(Home(tmp_path / "stack"), ["infra"]) as stack:
+        async with mesh(stack, logs) as (fronts, _):
+            channels = [grpc.aio.insecure_channel(front.address) for front in fronts]
+            authors = [Author(f"author-{i}") for i in range(24)]
+            stop = asyncio.Event()
+            writing = [asyncio.create_task(author.write(channels, stop)) for author in authors]
+            await asyncio.sleep(3)
+            # It is frozen in the middle of its writes, and comes back when the log has long grown.
+            fronts[1].signal(signal.SIGSTOP)
+            await asyncio.sleep(0.5)
+            grown = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "rating_svc", "grow", "8"],
+                env=fronts[0].environment,
+                capture_output=True,
+                text=True,
+            )
+            assert grown.returncode == 0, grown.stderr
+            assert "submitted.v1.g2 now, 8 partitions, epoch 2" in grown.stdout
+            await asyncio.sleep(3)
+            fronts[1].signal(signal.SIGCONT)
+            await asyncio.sleep(3)
+            stop.set()
+            await asyncio.gather(*writing)
+            expected = {(a.name, movie): score for a in authors for movie, score in a.last.items()}
+
+            async def all_stored() -> bool:
+                return await stored_scores(stack) == expected
+
+            await eventually(all_stored, 60)
+            ratings, events = await counted(stack)
+            assert events == ratings
+            connection = await asyncpg.connect(stack.dsn("rating_svc"))
+            used = await connection.fetchval("SELECT count(DISTINCT log_epoch) FROM ratings")
+            new = await connection.fetchval("SELECT count(*) FROM kafka_offsets WHERE next_offset > 0")
+            await connection.close()
+            assert used >= 1
+            assert new > 8
+            for channel in channels:
+                await channel.close()
+            answered = sum(author.answered for author in authors)
+            print(
+                f"{answered} writes answered, {sum(a.failed for a in authors)} tries failed, "
+                f"longest write {max(a.longest_s for a in authors):.1f} s; {grown.stdout}"
+            )
+            assert answered > 100
