@@ -26,15 +26,21 @@ log = logging.getLogger(__name__)
 
 # KEYS: the user's pending writes, then a key for each submission whose client named it.
 # ARGV: seconds to keep, then for each submission: movie, epoch, offset, value, index of its key or 0.
-# Answers for each: the value of the same submission if it came before, else an empty text.
+# A key holds its submission as movie and value. Answers for each: the value of the same submission if it
+# came before, else an empty text.
 _PUT: Final = Script("""
 local answers = {}
 for i = 2, #ARGV, 5 do
     local key = tonumber(ARGV[i + 4])
     local before = key > 0 and redis.call('GET', KEYS[key]) or ''
-    answers[#answers + 1] = before or ''
-    if not before or before == '' then
-        if key > 0 then redis.call('SET', KEYS[key], ARGV[i + 3], 'EX', ARGV[1]) end
+    local movie, value = string.match(before or '', '^(%d+) (.+)$')
+    local same = movie == ARGV[i]
+        and string.match(value, '^%d+:%-?%d+:(%d+)') == string.match(ARGV[i + 3], '^%d+:%-?%d+:(%d+)')
+    answers[#answers + 1] = same and value or ''
+    if not same then
+        if key > 0 and not movie then
+            redis.call('SET', KEYS[key], ARGV[i] .. ' ' .. ARGV[i + 3], 'EX', ARGV[1])
+        end
         local held = redis.call('HGET', KEYS[1], ARGV[i])
         local epoch, offset = string.match(held or '0:-1', '^(%d+):(-?%d+)')
         epoch, offset = tonumber(epoch), tonumber(offset)
@@ -99,7 +105,7 @@ class PendingWrites:
         for write in writes:
             index = 0
             if write.request_id is not None:
-                keys.append(_request_key(user, write))
+                keys.append(_request_key(user, write.request_id))
                 index = len(keys)
             position = write.pending.position
             args += (write.movie, position.epoch, position.offset, _packed(write.pending), index)
@@ -117,6 +123,16 @@ class PendingWrites:
                 self._local.put(user, write.movie, write.pending)
                 answers.append(write.pending)
         return answers
+
+    async def named(self, user: str, request_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, int]]:
+        """What requests of these names were: movie and score (0: to take it back). Empty without Redis."""
+        keys = [_request_key(user, request_id) for request_id in request_ids]
+        try:
+            found: list[bytes | None] = await self._pipe.call("MGET", *keys)
+        except (RedisAway, RedisError):
+            return {}
+        pairs = zip(request_ids, found, strict=True)
+        return {request_id: _of_request(value) for request_id, value in pairs if value}
 
     async def get(self, user: str, movie: int) -> tuple[Pending | None, bool]:
         """The pending write for a movie, and whether Redis was asked."""
@@ -223,8 +239,13 @@ def _pending_key(user: str) -> str:
     return f"rating:pending:{{{user}}}"
 
 
-def _request_key(user: str, write: Named) -> str:
-    return f"rating:request:{{{user}}}:{write.request_id}:{write.movie}:{write.pending.score or 0}"
+def _request_key(user: str, request_id: uuid.UUID) -> str:
+    return f"rating:request:{{{user}}}:{request_id}"
+
+
+def _of_request(value: bytes) -> tuple[int, int]:
+    movie, _, packed = value.partition(b" ")
+    return int(movie), _unpacked(packed).score or 0
 
 
 def _packed(pending: Pending) -> str:

@@ -1,13 +1,15 @@
 """What happens to the log itself: it grows under load, and it loses its end. No answered write is lost."""
 
 import asyncio
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +17,12 @@ import asyncpg
 import grpc
 import pytest
 
+from mesh import sessions
+from mesh.errors import MarqueeError
 from mesh.local.stack import Home, Stack
+from rating_svc.submissions import Submission
+from tests.faults.ratings_rig import Rig, rig, submission
+from tests.support.parts import Part
 from tests.support.ratings import Role, User
 from tests.support.stacks import running
 from tests.support.waiting import eventually
@@ -23,6 +30,8 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 MOVIES = 5
+_SLOW = """CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$"""
 _TRY_AGAIN = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -99,6 +108,116 @@ async def mesh(stack: Stack, logs: Path) -> AsyncIterator[tuple[list[Role], Role
         Role(stack, "worker", logs, **environment) as worker,
     ):
         yield [one, two], worker
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Stores of these tests' own: the broker is about to be set back."""
+    with running(Home(Path(tmp_path_factory.mktemp("log"))), ["infra"]) as started:
+        yield started
+
+
+@asynccontextmanager
+async def broker_down(stack: Stack) -> AsyncIterator[Path]:
+    """The folder of the only broker, while it is down."""
+    async with Part(stack, "kafka").killed(0):
+        yield stack.home.data / "kafka"
+
+
+async def test_a_broker_that_comes_back_from_a_backup_does_not_make_newer_writes_look_older(
+    own: Stack, tmp_path: Path
+) -> None:
+    """Its offsets are given a second time: fewer than before to some users, more than before to others."""
+    async with rig(own) as bench:
+        users = [f"user-{i}" for i in range(40)]
+        early = [submission(user, 1, 4) for user in users]
+        await bench.submit(early)
+        async with bench.working(bench.worker(batch=30)):
+            await bench.stored({(user, 1): 4 for user in users})
+            async with broker_down(own) as folder:
+                shutil.copytree(folder, tmp_path / "kafka")
+            # The backup does not hold these. Whoever has rated so was answered, and it is stored.
+            await resubmit(bench, [submission(user, 1, 6) for user in users for _ in range(3)])
+            await bench.stored({(user, 1): 6 for user in users}, 60)
+            async with broker_down(own) as folder:
+                owner = folder.stat()
+                shutil.rmtree(folder)
+                shutil.copytree(tmp_path / "kafka", folder)
+                for path in (folder, *folder.rglob("*")):
+                    os.chown(path, owner.st_uid, owner.st_gid)
+            latest = [submission(user, 1, 9) for user in users[:10]]
+            many = [submission(user, 1, 2 + turn) for turn in range(6) for user in users[10:]]
+            await resubmit(bench, latest + many)
+            expected = {(user, 1): 9 for user in users[:10]} | {(user, 1): 7 for user in users[10:]}
+            await bench.stored(expected, 90)
+        assert await bench.aggregates() == await bench.recount()
+        assert await bench.fetch("SELECT FROM submission_log WHERE partition IS NOT NULL")
+        ids = [row[0] for row in await bench.fetch("SELECT event_id FROM outbox")]
+        assert len(ids) == len(set(ids))
+
+
+async def resubmit(bench: Rig, wishes: list[Submission]) -> None:
+    """Writes submissions one user's after the other's, each until it is answered, as clients do."""
+    for wish in wishes:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await bench.submit([wish])
+                    break
+                except MarqueeError:
+                    await asyncio.sleep(0.1)
+
+
+async def test_a_worker_that_freezes_in_its_transaction_is_followed_within_a_bound(
+    own: Stack, tmp_path: Path
+) -> None:
+    """It comes back later, and does nothing twice. The bound: its session in the group, and its locks."""
+    bound_s = 10 + sessions.RELEASE_S
+    async with rig(own) as bench:
+        environment = {
+            "MARQUEE_PG_PRIMARY": bench.dsn,
+            "MARQUEE_PG_REPLICAS": "",
+            "MARQUEE_RATING_PARTITIONS": "4",
+        }
+        prefix = f"user-{uuid.uuid4()}"
+        async with (
+            Role(own, "serve", tmp_path, **environment) as front,
+            Role(own, "worker", tmp_path, **environment) as first,
+            grpc.aio.insecure_channel(front.address) as channel,
+        ):
+            authors = [User(channel, f"{prefix}-{i}") for i in range(30)]
+            await asyncio.gather(*(author.rate(1, 5) for author in authors))
+            await bench.stored({(author.name, 1): 5 for author in authors})
+            # Its next transaction takes half a second, in which it is frozen.
+            await slow_down(bench, 0.5)
+            await asyncio.gather(*(author.rate(1, 8) for author in authors))
+            await eventually(lambda: in_transaction(bench), interval=0.005)
+            first.signal(signal.SIGSTOP)
+            began = time.monotonic()
+            await bench.run(_SLOW.format(seconds=0))
+            async with Role(own, "worker", tmp_path, **environment):
+                await bench.stored({(author.name, 1): 8 for author in authors}, bound_s + 45)
+                took_s = time.monotonic() - began
+                first.signal(signal.SIGCONT)
+                await asyncio.gather(*(author.rate(1, 3) for author in authors))
+                await bench.stored({(author.name, 1): 3 for author in authors})
+        assert await bench.aggregates() == await bench.recount()
+        assert len(await bench.events()) == 3 * len(authors)
+        print(f"the successor had stored it {took_s:.1f} s after the other froze; bound {bound_s} s")
+
+
+async def slow_down(bench: Rig, seconds: float) -> None:
+    await bench.run(_SLOW.format(seconds=seconds))
+    await bench.run(
+        "CREATE TRIGGER slow AFTER INSERT ON seen_requests FOR EACH STATEMENT EXECUTE FUNCTION slow()"
+    )
+
+
+async def in_transaction(bench: Rig) -> bool:
+    rows = await bench.fetch(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    )
+    return bool(rows)
 
 
 async def test_the_log_grows_under_load_beside_a_front_that_is_frozen_meanwhile(tmp_path: Path) -> None:

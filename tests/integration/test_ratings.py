@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,8 +17,15 @@ from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1 import ratings_pb2 as pb
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
+from mesh import redisdb
+from mesh.local.services import stores
 from mesh.local.stack import Stack
+from mesh.redisdb import RedisConfig
 from rating_svc import store, topics
+from rating_svc.cache import Named, Pending, PendingWrites
+from rating_svc.config import PendingConfig
+from rating_svc.pipe import Pipe
+from rating_svc.submissions import Position
 from tests.support.errors import refused
 from tests.support.ratings import Role, User, mine, movie_name, totals
 from tests.support.waiting import eventually
@@ -175,6 +183,62 @@ async def test_a_repeat_is_answered_like_the_first_and_takes_effect_once(
     await service.stored(here, other, 1)
     await service.stored(here, movie, 8)
     assert await here.score(movie) == await there.score(movie) == 8
+
+
+async def test_a_request_id_that_named_another_rating_is_refused(
+    service: Service, pair: tuple[User, User], movie: int
+) -> None:
+    here, there = pair
+    request_id, other = str(uuid.uuid4()), next(_numbers)
+    await here.rate(movie, 5, request_id)
+    for write in (
+        there.rate(movie, 6, request_id),
+        there.rate(other, 5, request_id),
+        there.delete(movie, request_id),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await write
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "request_id" in str(caught.value.details())
+    # Of many, each by itself; and nobody else's is the same.
+    requests = [pb.RateMovieRequest(name=mine(other), score=score, request_id=request_id) for score in (3, 4)]
+    requests.append(pb.RateMovieRequest(name=mine(other), score=7, request_id=(free := str(uuid.uuid4()))))
+    requests.append(pb.RateMovieRequest(name=mine(other), score=8, request_id=free))
+    results = (
+        await there.stub.BatchRateMovies(
+            pb.BatchRateMoviesRequest(parent="users/me", requests=requests), **there._call({})
+        )
+    ).results
+    reused = "REQUEST_ID_REUSED"
+    assert [result.reason for result in results] == [reused, reused, "", reused]
+    stranger, _ = service.user()
+    await stranger.rate(movie, 9, request_id)
+    assert (await here.score(movie), await here.score(other), await stranger.score(movie)) == (5, 7, 9)
+
+
+async def test_pending_writes_are_compared_by_epoch_before_offset(stack: Stack) -> None:
+    """The log began a new life: its offsets are small again."""
+    redis = redisdb.connect(RedisConfig(url=stores(stack, "rating_svc")["MARQUEE_REDIS_URL"]))
+    user, at = f"user-{uuid.uuid4()}", time.time_ns() // 1000
+    old, new = Pending(Position(1, 900), 3, at), Pending(Position(2, 5), 8, at + 1)
+    try:
+        for order in ((old, new), (new, old)):
+            # Each as another replica: what one remembers by itself must not help.
+            for one in order:
+                await PendingWrites(Pipe(redis, 0.1), PendingConfig()).put(user, [Named(1, one, None)])
+            pending = PendingWrites(Pipe(redis, 0.1), PendingConfig())
+            assert await pending.get(user, 1) == (new, True)
+            await pending.clear(user, {1: Position(1, 1000)})
+            assert await pending.get(user, 1) == (new, True)
+            await pending.clear(user, {1: Position(2, 5)})
+            assert await pending.get(user, 1) == (None, True)
+        mine = PendingWrites(Pipe(redis, 0.1), PendingConfig())
+        for one in (new, old):
+            await mine.put(user, [Named(1, one, None)])
+        await mine.clear(user, {1: Position(2, 5)})
+        assert await mine.get(user, 1) == (new, True)
+    finally:
+        await redis.aclose()
 
 
 async def test_the_last_of_many_at_once_wins_and_everybody_agrees_which_that_is(

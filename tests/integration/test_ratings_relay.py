@@ -12,9 +12,13 @@ from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
 from mesh.kafka import Topic, ensure_topics
+from mesh.kafka.producer import PRODUCED
+from mesh.kafka.topics import alter_topic, bounds_of
 from mesh.local.provision import SUPERUSER
 from mesh.local.stack import Stack
 from rating_svc import topics
+from rating_svc.config import RelayConfig
+from rating_svc.relay import Relay
 from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.ratings import Role
 from tests.support.waiting import eventually
@@ -158,6 +162,30 @@ async def test_a_change_that_commits_late_is_not_passed_over(
     await late.close()
     events = await eventually(lambda: asyncio.to_thread(lambda: _if(changed.read(), 6)))
     assert [event.event_id for event in events if event.movie == "movies/tt0000077"] == [1]
+
+
+async def test_what_the_log_did_not_take_stays_in_the_outbox(
+    bench: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one portion the log takes some and refuses others: those are handed on later, and none is lost."""
+    topic = f"{bench.topic}.changed"
+    monkeypatch.setattr(topics, "CHANGED", topic)
+    await ensure_topics(bench.kafka, [Topic(topic, 1, config={"max.message.bytes": "1"})])
+    await submit_and_store(bench, 30, 5)
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(bench.dsn)
+
+    relaying = asyncio.create_task(Relay(connect, bench.producer, RelayConfig()).run())
+    refused = PRODUCED.labels(topic, "failed")
+    await eventually(lambda: refused._value.get() >= 30)
+    assert await bench.event_count() == 30
+    await alter_topic(bench.kafka, topic, {"max.message.bytes": "100000"})
+    await eventually(lambda: outbox_is_empty(bench))
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+    bounds = await bounds_of(bench.kafka, [(topic, 0)])
+    assert bounds[topic, 0][1] >= 30
 
 
 def _if(events: list[RatingChanged], at_least: int) -> list[RatingChanged]:
