@@ -31,7 +31,7 @@ for name in "${@:-controlplane node kwok metrics-server}"; do
             *) say "there is no program $each"; exit 2 ;;
         esac
         say "building $each"
-        CGO_ENABLED=0 nice -n 10 "$go" build -mod=mod -trimpath -ldflags "$flags" -o "$out/$each.$$" "$package"
+        CGO_ENABLED=0 nice -n 10 "$go" build -trimpath -ldflags "$flags" -o "$out/$each.$$" "$package"
         mv "$out/$each.$$" "$out/$each"
     done
 done

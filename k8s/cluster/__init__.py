@@ -1,0 +1,10 @@
+"""A real Kubernetes on this machine, from Go modules alone: for tests, and for `make k8s` where there is no cluster.
+
+    python -m k8s.cluster up|down|status|kubectl
+
+- `pki`: the certificates that the parts show one another
+- `processes`: programs that are started, awaited, and stopped by process id
+- `control_plane`: etcd, API server, controller manager, scheduler
+- `fake_nodes`: kwok's nodes in three zones, and metrics-server with the usage that annotations say
+- `real_node`: containerd, kubelet, kube-proxy: pods that really run
+"""

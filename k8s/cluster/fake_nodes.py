@@ -1,0 +1,90 @@
+"""kwok's nodes in three zones: pods on them are scheduled, and Ready at once, and never run.
+
+metrics-server shows the usage that a pod's annotations tell (`kwok.x-k8s.io/usage-cpu`), so that autoscalers
+have something to follow. See https://kwok.sigs.k8s.io/.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from k8s.cluster.control_plane import BUILD, Cluster
+from k8s.cluster.processes import ClusterError
+
+ZONES: Final = ("zone-a", "zone-b", "zone-c")
+_STAGES: Final = ("stage/node/fast", "stage/node/heartbeat-with-lease", "stage/pod/fast", "metrics/usage")
+_TIMEOUT_S: Final = 120.0
+
+
+def start(cluster: Cluster, per_zone: int = 3) -> None:
+    """Adds `per_zone` nodes of 8 cores and 32 GiB in each zone, and waits until they are Ready."""
+    stages = cluster.folder / "kwok.yaml"
+    stages.write_text("\n---\n".join(_stage(cluster, name) for name in _STAGES))
+    cluster.processes.start(
+        "kwok",
+        [
+            str(cluster.programs / "kwok"),
+            f"--kubeconfig={cluster.kubeconfig}",
+            f"--config={stages}",
+            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            f"--server-address=127.0.0.1:{cluster.ports['metrics']}",
+        ],
+    )
+    nodes = [_node(zone, number) for zone in ZONES for number in range(1, per_zone + 1)]
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+    cluster.processes.await_true("kwok", lambda: ready(cluster) >= len(nodes), "the nodes", _TIMEOUT_S)
+
+
+def ready(cluster: Cluster) -> int:
+    """How many nodes are Ready."""
+    return sum(
+        any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+        for node in cluster.get("nodes")["items"]
+    )
+
+
+def _node(zone: str, number: int) -> dict[str, Any]:
+    name = f"{zone}-{number}"
+    size = {"cpu": "8", "memory": "32Gi", "pods": "110"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {
+                "kwok.x-k8s.io/node": "fake",
+                "metrics.k8s.io/resource-metrics-path": f"/metrics/nodes/{name}/metrics/resource",
+                "node.alpha.kubernetes.io/ttl": "0",
+            },
+            "labels": {
+                "type": "kwok",
+                "kubernetes.io/hostname": name,
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": "amd64",
+                "topology.kubernetes.io/zone": zone,
+                "topology.kubernetes.io/region": "region-1",
+            },
+        },
+        "status": {"allocatable": size, "capacity": size},
+    }
+
+
+def _stage(cluster: Cluster, name: str) -> str:
+    """How kwok lets nodes and pods behave: its own rules, from its module."""
+    return cluster.kubectl("kustomize", str(_kwok_module() / "kustomize" / name))
+
+
+def _kwok_module() -> Path:
+    found = subprocess.run(
+        ["go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"],
+        cwd=BUILD.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GOFLAGS": "-mod=readonly"},
+    )
+    if found.returncode or not found.stdout.strip():
+        raise ClusterError(f"kwok's module is not there: {found.stderr.strip()}")
+    return Path(found.stdout.strip())
