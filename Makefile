@@ -7,7 +7,7 @@ MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-oldest test-bare bench lint format types docs protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults test-k8s images test-oldest test-bare bench lint format types docs protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ test-bare: ## Run demo, lint, types and all tests on bare Debian 12 and 13, as r
 	scripts/bare-debian.sh 12 user demo lint types test-unit
 	scripts/bare-debian.sh 13 root demo lint types test-unit
 	scripts/bare-debian.sh 13 user demo lint types test
+
+test-k8s: install ## Run the tests on a real Kubernetes control plane, which is built once (needs Go)
+	$(PYTEST) tests/kubernetes
+
+images: ## Build the images of the services and of the edge, with Docker or buildah
+	k8s/images/build.sh
 
 bench: install ## Measure the running mesh: latencies, and CPU per request
 	$(MARQUEE) up

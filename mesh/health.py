@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mesh.metrics import DEPENDENCY_UP
 
@@ -25,6 +26,9 @@ PROBE_TIMEOUT_S: Final = 2.0
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
+LIVE: Final = "live"
+"""What a probe of liveness asks for: SERVING for as long as the process turns, whatever is away."""
 
 Probe = Callable[[], Awaitable[object]]
 
@@ -105,3 +109,21 @@ class Health:
 
     async def _set(self, service: str, serving: bool) -> None:
         await self.servicer.set(service, _SERVING if serving else _NOT_SERVING)
+
+
+class ProbeServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """The same health for probes that have no certificate, such as the kubelet's, and `live` beside it."""
+
+    def __init__(self, owner: Health) -> None:
+        self._owner = owner
+
+    async def Check(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: "grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]",
+    ) -> health_pb2.HealthCheckResponse:
+        """Answers for `live` by itself: that it answers is the answer."""
+        if request.service == LIVE:
+            return health_pb2.HealthCheckResponse(status=_SERVING)
+        found: health_pb2.HealthCheckResponse = await self._owner.servicer.Check(request, context)
+        return found

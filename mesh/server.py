@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from mesh import http_page, logs, rpc, tls, tracing
 from mesh.config import ConfigError, load, setting
-from mesh.health import Health
+from mesh.health import Health, ProbeServicer
 from mesh.metrics import TASK_FAILURES
 from mesh.tasks import end
 
@@ -41,6 +41,12 @@ class ServerConfig:
     address: str = setting("MARQUEE_GRPC_ADDRESS", "127.0.0.1:50051", "host:port of the gRPC server")
     metrics_address: str = setting(
         "MARQUEE_METRICS_ADDRESS", "", "host:port of the pages /metrics and /health; empty for none"
+    )
+    health_address: str = setting(
+        "MARQUEE_HEALTH_ADDRESS",
+        "",
+        "host:port where grpc.health.v1 alone answers, in plain text, for probes that have no certificate; "
+        "`live` is SERVING for as long as the process turns; empty for none",
     )
     drain_wait_s: float = setting(
         "MARQUEE_DRAIN_WAIT_S",
@@ -113,7 +119,9 @@ class Server:
             loop.add_signal_handler(number, self.stop)
         server = self._make()
         await self.health.check()
+        probes = self._make_probes()
         await server.start()
+        await probes.start()
         if self._config.metrics_address:
             host, _, port = self._config.metrics_address.rpartition(":")
             http_page.start(host, int(port), self.health.details)
@@ -129,6 +137,7 @@ class Server:
         for callback in self._at_drain:
             callback()
         await server.stop(self._config.drain_grace_s)
+        await probes.stop(0)
         await end(tasks)
         log.info("%s is done", self.name)
 
@@ -159,6 +168,13 @@ class Server:
             server.add_secure_port(self._config.address, tls.server_credentials(self._files))
         else:
             server.add_insecure_port(self._config.address)
+        return server
+
+    def _make_probes(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        if self._config.health_address:
+            health_pb2_grpc.add_HealthServicer_to_server(ProbeServicer(self.health), server)
+            server.add_insecure_port(self._config.health_address)
         return server
 
     async def _supervise(self, name: str, task: Callable[[], Coroutine[Any, Any, None]]) -> None:

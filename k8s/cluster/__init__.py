@@ -1,6 +1,6 @@
-"""A real Kubernetes on this machine, from Go modules alone: for tests, and for `make k8s` where there is no cluster.
+"""A real Kubernetes on this machine, from Go modules alone: for tests, and where there is no other cluster.
 
-    python -m k8s.cluster up|down|status|kubectl
+    python -m k8s.cluster up | down | status | kubectl …
 
 - `pki`: the certificates that the parts show one another
 - `processes`: programs that are started, awaited, and stopped by process id

@@ -46,7 +46,9 @@ class Cluster:
                 command, input=given, capture_output=True, text=True, timeout=timeout_s + 10, check=False
             )
         except subprocess.TimeoutExpired:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: no answer in {timeout_s + 10:.0f} s") from None
+            raise ClusterError(
+                f"kubectl {' '.join(arguments)}: no answer in {timeout_s + 10:.0f} s"
+            ) from None
         if done.returncode:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout

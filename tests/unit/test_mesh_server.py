@@ -214,3 +214,20 @@ async def test_what_is_to_say_of_a_part_is_served_beside_the_metrics() -> None:
         assert (parts["glass"]["up"], parts["glass"]["detail"]) == (True, "half full")
         assert (parts["water"]["up"], parts["water"]["optional"]) == (False, True)
         assert parts["water"]["detail"]
+
+
+async def test_probes_without_a_certificate_ask_for_readiness_and_life_on_a_port_of_their_own() -> None:
+    address, probes = free_address(), free_address()
+    server, part = made(address, health_address=probes), Part(up=False)
+    server.add(SERVICE, Slow())
+    server.health.depends_on("database", part.probe, required=True)
+    async with running(server, address), grpc.aio.insecure_channel(probes) as channel:
+        await becomes(channel, NOT_SERVING)
+        # Whatever is away: a restart would mend nothing.
+        assert await status(channel, health.LIVE) == SERVING
+        part.up = True
+        await becomes(channel, SERVING)
+        # Nothing else is served there.
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await rankings_pb2_grpc.RankingServiceStub(channel).GetScore(pb.GetScoreRequest(), timeout=2)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
