@@ -1,4 +1,4 @@
-"""`python -m k8s.cluster up|down|status|kubectl`: a cluster on this machine, its state in `.marquee/kubernetes`."""
+"""`python -m k8s.cluster up|down|status|kubectl`: a cluster of its own, in `.marquee/kubernetes`."""
 
 import argparse
 import os
