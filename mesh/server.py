@@ -51,8 +51,10 @@ class ServerConfig:
     drain_wait_s: float = setting(
         "MARQUEE_DRAIN_WAIT_S",
         1.0,
-        "how long to go on serving after SIGTERM while saying NOT_SERVING, in seconds: "
-        "longer than the edge takes to notice",
+        "how long to go on serving after SIGTERM while saying NOT_SERVING, in seconds: longer than the edge "
+        "takes to notice. 1 does for `marquee up`, whose edge asks 5 times a second; in Kubernetes, where an "
+        "endpoint is removed only after SIGTERM was sent and everybody hears of it later, 10, and "
+        "terminationGracePeriodSeconds above it plus MARQUEE_DRAIN_GRACE_S; no preStop is needed then",
         low=0,
         high=60,
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from mesh import dial
 from mesh.postgres import GONE, PostgresConfig, away
 
 SILENCE_S: Final = 8.0
@@ -89,7 +90,7 @@ class Turns:
 
     async def _connect(self) -> Session:
         try:
-            return await asyncpg.connect(
+            return await dial.connect(
                 self._config.own_session,
                 timeout=self._config.timeout_s,
                 command_timeout=self._config.timeout_s,

@@ -82,11 +82,82 @@ async def test_a_file_that_was_changed_after_it_ran_is_refused(
         await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x bigint)"))
 
 
-async def test_a_release_that_is_too_old_is_refused(database: PostgresConfig, tmp_path: Path) -> None:
-    await migrate(database.primary, write(tmp_path, m0001_a="SELECT 1", m0002_b="SELECT 1"))
-    (tmp_path / "0002_b.sql").unlink()
+async def test_a_rollback_finds_a_schema_that_it_can_run_with(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for release in (old, new):
+        release.mkdir()
+        write(release, m0001_a="CREATE TABLE a (x int)")
+    write(new, m0002_b="ALTER TABLE a ADD COLUMN y int")
+    await migrate(database.primary, old)
+    assert await migrate(database.primary, new) == ["0002_b.sql"]
+    # The old release is started again, beside the new one and in its place.
+    assert await migrate(database.primary, old) == []
+    assert await migrate(database.primary, new) == []
+
+
+async def test_what_old_releases_cant_run_with_waits_until_it_is_told(
+    database: PostgresConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x int, y int)"))
+    drop = "-- marquee: contract\nALTER TABLE a DROP COLUMN y"
+    write(tmp_path, m0002_b=drop, m0003_c="ALTER TABLE a ADD COLUMN z int")
+    assert await migrate(database.primary, tmp_path) == [], "nor does anything after it run"
+    monkeypatch.setenv("MARQUEE_MIGRATIONS_CONTRACT", "true")
+    assert await migrate(database.primary, tmp_path) == ["0002_b.sql", "0003_c.sql"]
+    for name in ("0002_b.sql", "0003_c.sql"):
+        (tmp_path / name).unlink()
     with pytest.raises(MigrationError, match="too old"):
         await migrate(database.primary, tmp_path)
+
+
+async def test_a_migration_may_take_longer_than_any_statement(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    """With the role's own time-outs, and with others waiting for it meanwhile."""
+    bounds = "statement_timeout=200&idle_in_transaction_session_timeout=200&lock_timeout=200"
+    dsn = f"{database.primary}?{bounds}"
+    write(tmp_path, m0001_a="SELECT pg_sleep(1.5)")
+    ran = await asyncio.gather(*(migrate(dsn, tmp_path) for _ in range(3)))
+    assert sorted(map(len, ran)) == [0, 0, 1]
+
+
+async def test_an_index_is_built_while_others_wait_for_it(database: PostgresConfig, tmp_path: Path) -> None:
+    concurrently = """-- marquee: no transaction
+DROP INDEX CONCURRENTLY IF EXISTS a_by_x;
+CREATE INDEX CONCURRENTLY a_by_x ON a (x);
+"""
+    write(
+        tmp_path, m0001_a="CREATE TABLE a AS SELECT x FROM generate_series(1, 100000) x", m0002_b=concurrently
+    )
+    ran = await asyncio.gather(*(migrate(database.primary, tmp_path) for _ in range(3)))
+    assert sorted(map(len, ran)) == [0, 0, 2]
+
+
+async def test_a_migration_waits_for_a_lock_without_making_others_wait(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x int)"))
+    reader = await asyncpg.connect(database.primary)
+    try:
+        transaction = reader.transaction()
+        await transaction.start()
+        await reader.execute("SELECT * FROM a")
+        write(tmp_path, m0002_b="ALTER TABLE a ADD COLUMN y int")
+        migrating = asyncio.create_task(migrate(database.primary, tmp_path))
+        other = await asyncpg.connect(database.primary, command_timeout=20)
+        try:
+            for _ in range(5):  # one of them comes while it waits, and goes on once that was given up
+                await other.execute("SELECT * FROM a")
+                await asyncio.sleep(0.2)
+        finally:
+            await other.close()
+        assert not migrating.done()
+        await transaction.rollback()
+        assert await migrating == ["0002_b.sql"]
+    finally:
+        await reader.close()
 
 
 async def test_reads_go_to_the_replica_and_writes_to_the_primary(database: PostgresConfig) -> None:
