@@ -211,8 +211,12 @@ async def grow(partitions: int) -> None:
     )
 
 
-# Both speak of themselves by the same headers; the second holds what ranking_svc could not count.
-_DEAD_LETTERS: Final = {"submissions": topics.DEAD_LETTERS, "changes": topics.CHANGED_DEAD_LETTERS}
+# All speak of themselves by the same headers; the others hold what ranking_svc could not count or keep.
+_DEAD_LETTERS: Final = {
+    "submissions": topics.DEAD_LETTERS,
+    "changes": topics.CHANGED_DEAD_LETTERS,
+    "facts": topics.FACTS_DEAD_LETTERS,
+}
 _ROLES: Final = {"serve": serve, "worker": worker, "relay": relay}
 
 

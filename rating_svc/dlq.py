@@ -16,6 +16,8 @@ from typing import Final, cast
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Protobuf
+from marquee.movies.v1.events_pb2 import MovieChanged
 from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 
 from mesh.kafka import KafkaConfig, KafkaProducer
@@ -26,6 +28,8 @@ from rating_svc.registry import Registry
 _GROUP: Final = "marquee.dlq"
 _TIMEOUT_S: Final = 5.0
 _PORTION: Final = 500
+
+_KINDS: Final[Mapping[str, type[Protobuf]]] = {topics.CHANGED: RatingChanged, topics.FACTS: MovieChanged}
 
 
 REDRIVEN: Final = "marquee-redriven"
@@ -141,8 +145,7 @@ def shown(letter: Letter) -> str:
     lines += [f"  {name}: {value}" for name, value in sorted(letter.headers.items())]
     lines.append(f"  key: {letter.key!r}")
     try:
-        kind = RatingChanged if letter.headers.get(every.TOPIC) == topics.CHANGED else RatingSubmitted
-        event = kind.FromString(letter.value)
+        event = _KINDS.get(letter.headers.get(every.TOPIC, ""), RatingSubmitted).FromString(letter.value)
         lines.append(f"  value: {json_format.MessageToJson(event, indent=None)}")
     except DecodeError:
         lines.append(f"  value: {letter.value.hex(' ')}")

@@ -12,6 +12,10 @@ CHANGED: Final = "marquee.ratings.changed.v1"
 DEAD_LETTERS: Final = "marquee.ratings.submitted.dlq.v1"
 CHANGED_DEAD_LETTERS: Final = "marquee.ratings.changed.dlq.v1"
 """ranking_svc's own: it holds changes that could not be counted, for operators to send here again."""
+FACTS_DEAD_LETTERS: Final = "marquee.movies.changed.dlq.v1"
+"""ranking_svc's own too: what it can't keep of what movie_svc tells."""
+FACTS: Final = "marquee.movies.changed.v1"
+"""movie_svc's own, where such letters come from."""
 
 
 def generation_of_log(name: str, partitions: int, kafka: KafkaConfig, retention: Retention) -> Topic:

@@ -14,7 +14,7 @@ from mesh.local.stack import StackError, default_home
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Dead letters: submissions and changes that could not be dealt with, kept with their reason.",
+    help="Dead letters: messages that could not be dealt with, kept with their reason.",
 )
 
 
@@ -25,6 +25,8 @@ class Of(StrEnum):
     """Of rating_svc's workers: what users submitted."""
     changes = "changes"
     """Of ranking_svc's consumers: what the relay handed on."""
+    facts = "facts"
+    """Of ranking_svc's consumers: what movie_svc told of movies."""
 
 
 _Of = Annotated[Of, typer.Option("--of", help="Those of rating_svc's workers, or ranking_svc's consumers.")]

@@ -2,24 +2,30 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import pytest
 from marquee.movies.v1 import events_pb2, movies_pb2, movies_pb2_grpc
 
-from mesh import channel, names, rpc
+from mesh import channel, migrations, names, rpc
 from mesh.channel import ChannelConfig
 from mesh.errors import unavailable
 from mesh.kafka import BatchReader
+from mesh.local.services import stores
 from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.config import ConsumerConfig
 from ranking_svc.facts import FactsFiller, Told, facts_consumer
 from ranking_svc.model import Change
 from ranking_svc.topics import MOVIES_DEAD_LETTERS
+from rating_svc import dlq
 from tests.support.rankings import NOW, Place, letters_of, place_in
 from tests.support.waiting import eventually
 
@@ -240,6 +246,37 @@ async def test_facts_that_can_not_be_kept_go_to_the_dead_letters_and_stop_no_oth
             return (await known(place)).get(3) == "Later"
 
         await eventually(later)
+
+
+async def test_operators_see_letters_of_facts_and_send_them_again(place: Place, stack: Stack) -> None:
+    # The tool is rating_svc's, and looks into its registry of logs.
+    await migrations.migrate(stack.dsn("rating_svc"), Path(dlq.__file__).parent / "migrations")
+    bad = told(1, "x" * 2000).SerializeToString()
+    await place.send_raw("movies/tt0000001", bad)
+    async with taking_facts(place):
+        (letter,) = await letters_of(place, 1, MOVIES_DEAD_LETTERS)
+    environ = {**os.environ, **stores(stack, "rating_svc")}
+    (id_,) = [
+        one.id
+        for one in await dlq.read(place.queue, MOVIES_DEAD_LETTERS.name)
+        if one.headers.get("marquee-topic") == place.topic
+    ]
+
+    async def command(verb: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rating_svc", "dlq", verb, id_, "--of", "facts", env=environ, stdout=PIPE
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0
+        return said.decode()
+
+    assert "UNUSABLE_TEXT" in await command("show")
+    await command("redrive")
+    # It comes back, and becomes a letter again: one that was not seen before.
+    async with taking_facts(place):
+        letters = await letters_of(place, 2, MOVIES_DEAD_LETTERS)
+    assert [one.value for one in letters] == [letter.value] * 2
+    assert letters[0].headers["marquee-record"] != letters[1].headers["marquee-record"]
 
 
 async def test_too_many_facts_that_can_not_be_kept_stop_their_consumer_and_it_says_so(place: Place) -> None:

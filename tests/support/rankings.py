@@ -170,7 +170,8 @@ async def letters_of(place: Place, count: int, box: kafka.Topic = DEAD_LETTERS) 
         async with asyncio.timeout(30):
             while len(found) < count:
                 batch = await consumer.next_batch(100, 1.0)
-                found += [letter for letter in batch if letter.headers["marquee-topic"] == place.topic]
+                await consumer.commit()
+                found += [letter for letter in batch if letter.headers.get("marquee-topic") == place.topic]
     finally:
         await consumer.close()
     return found
