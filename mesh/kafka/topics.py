@@ -172,8 +172,14 @@ def _usable(admin: AdminClient, topics: Sequence[str]) -> bool:
 
 @functools.cache
 def _admin(bootstrap: str) -> AdminClient:
-    """One client a process: each has threads and connections of its own."""
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    """One client a process: each has threads and connections of its own.
+
+    It asks often who is there. Some requests go to the one broker that it last heard of as the controller,
+    and wait in vain while that one is gone: by default, it would ask again after five minutes.
+    """
+    return AdminClient(
+        {"bootstrap.servers": bootstrap, "log_level": 0, "topic.metadata.refresh.interval.ms": 2000}
+    )
 
 
 @dataclass(frozen=True)

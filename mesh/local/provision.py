@@ -17,6 +17,7 @@ from mesh.local.stack import DATABASE, Shape, Stack
 REPLICATOR: Final = "replicator"
 REPLICA_SLOT: Final = "replica"
 SUPERUSER: Final = "postgres"
+REWINDER: Final = "rewinder"
 REDIS_ADMIN: Final = "marquee_admin"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -68,6 +69,9 @@ async def provision(stack: Stack) -> None:
             await connection.execute(f"CREATE DATABASE {DATABASE}")
         for database in (DATABASE, "postgres", "template1"):
             await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+        if stack.shape is Shape.CLUSTER:
+            # By it, pg_rewind reads from the new primary what an old one must go back to.
+            await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {REWINDER}")
     async with _superuser(stack, DATABASE) as connection, connection.transaction():
         await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         for tenant in TENANTS:

@@ -52,6 +52,8 @@ class Journal:
     unexpected: list[str] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
     """Of each write, how long it took from its first attempt until it was acknowledged."""
+    acknowledged_at: list[float] = field(default_factory=list)
+    """Of each write, when that was, on the monotonic clock."""
 
     @property
     def acknowledged(self) -> int:
@@ -114,6 +116,7 @@ class Author:
                 break
             await asyncio.sleep(pause * self._chance.uniform(0.5, 1))
             pause = min(pause * 2, _MAX_PAUSE_S)
+        self._journal.acknowledged_at.append(time.monotonic())
         self._journal.took_s.append(time.monotonic() - began)
         self.acknowledged.append(wish)
         self.expected[wish.movie] = wish.score

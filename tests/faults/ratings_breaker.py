@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from mesh.local.processes import table
 from mesh.local.stack import Shape, Stack
 from tests.faults.ratings_plan import Fault
-from tests.support.parts import hung, is_ready, pid_of, send
+from tests.support.parts import hung, is_ready, pid_of, pids_of, send
 from tests.support.waiting import eventually
 
 _ALIVE_S = 15.0
+_QUORUM = 3
 _MENDED_S = 120.0
 _STOP_SIGNALS = {process.name: process.stop_signal for shape in Shape for process in table(shape)}
 
@@ -25,6 +26,7 @@ class Breaker:
         self._stack = stack
         self._say = say
         self._pauses: set[asyncio.Task[None]] = set()
+        self._held: set[str] = set()
         self.struck: list[tuple[float, Fault]] = []
 
     async def run(self, plan: Sequence[Fault]) -> None:
@@ -41,20 +43,32 @@ class Breaker:
 
     async def _strike(self, fault: Fault) -> None:
         try:
-            pid = await eventually(lambda: pid_of(self._stack, fault.process), _ALIVE_S)
+            await eventually(lambda: pid_of(self._stack, fault.process), _ALIVE_S)
+            await self._others_are_there(fault)
         except AssertionError:
             self._say(f"{fault}: passed over, it is not there")
             return
         self._say(str(fault))
         self.struck.append((time.monotonic(), fault))
         if fault.kind == "pause":
-            task = asyncio.create_task(_pause(pid, fault.seconds))
+            task = asyncio.create_task(self._pause(fault))
             self._pauses.add(task)
             task.add_done_callback(self._pauses.discard)
+        elif fault.kind == "kill":
+            send(pids_of(self._stack, fault.process), signal.SIGKILL)
         else:
-            send([pid], signal.SIGKILL if fault.kind == "kill" else _STOP_SIGNALS[fault.part])
+            send([pid_of(self._stack, fault.process)], _STOP_SIGNALS[fault.part])
 
+    async def _others_are_there(self, fault: Fault) -> None:
+        """Of a store with several servers, a majority must be there: it waits until all others are."""
+        names = self._stack.names(fault.part)
+        if self._stack.shape is Shape.PLAIN or len(names) < _QUORUM:
+            return
+        others = [name for name in names if name != fault.process]
+        await eventually(lambda: is_ready(self._stack, *others) and not self._held & set(others), _MENDED_S)
 
-async def _pause(pid: int, seconds: float) -> None:
-    with hung(pid):
-        await asyncio.sleep(seconds)
+    async def _pause(self, fault: Fault) -> None:
+        self._held.add(fault.process)
+        with hung(*pids_of(self._stack, fault.process)):
+            await asyncio.sleep(fault.seconds)
+        self._held.discard(fault.process)

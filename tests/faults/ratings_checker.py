@@ -20,14 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.local.movielens import sample_films
-from mesh.local.stack import Home, Stack
+from mesh.local.processes import usual_instances
+from mesh.local.stack import Home, Shape, Stack
 from tests.faults import ratings_promises as promises
 from tests.faults.ratings_authors import Author, Journal, crowd
 from tests.faults.ratings_breaker import Breaker, Say
 from tests.faults.ratings_plan import PARTS, Fault, draw
 from tests.support.stacks import running
 
-INSTANCES = {"rating_svc": 2, "rating_svc-worker": 2, "rating_svc-relay": 2, "ranking_svc-consumer": 2}
+INSTANCES = {
+    Shape.PLAIN: {"rating_svc": 2, "rating_svc-worker": 2, "rating_svc-relay": 2, "ranking_svc-consumer": 2},
+    Shape.CLUSTER: usual_instances(Shape.CLUSTER),
+}
 BUGS = ("offsets_before_the_transaction", "no_inbox_check")
 
 _FINISH_S = 120.0
@@ -55,8 +59,8 @@ class Findings:
 
 
 @contextlib.contextmanager
-def mesh(folder: Path, plant: str = "") -> Iterator[Stack]:
-    """A whole mesh, with two instances of what can be two; with a planted bug, if any."""
+def mesh(folder: Path, plant: str = "", shape: Shape = Shape.PLAIN) -> Iterator[Stack]:
+    """A whole mesh, with two instances of what can be two at least; with a planted bug, if any."""
     environment = {
         # A starved test machine must not look like a Redis that is away: those reads may be stale.
         "MARQUEE_REDIS_TIMEOUT_S": "1.5",
@@ -70,7 +74,7 @@ def mesh(folder: Path, plant: str = "") -> Iterator[Stack]:
         os.environ.pop(name, None)
     os.environ.update(environment)
     try:
-        with running(Home(folder), [], INSTANCES) as stack:
+        with running(Home(folder), [], INSTANCES[shape], shape=shape) as stack:
             yield stack
     finally:
         for name, value in before.items():
@@ -154,16 +158,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--faults", type=int, default=60)
     parser.add_argument("--authors", type=int, default=20)
+    parser.add_argument("--shape", type=Shape, choices=list(Shape), default=Shape.PLAIN)
     parser.add_argument(
-        "--part", dest="parts", action="append", choices=PARTS, help="strike only this; repeatable"
+        "--part",
+        dest="parts",
+        action="append",
+        choices=PARTS[Shape.CLUSTER],
+        help="strike only this; repeatable",
     )
     parser.add_argument("--plant", default="", choices=BUGS)
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="marquee-faults-") as folder,
-        mesh(Path(folder), given.plant) as stack,
+        mesh(Path(folder), given.plant, given.shape) as stack,
     ):
-        plan = draw(given.seed, given.faults, INSTANCES, given.parts or PARTS)
+        plan = draw(given.seed, given.faults, INSTANCES[given.shape], given.parts or PARTS[given.shape])
         findings = asyncio.run(check(stack, given.seed, plan, authors=given.authors))
     print(report(findings))
     raise SystemExit(1 if findings.broken else 0)

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mesh.local.stack import Shape
+
 Kind = Literal["kill", "pause", "restart"]
 
-PARTS = (
+_PARTS = (
     "rating_svc",
     "rating_svc-worker",
     "rating_svc-relay",
@@ -17,6 +19,7 @@ PARTS = (
     "redis",
     "envoy",
 )
+PARTS = {Shape.PLAIN: _PARTS, Shape.CLUSTER: (*_PARTS, "etcd", "postgres-proxy", "sentinel")}
 
 _GAP_S = (2.0, 7.0)
 _PAUSE_S = (5.0, 20.0)
@@ -49,7 +52,7 @@ def draw(
     seed: int,
     count: int,
     instances: dict[str, int],
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = _PARTS,
     gap_s: tuple[float, float] = _GAP_S,
 ) -> list[Fault]:
     """A plan of `count` faults in the order of time.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.local.stack import Shape
 from tests.faults.ratings_checker import BUGS, INSTANCES, check, mesh, report
 from tests.faults.ratings_plan import PARTS, draw
 
@@ -25,15 +26,16 @@ STRUCK = {
 
 
 def test_a_seed_repeats_its_plan() -> None:
-    plan = draw(SEED, FAULTS, INSTANCES)
-    assert plan == draw(SEED, FAULTS, INSTANCES) != draw(SEED + 1, FAULTS, INSTANCES)
-    assert {fault.part for fault in plan} == set(PARTS)
+    plan, *others = (draw(seed, FAULTS, INSTANCES[Shape.PLAIN]) for seed in (SEED, SEED, SEED + 1))
+    assert plan == others[0] != others[1]
+    assert {fault.part for fault in plan} == set(PARTS[Shape.PLAIN])
     assert {fault.kind for fault in plan} == {"kill", "pause", "restart"}
 
 
-async def test_every_answered_write_stands_once_whatever_breaks(tmp_path: Path) -> None:
-    with mesh(tmp_path) as stack:
-        findings = await check(stack, SEED, draw(SEED, FAULTS, INSTANCES))
+@pytest.mark.parametrize("shape", list(Shape))
+async def test_every_answered_write_stands_once_whatever_breaks(tmp_path: Path, shape: Shape) -> None:
+    with mesh(tmp_path, shape=shape) as stack:
+        findings = await check(stack, SEED, draw(SEED, FAULTS, INSTANCES[shape], PARTS[shape]))
     print(report(findings))
     assert findings.broken == [], f"repeat with MARQUEE_FAULTS_SEED={SEED}"
     assert len(findings.struck) >= 50
@@ -42,7 +44,7 @@ async def test_every_answered_write_stands_once_whatever_breaks(tmp_path: Path) 
 
 @pytest.mark.parametrize("bug", BUGS)
 async def test_the_checker_finds_a_planted_bug(tmp_path: Path, bug: str) -> None:
-    plan = draw(1, 24, INSTANCES, STRUCK[bug], gap_s=(1.0, 4.0))
+    plan = draw(1, 24, INSTANCES[Shape.PLAIN], STRUCK[bug], gap_s=(1.0, 4.0))
     with mesh(tmp_path, plant=bug) as stack:
         findings = await check(stack, 1, plan)
     print(report(findings))

@@ -10,7 +10,7 @@ import pytest
 
 from mesh.local import state as states
 from mesh.local.cluster import patroni
-from mesh.local.provision import SUPERUSER
+from mesh.local.provision import REWINDER, SUPERUSER
 from mesh.local.stack import Stack
 from tests.integration.test_local_stack import Marquee, gone
 from tests.support.waiting import eventually
@@ -51,6 +51,11 @@ async def test_a_cluster_of_databases(marquee: Marquee) -> None:
     stack = stack_of(marquee)
     connection = await asyncpg.connect(stack.dsn(SUPERUSER))
     await connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
+
+    # An old primary can ask the new one what it must go back to (pg_rewind).
+    rewinder = await asyncpg.connect(stack.dsn(REWINDER, database="postgres"))
+    assert await rewinder.fetchval("SELECT 1") == 1
+    await rewinder.close()
 
     # Its Patroni dies: the server goes on, and a new Patroni takes it over.
     leader = next(name for name, role in found.items() if name.startswith("postgres") and role == "leader")

@@ -92,7 +92,7 @@ async def main(arguments: argparse.Namespace, stack: Stack) -> None:
     await warm(stack, client)
     heads = [f"{kind}: {what}" for kind in kinds for what in ("writes", "chart")]
     rows: list[tuple[object, ...]] = [("part", *heads)]
-    for part in arguments.parts or PARTS:
+    for part in arguments.parts or PARTS[Shape.PLAIN]:
         cells: list[str] = []
         for kind in kinds:
             found = await recovery(stack, client, part, kind, arguments.pause)
@@ -109,7 +109,7 @@ async def main(arguments: argparse.Namespace, stack: Stack) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", dest="parts", action="append", choices=PARTS)
+    parser.add_argument("--part", dest="parts", action="append", choices=PARTS[Shape.PLAIN])
     parser.add_argument("--kind", dest="kinds", action="append", choices=KINDS)
     parser.add_argument("--pause", type=float, default=5.0, help="how long a pause lasts, in seconds")
     given = parser.parse_args()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from mesh.local import state as states
+from mesh.local.processes import table
 from mesh.local.stack import Stack
 from tests.support.waiting import eventually
 
@@ -16,6 +17,13 @@ def pid_of(stack: Stack, name: str) -> int:
     """The process of that name now; 0 while there is none."""
     process = _state(stack).processes[name]
     return process.pid if process.alive else 0
+
+
+def pids_of(stack: Stack, name: str) -> list[int]:
+    """All that belongs to that process now: its children, and what it started that outlives it."""
+    kinds = {kind.name: kind for kind in table(stack.shape)}
+    also = kinds[name.partition(".")[0]].also(stack, name)
+    return [pid for root in (pid_of(stack, name), *also) if root for pid in _tree(root)]
 
 
 def is_ready(stack: Stack, *names: str) -> bool:
@@ -33,9 +41,9 @@ def send(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 @contextlib.contextmanager
-def hung(pid: int) -> Iterator[None]:
-    """Stops a process and its children for the block: they answer nothing and refuse nothing."""
-    pids = _tree(pid)
+def hung(*roots: int) -> Iterator[None]:
+    """Stops processes and their children for the block: they answer nothing and refuse nothing."""
+    pids = [pid for root in roots for pid in _tree(root)]
     send(pids, signal.SIGSTOP)
     try:
         yield
@@ -70,14 +78,19 @@ class Part:
     def pid(self) -> int:
         return pid_of(self._stack, self._name)
 
-    @contextlib.contextmanager
-    def _unattended(self) -> Iterator[None]:
-        supervisor = _state(self._stack).pid
-        os.kill(supervisor, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(supervisor, signal.SIGCONT)
+    def _unattended(self) -> contextlib.AbstractContextManager[None]:
+        return unattended(self._stack)
+
+
+@contextlib.contextmanager
+def unattended(stack: Stack) -> Iterator[None]:
+    """For the block, nothing that dies is started again: the supervisor is held still."""
+    supervisor = _state(stack).pid
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
 
 
 def _state(stack: Stack) -> states.State:

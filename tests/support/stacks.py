@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from mesh.local import progress, supervisor
 from mesh.local import state as states
-from mesh.local.stack import Home, Stack
+from mesh.local.stack import Home, Shape, Stack
 
 _WITH_US = ("setpriv", "--pdeathsig=SIGTERM", "--")
 
@@ -18,12 +18,13 @@ def running(
     only: Sequence[str],
     instances: dict[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
+    shape: Shape = Shape.PLAIN,
 ) -> Iterator[Stack]:
     """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed."""
     home.make()
     with home.log("supervisor").open("ab") as output:
         daemon = subprocess.Popen(
-            [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0)],
+            [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0, shape=shape)],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -36,4 +37,4 @@ def running(
         yield state.stack(home)
     finally:
         daemon.terminate()
-        daemon.wait(60)
+        daemon.wait(120)

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mesh.local.postgres_server import SETTINGS, binary, give, plain_user
-from mesh.local.provision import REPLICATOR, SUPERUSER
+from mesh.local.provision import REPLICATOR, REWINDER, SUPERUSER
 from mesh.local.stack import HOST, Stack, write_private
-
-_REWINDER: Final = "rewinder"
 
 TTL_S: Final = 20
 """For how long a leader that is silent still leads, in seconds: the least that Patroni allows."""
@@ -101,7 +99,7 @@ def _settings(stack: Stack, name: str) -> dict[str, Any]:
                 for kind, user in (
                     ("superuser", SUPERUSER),
                     ("replication", REPLICATOR),
-                    ("rewind", _REWINDER),
+                    ("rewind", REWINDER),
                 )
             },
             "parameters": _OWN,

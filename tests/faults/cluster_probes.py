@@ -1,0 +1,110 @@
+"""What users notice while a part is lost: for how long nothing was read, acknowledged or stored."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from edge import tokens
+from mesh import dial
+from mesh.local.http1 import Client
+from mesh.local.stack import HOST, Stack
+from tests.faults.ratings_authors import Journal
+
+_EVERY_S = 0.1
+_PATIENCE_S = 6.0
+_AT_ONCE = 3
+
+
+@dataclass
+class Series:
+    """Calls of one kind: those that succeeded, by the moment (monotonic) they did."""
+
+    good: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    def pause(self, begin: float, end: float) -> float:
+        """The longest time between two successes, as far as it lies between `begin` and `end`, in seconds."""
+        marks = [begin, *(at for at in self.good if begin < at < end), end]
+        return max(after - before for before, after in itertools.pairwise(marks))
+
+
+class Watcher:
+    """Reads, and looks at the database, all the time. The writes are those of the authors of a journal."""
+
+    def __init__(self, stack: Stack, movies: Sequence[str], journal: Journal) -> None:
+        self._stack = stack
+        self._movies = movies
+        self._journal = journal
+        self._reads, self._stored_at = Series(), Series()
+
+    def series(self) -> dict[str, Series]:
+        """What came of it so far, by kind: reads, writes, stored."""
+        # Authors who don't wait for an answer fail by themselves: only answers count as failures here.
+        failed = sum(
+            count for what, count in self._journal.errors.items() if re.fullmatch(r"write (429|5..)", what)
+        )
+        writes = Series(self._journal.acknowledged_at, failed)
+        return {"reads": self._reads, "writes": writes, "stored": self._stored_at}
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        calls = [self._read, self._read_own, self._score] * _AT_ONCE
+        tasks = [asyncio.create_task(self._again(call, n)) for n, call in enumerate(calls)]
+        tasks.append(asyncio.create_task(self._stored()))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _again(self, call: Callable[[Client, str, int], Awaitable[bool]], n: int) -> None:
+        """Each caller has a connection and a user of its own, and makes one call after the other."""
+        token = tokens.issue(self._stack.home.tokens, f"watcher{n}", (), 24 * 3600, "partner")
+        headers = f"Authorization: Bearer {token}\r\ncache-control: no-cache\r\n"
+        client, count = Client(HOST, self._stack.port("envoy", "edge")), n
+        while True:
+            count += 1
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    well = await call(client, headers, count)
+            except (OSError, TimeoutError):
+                well = False
+            if well:
+                self._reads.good.append(time.monotonic())
+            else:
+                self._reads.failed += 1
+            await asyncio.sleep(_EVERY_S)
+
+    async def _read(self, client: Client, headers: str, count: int) -> bool:
+        movie = self._movies[count % len(self._movies)]
+        return (await client.request("GET", f"/v1/movies/{movie}", headers)).status == 200
+
+    async def _read_own(self, client: Client, headers: str, _count: int) -> bool:
+        return (await client.request("GET", "/v1/users/me/ratings?pageSize=5", headers)).status == 200
+
+    async def _score(self, client: Client, headers: str, count: int) -> bool:
+        movie = self._movies[count % len(self._movies)]
+        return (await client.request("GET", f"/v1/movies/{movie}/score", headers)).status in (200, 404)
+
+    async def _stored(self) -> None:
+        """Looks whether the workers come on: the database says up to where the log is stored."""
+        connection, last = None, None
+        while True:
+            try:
+                async with asyncio.timeout(2):
+                    if connection is None or connection.is_closed():
+                        connection = await dial.connect(self._stack.dsn("rating_svc"), timeout=2)
+                    now = await connection.fetchval("SELECT sum(next_offset) FROM kafka_offsets")
+                    if now != last:
+                        self._stored_at.good.append(time.monotonic())
+                    last = now
+            except Exception:  # whatever the server or its proxy says while it goes
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+            await asyncio.sleep(_EVERY_S)
