@@ -21,6 +21,8 @@ SHORTEST_WORD: Final = 3
 """Shorter words, in letters, are not taken for misspelled ones."""
 
 _KEEP_S: Final = 30.0
+# Less than the server bears (`mesh.sessions`).
+_PATIENCE_S: Final = 50.0
 _ADD_NAMES: Final = """
 INSERT INTO names (key, movie_id, title)
 SELECT * FROM unnest($1::text[], $2::int[], $3::text[]) AS t(key, movie_id, title)
@@ -96,12 +98,14 @@ async def renew(pg: Postgres) -> int:
                 [row["id"] for row in rows],
                 [titles.key(row["title"]) for row in rows],
                 [" ".join(line) for line in words],
+                # Now and then the index of words is put in order within one of them, which takes seconds.
+                timeout=_PATIENCE_S,
             )
     return len(rows)
 
 
 async def renew_all(pg: Postgres) -> None:
-    """Makes the keys of all titles whose keys are not by the rules of now: seconds for each 10,000.
+    """Makes the keys of all titles whose keys are not by the rules of now: some 10 s for each 10,000.
 
     Raises:
         MarqueeError: UNAVAILABLE if the primary is away.

@@ -44,7 +44,9 @@ class Neighbours:
     front: str
     """What they begin with, or"""
     back: str
-    """what they end with."""
+    """what they end with,"""
+    across: Sequence[str]
+    """but for these, in which letters are swapped where the halves meet."""
 
 
 def neighbours(text: str) -> Neighbours:
@@ -55,14 +57,13 @@ def neighbours(text: str) -> Neighbours:
     if marked:
         # A vowel sign, or a tone, may be wrong alone.
         found.update(_near(text, ("_",)))
-    half = len(letters) // 2
+    if len(letters) == 1:
+        letters = list(text)
+    half = max(1, len(letters) // 2)
+    front, back = "".join(letters[:half]), "".join(letters[half:]) or text
+    across = [p for p in found if "_" not in p and not p.startswith(front) and not p.endswith(back)]
     return Neighbours(
-        text,
-        sorted(found),
-        sorted({len(pattern) for pattern in found}),
-        "".join(letters[:half]),
-        # The letter between belongs to neither: it may be swapped with its neighbour on either side.
-        "".join(letters[half + 1 :]),
+        text, sorted(found), sorted({len(pattern) for pattern in found}), front, back, sorted(across)
     )
 
 
@@ -151,7 +152,7 @@ class Typos:
             return ""
         parts: list[str] = []
         parameters: list[object] = []
-        for word, found in near.items():
+        for word, neighbour in near.items():
             asked = f"${len(parameters) + 1}::text"
             choices = " UNION ".join(
                 f"SELECT word FROM vocabulary WHERE {condition}"
@@ -162,15 +163,19 @@ class Typos:
                 # Few people mistake the first letter.
                 f"ORDER BY left(word, 1) = left({asked}, 1) DESC, word LIMIT {_SPELLINGS})"
             )
-            parameters += [word, *_parameters(found)]
+            parameters += [word, *_parameters(neighbour)]
         rows = await self._reads.fetch(" UNION ALL ".join(parts), *parameters)
-        if not rows:
+        # What the last word begins has been searched for.
+        found = [(row["asked"], row["word"]) for row in rows if not row["word"].startswith(words[-1])]
+        if not found:
             return ""
         each = []
         for position, word in enumerate(words):
             begun = ":*" if position == len(words) - 1 else ""
-            spellings = [f"'{row['word']}'" for row in rows if row["asked"] == word]
-            each.append(" | ".join([f"'{word}'{begun}", *spellings]))
+            spellings = [f"'{near_word}'" for asked, near_word in found if asked == word]
+            # A word alone, as it is, has been searched for.
+            as_it_is = [f"'{word}'{begun}"] if len(words) > 1 else []
+            each.append(" | ".join([*as_it_is, *spellings]))
         return " & ".join(f"({choices})" for choices in each)
 
 
@@ -193,19 +198,22 @@ def _is_near(word: str, other: str) -> bool:
     )
 
 
-def _conditions(column: str, first: int) -> tuple[str, str]:
-    """Of names near to one: those that begin like it, and those that end like it; see `_parameters`."""
-    lengths, patterns, low, high, back_low, back_high = (f"${first + n}" for n in range(6))
+def _conditions(column: str, first: int) -> tuple[str, ...]:
+    """Of names near to one: those that begin like it, those that end like it, and the one left over."""
+    lengths, patterns, low, high, back_low, back_high, across = (f"${first + n}" for n in range(7))
     near = f"length({column}) = ANY({lengths}::int[]) AND {column} LIKE ANY({patterns}::text[])"
     return (
         f"{near} AND {column} >= {low} AND {column} < {high}",
         f"{near} AND reverse({column}) >= {back_low} AND reverse({column}) < {back_high}",
+        f"length({column}) = ANY({lengths}::int[]) AND {column} = ANY({across}::text[])",
     )
 
 
 def _parameters(near: Neighbours) -> list[object]:
     back = near.back[::-1]
-    return [list(near.lengths), list(near.patterns), near.front, near.front + _LAST, back, back + _LAST]
+    front = near.front
+    halves = (front, front + _LAST, back, back + _LAST)
+    return [list(near.lengths), list(near.patterns), *halves, list(near.across)]
 
 
 def _letters(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from movie_svc.listings import Filters, Listings
 from movie_svc.store import Store
 from movie_svc.typos import Typos
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="module")]
 
 TITLES = 500_000
 MIGRATIONS = Path(migrations.__file__).parents[1] / "movie_svc" / "migrations"
