@@ -86,6 +86,8 @@ async def serve() -> None:
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.background("replica lag", pg.watch)
     server.background("lives of the log", submissions.follow)
+    # Here too: memory must stay bounded where no worker runs.
+    server.background("stale pending writes", pending.expire)
     try:
         await server.run()
     finally:
@@ -120,6 +122,7 @@ async def worker() -> None:
     server.background("replica lag", pg.watch)
     server.background("worker", run.run)
     server.background("settling", settling.run)
+    server.background("stale pending writes", pending.expire)
     server.background("pruner", Pruner(pg, retention, config.prune_interval_s).run)
     try:
         await server.run()

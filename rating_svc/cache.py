@@ -1,8 +1,12 @@
 """What is pending: writes that stand in the log and, as far as is known, not in the database yet.
 
 Redis has them for all replicas of the service; each process also remembers its
-own, for while Redis is away. A pending write never hides a newer row: whoever
-reads both takes the one that is later in the log.
+own, for while Redis is away or full. A pending write never hides a newer row:
+whoever reads both takes the one that is later in the log.
+
+They have no expiry in Redis, since what has one is what a full Redis deletes.
+An index says by Redis' clock when each user wrote last, and who sweeps deletes
+by it.
 """
 
 import asyncio
@@ -18,19 +22,21 @@ from redis.exceptions import RedisError
 
 from mesh import clock
 from rating_svc.config import PendingConfig
-from rating_svc.metrics import PENDING_UNSHARED
+from rating_svc.metrics import PENDING_STALE, PENDING_UNSHARED
 from rating_svc.pipe import Pipe, RedisAway, Script
 from rating_svc.submissions import Position
 
 log = logging.getLogger(__name__)
 
-# KEYS: the user's pending writes, then a key for each submission whose client named it.
-# ARGV: seconds to keep, then for each submission: movie, epoch, offset, value, index of its key or 0.
+# KEYS: the user's pending writes, the index, then a key for each submission whose client named it.
+# ARGV: the user, seconds to keep such a key, then for each submission: movie, epoch, offset, value, index of
+# its key or 0.
 # A key holds its submission as movie and value. Answers for each: the value of the same submission if it
-# came before, else an empty text.
+# came before, else an empty text. A full Redis refuses the first of the writes, so all or none.
 _PUT: Final = Script("""
 local answers = {}
-for i = 2, #ARGV, 5 do
+local added = false
+for i = 3, #ARGV, 5 do
     local key = tonumber(ARGV[i + 4])
     local before = key > 0 and redis.call('GET', KEYS[key]) or ''
     local movie, value = string.match(before or '', '^(%d+) (.+)$')
@@ -39,7 +45,7 @@ for i = 2, #ARGV, 5 do
     answers[#answers + 1] = same and value or ''
     if not same then
         if key > 0 and not movie then
-            redis.call('SET', KEYS[key], ARGV[i] .. ' ' .. ARGV[i + 3], 'EX', ARGV[1])
+            redis.call('SET', KEYS[key], ARGV[i] .. ' ' .. ARGV[i + 3], 'EX', ARGV[2])
         end
         local held = redis.call('HGET', KEYS[1], ARGV[i])
         local epoch, offset = string.match(held or '0:-1', '^(%d+):(-?%d+)')
@@ -47,15 +53,20 @@ for i = 2, #ARGV, 5 do
         local e, o = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
         if epoch < e or (epoch == e and offset < o) then
             redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 3])
+            added = true
         end
     end
 end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+if added then
+    redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
+    redis.call('PERSIST', KEYS[1])
+end
 return answers""")
 
-# KEYS: the user's pending writes. ARGV: movie, epoch, offset of each that has been dealt with.
+# KEYS: the user's pending writes, the index.
+# ARGV: the user, then movie, epoch, offset of each that has been dealt with.
 _CLEAR: Final = Script("""
-for i = 1, #ARGV, 3 do
+for i = 2, #ARGV, 3 do
     local held = redis.call('HGET', KEYS[1], ARGV[i])
     if held then
         local epoch, offset = string.match(held, '^(%d+):(-?%d+)')
@@ -63,7 +74,26 @@ for i = 1, #ARGV, 3 do
         local e, o = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
         if epoch < e or (epoch == e and offset <= o) then redis.call('HDEL', KEYS[1], ARGV[i]) end
     end
-end""")
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end""")
+
+# KEYS: the index. ARGV: what the keys of pending writes begin with, seconds to keep them, users at most.
+# Answers how many users' writes it deleted. Their keys are not among KEYS, which only a cluster would mind.
+_SWEEP: Final = Script("""
+local oldest = redis.call('TIME')[1] - ARGV[2]
+local users = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. oldest, 'LIMIT', 0, ARGV[3])
+for _, user in ipairs(users) do
+    redis.call('DEL', ARGV[1] .. '{' .. user .. '}')
+    redis.call('ZREM', KEYS[1], user)
+end
+return #users""")
+
+_PREFIX: Final = "rating:pending:"
+_INDEX: Final = "rating:pending:index"
+_SWEPT_AT_ONCE: Final = 200
+"""Users whose writes a sweep deletes in one step, at most: Redis does nothing else meanwhile."""
+_SWEEP_S: Final = 60.0
+"""How often stale writes are looked for, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +127,11 @@ class PendingWrites:
     async def put(self, user: str, writes: Sequence[Named]) -> list[Pending]:
         """Remembers writes of one user; gives each, or what it repeats.
 
-        Never fails: without Redis the other replicas don't see the writes until
-        they are in the database.
+        Never fails: while Redis is away or full, the other replicas don't see the
+        writes until they are in the database.
         """
-        keys = [_pending_key(user)]
-        args: list[Any] = [self._ttl_s]
+        keys = [_pending_key(user), _INDEX]
+        args: list[Any] = [user, self._ttl_s]
         for write in writes:
             index = 0
             if write.request_id is not None:
@@ -161,7 +191,33 @@ class PendingWrites:
     async def clear(self, user: str, dealt_with: Mapping[int, Position]) -> None:
         """Forgets writes up to the given places in the log, by movie."""
         args = [part for movie, position in dealt_with.items() for part in (movie, *position)]
-        await self._pipe.run(_CLEAR, [_pending_key(user)], args)
+        await self._pipe.run(_CLEAR, [_pending_key(user), _INDEX], [user, *args])
+
+    async def expire(self) -> None:
+        """Forgets all of users who wrote for the last time longer ago than writes are kept, for ever.
+
+        Any number of processes may do so.
+        """
+        while True:
+            await asyncio.sleep(min(self._ttl_s / 4, _SWEEP_S))
+            try:
+                await self.sweep()
+            except (RedisAway, RedisError) as error:
+                log.debug("stale pending writes not deleted: %s", error)
+
+    async def sweep(self) -> int:
+        """Forgets what is too old, and gives of how many users.
+
+        Raises:
+            RedisAway, RedisError: Redis is away, or refused.
+        """
+        total = 0
+        while True:
+            swept: int = await self._pipe.run(_SWEEP, [_INDEX], [_PREFIX, self._ttl_s, _SWEPT_AT_ONCE])
+            total += swept
+            if swept < _SWEPT_AT_ONCE:
+                PENDING_STALE.inc(total)
+                return total
 
 
 class Settling:
@@ -181,7 +237,7 @@ class Settling:
             position = max(position, held[1])
         self._due[key] = (time.monotonic() + self._delay_s, position)
         if len(self._due) > self._limit:
-            # It expires by itself; until then it only costs memory, since the row is as late in the log.
+            # A sweep deletes it; until then it only costs memory, since the row is as late in the log.
             self._due.popitem(last=False)
 
     async def run(self) -> None:
@@ -236,7 +292,7 @@ class _Local:
 
 # The braces are Redis Cluster's: all keys of a user lie in one slot.
 def _pending_key(user: str) -> str:
-    return f"rating:pending:{{{user}}}"
+    return f"{_PREFIX}{{{user}}}"
 
 
 def _request_key(user: str, request_id: uuid.UUID) -> str:

@@ -30,7 +30,7 @@ class PendingConfig:
     ttl_s: int = setting(
         "MARQUEE_RATING_PENDING_TTL_S",
         3600,
-        "how long a write shows to its author if no worker stores it, in seconds",
+        "how long a user's writes show if no worker stores them, in seconds since the last one",
         low=1,
     )
     local_limit: int = setting(

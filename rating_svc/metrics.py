@@ -25,7 +25,12 @@ MOVIE_CHECKS: Final = Counter(
 PENDING_UNSHARED: Final = Counter(
     "marquee_rating_pending_unshared_total",
     "Writes that could not be put into Redis: until a worker stores them, only the replica that took them "
-    "shows them. Rises: see to Redis.",
+    "shows them. Rises: see to Redis, whether it is there and whether its memory is full.",
+)
+PENDING_STALE: Final = Counter(
+    "marquee_rating_pending_stale_total",
+    "Users whose pending writes were deleted since no worker stored them in MARQUEE_RATING_PENDING_TTL_S. "
+    "Rises: see to the workers; what they store later is not lost, but its authors don't see it until then.",
 )
 
 IMPORT_RETRIES: Final = Counter(

@@ -77,7 +77,7 @@ def _settings(stack: Stack, name: str, users: Path) -> dict[str, str]:
         "save": '""',
         "appendonly": "no",
         "maxmemory": _MAX_MEMORY,
-        # What has no expiry is a chart or an index: only caches may be pushed out.
+        # What has no expiry is a chart, an index or a pending write: only caches may be pushed out.
         "maxmemory-policy": "volatile-lru",
         "tcp-backlog": "128",
         **copied,
