@@ -20,6 +20,7 @@ class Arrival(NamedTuple):
     event_id: int
     """Of the event that it makes if it changes the score."""
     submission: Submission
+    identity: Identity
 
 
 class Step(NamedTuple):
@@ -47,9 +48,14 @@ def identity(submission: Submission) -> Identity:
     return (submission.user, submission.request_id, submission.movie, submission.score or 0)
 
 
+def arrival(position: Position, event_id: int, submission: Submission) -> Arrival:
+    """A submission as it was read."""
+    return Arrival(position, event_id, submission, identity(submission))
+
+
 def identities(arrivals: Iterable[Arrival]) -> list[Identity]:
     """The identities in a batch, each once."""
-    return list(dict.fromkeys(identity(arrival.submission) for arrival in arrivals))
+    return list(dict.fromkeys(arrival.identity for arrival in arrivals))
 
 
 def collapse(arrivals: Sequence[Arrival], known: Collection[Identity]) -> list[Step]:
@@ -60,22 +66,32 @@ def collapse(arrivals: Sequence[Arrival], known: Collection[Identity]) -> list[S
         known: the identities in it that had taken effect before.
     """
     seen = set(known)
-    steps: dict[tuple[str, int], list[Step]] = {}
+    moves: dict[tuple[str, int], list[Arrival]] = {}
     first: dict[tuple[str, int], tuple[Position, int]] = {}
-    for position, event_id, submission in arrivals:
-        this = identity(submission)
-        if this in seen:
+    for this in arrivals:
+        if this.identity in seen:
             continue
-        seen.add(this)
+        seen.add(this.identity)
+        position, submission = this.position, this.submission
         key = (submission.user, submission.movie)
         if submission.score is not None and (key not in first or position < first[key][0]):
             first[key] = (position, submission.submit_us)
-        so_far = steps.setdefault(key, [])
+        so_far = moves.get(key)
+        if so_far is None:
+            moves[key] = [this]
         # By position, not by turn: a redriven dead letter comes late and keeps its old place.
-        if not so_far or so_far[-1].position < position:
-            so_far.append(Step(*key, submission.score, submission.submit_us, position, event_id, False, None))
-    found = []
-    for key, so_far in steps.items():
-        found += so_far[:-1]
-        found.append(so_far[-1]._replace(last=True, first_us=first.get(key, _NEVER)[1]))
-    return found
+        elif so_far[-1].position < position:
+            so_far.append(this)
+    return [
+        Step(
+            *key,
+            move.submission.score,
+            move.submission.submit_us,
+            move.position,
+            move.event_id,
+            move is so_far[-1],
+            first.get(key, _NEVER)[1] if move is so_far[-1] else None,
+        )
+        for key, so_far in moves.items()
+        for move in so_far
+    ]

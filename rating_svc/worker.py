@@ -66,7 +66,7 @@ class Submissions(Handler[Submission | None, Outcome]):
         return submissions.decode(record.value)
 
     async def store(self, connection: Connection, entries: Sequence[Entry[Submission | None]]) -> Outcome:
-        arrivals = [self._arrival(entry, entry.value) for entry in entries if entry.value is not None]
+        arrivals = self._arrivals(entries)
         identities = collapse.identities(arrivals)
         known: set[collapse.Identity] = set()
         if identities:
@@ -124,14 +124,20 @@ class Submissions(Handler[Submission | None, Outcome]):
         unread = await lives.unread(connection, self._reader)
         return [place for place in places if self._registry.before(place) & unread]
 
-    def _arrival(self, entry: Entry[Submission | None], submission: Submission) -> Arrival:
-        epoch = self._registry.epoch(entry.place)
-        return Arrival(
-            dead_letters.position_of(entry.record, epoch),
-            # Of the place where it stands, not of the order: a redriven letter has a place of its own.
-            event_id(epoch, entry.place.partition, entry.record.offset),
-            submission,
-        )
+    def _arrivals(self, entries: Sequence[Entry[Submission | None]]) -> list[Arrival]:
+        found = []
+        starts: dict[Place, tuple[int, int]] = {}
+        for entry in entries:
+            if entry.value is None:
+                continue
+            start = starts.get(entry.place)
+            if start is None:
+                epoch = self._registry.epoch(entry.place)
+                start = starts[entry.place] = epoch, event_id(epoch, entry.place.partition, 0)
+            position = dead_letters.position_of(entry.record, start[0])
+            # The id is of the place where it stands, not of the order: a redriven letter has its own.
+            found.append(collapse.arrival(position, start[1] + entry.record.offset, entry.value))
+        return found
 
 
 def make_reader(

@@ -151,8 +151,8 @@ class Tracker:
 
     def moved(self, records: Sequence[Record]) -> None:
         """They are stored."""
-        for record in records:
-            self._tracks[record.topic, record.partition].next_offset = record.offset + 1
+        for at, offset in {(record.topic, record.partition): record.offset for record in records}.items():
+            self._tracks[at].next_offset = offset + 1
 
     def forget(self, partitions: Collection[Partition], why: str) -> None:
         """These don't stand where they were believed to stand."""

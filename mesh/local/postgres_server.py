@@ -110,6 +110,19 @@ async def prepare_replica(stack: Stack, _name: str, log: IO[bytes]) -> None:
     )
 
 
+async def back_up(stack: Stack, folder: Path, log: IO[bytes]) -> None:
+    """Takes a base backup of the running primary, which holds all that it needs to start."""
+    await _run(
+        stack,
+        log,
+        "pg_basebackup",
+        f"--pgdata={folder}",
+        f"--dbname={_conninfo(stack)}",
+        "--wal-method=fetch",
+        "--checkpoint=fast",
+    )
+
+
 def _server(folder: Path, port: int, settings: dict[str, str]) -> list[str]:
     options = {**SETTINGS, "port": str(port), **settings}
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rating_svc.collapse import Arrival, Identity, collapse, identities, identity
+from rating_svc.collapse import Arrival, Identity, arrival, collapse, identities, identity
 from rating_svc.submissions import Position, Submission
 
 Key = tuple[str, int]
@@ -33,7 +33,7 @@ def logs(draw: st.DrawFn) -> list[Arrival]:
     found = draw(st.lists(submissions, max_size=25))
     late = draw(st.lists(st.integers(0, 30), min_size=len(found), max_size=len(found)))
     return [
-        Arrival(Position(1, 2 * offset - (5 if back == 7 else 0)), offset + 1, submission)
+        arrival(Position(1, 2 * offset - (5 if back == 7 else 0)), offset + 1, submission)
         for offset, (submission, back) in enumerate(zip(found, late, strict=True), start=5)
     ]
 
@@ -79,8 +79,8 @@ def counted(events: dict[int, Event]) -> Counter[tuple[int, int]]:
 def one_by_one(log: Sequence[Arrival]) -> Database:
     """The specification: each by itself, in the order of reading."""
     database = Database()
-    for arrival in log:
-        database.deal_with([arrival])
+    for each in log:
+        database.deal_with([each])
     return database
 
 
@@ -88,7 +88,7 @@ def last_wins(log: Sequence[Arrival]) -> dict[Key, int]:
     """Of each rating's submissions, without repeats, the last counts."""
     last: dict[Key, tuple[Position, int | None]] = {}
     seen = set()
-    for position, _, submission in log:
+    for position, _, submission, _ in log:
         if identity(submission) not in seen:
             seen.add(identity(submission))
             key = (submission.user, submission.movie)
@@ -150,7 +150,7 @@ def submission(score: int | None, request: int, at: int = 1) -> Submission:
 
 
 def log_of(*found: Submission, epoch: int = 1) -> list[Arrival]:
-    return [Arrival(Position(epoch, at), at + 1, one) for at, one in enumerate(found)]
+    return [arrival(Position(epoch, at), at + 1, one) for at, one in enumerate(found)]
 
 
 def test_what_took_effect_before_takes_none_again() -> None:
@@ -171,13 +171,13 @@ def test_each_change_in_a_batch_is_a_step_of_its_own() -> None:
 
 def test_a_redriven_dead_letter_comes_late_and_keeps_its_old_place() -> None:
     newer, older = submission(9, 1), submission(2, 2)
-    (step,) = collapse([Arrival(Position(1, 20), 21, newer), Arrival(Position(1, 10), 31, older)], set())
+    (step,) = collapse([arrival(Position(1, 20), 21, newer), arrival(Position(1, 10), 31, older)], set())
     assert (step.score, step.position.offset) == (9, 20)
 
 
 def test_an_epoch_outweighs_any_offset() -> None:
     old, new = submission(2, 1), submission(9, 2)
-    steps = collapse([Arrival(Position(2, 0), 1, new), Arrival(Position(1, 1_000_000), 2, old)], set())
+    steps = collapse([arrival(Position(2, 0), 1, new), arrival(Position(1, 1_000_000), 2, old)], set())
     assert [step.score for step in steps] == [9]
 
 
