@@ -10,6 +10,7 @@ https://kafka.apache.org/documentation/#semantics
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ class FencedProducer:
     def __init__(self, producer: Producer, timeout_s: float) -> None:
         self._producer = producer
         self._timeout_s = timeout_s
+        self._sending = threading.Lock()
 
     @classmethod
     async def begin(cls, config: KafkaConfig, name: str) -> "FencedProducer":
@@ -71,11 +73,15 @@ class FencedProducer:
             raise _refused(error) from error
 
     async def close(self) -> None:
-        """Gives up what is under way."""
+        """Gives up what is under way, and leaves neither a connection nor a thread."""
         with contextlib.suppress(KafkaException):
             await asyncio.to_thread(self._close)
 
     def _send(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        with self._sending:
+            self._transact(topic, messages)
+
+    def _transact(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
         self._producer.begin_transaction()
         try:
             for key, value in messages:
@@ -92,7 +98,9 @@ class FencedProducer:
 
     def _close(self) -> None:
         self._producer.purge()
-        self._producer.flush(1)
+        # Who sent may be cancelled while its thread goes on: nothing may be destroyed below that.
+        with self._sending:
+            self._producer.close()
 
 
 def _refused(error: KafkaException) -> MarqueeError:

@@ -106,6 +106,21 @@ async def test_who_began_before_can_write_nothing_any_more(stack: Stack) -> None
     assert found == [b"1", b"2", b"3", b"4"]
 
 
+async def test_who_ended_leaves_neither_a_connection_nor_a_thread(stack: Stack) -> None:
+    # Else it went on looking for brokers, and said so on the console long after they had been stopped.
+    before = _kafka_threads()
+    producer = await FencedProducer.begin(KafkaConfig(bootstrap=stack.kafka_bootstrap), uuid.uuid4().hex)
+    assert _kafka_threads() > before
+    await producer.close()
+    assert _kafka_threads() <= before
+
+
+def _kafka_threads() -> int:
+    """The threads of librdkafka in this process: each of its clients has some as long as it lives."""
+    names = Path("/proc/self/task").glob("*/comm")
+    return sum(name.read_text().startswith("rdk:") for name in names)
+
+
 async def test_what_was_read_before_replaces_nothing_that_was_fetched_later(stack: Stack) -> None:
     client = redisdb.connect(load(redisdb.RedisConfig, stores(stack, "movie_svc")))
     cache, number, until = RedisCache(client, CacheConfig()), 99_999_992, time.time() + 600
