@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
 from mesh import kafka
+from mesh.errors import MarqueeError
 from mesh.local import state as states
 from mesh.local.stack import Home, Stack
 from mesh.tasks import end
@@ -129,7 +130,10 @@ async def shows(server: Process, movie: int, votes: int, timeout: float = 30.0) 
 
 async def all_counted(place: Place, expected: dict[int, tuple[int, ...]]) -> None:
     async def same() -> bool:
-        return await place.histograms() == expected
+        try:
+            return await place.histograms() == expected
+        except MarqueeError:  # the primary is away: it was killed a moment ago
+            return False
 
     await eventually(same, timeout=60)
 

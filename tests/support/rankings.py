@@ -30,9 +30,9 @@ CHARTS = ChartConfig(poll_interval_s=0.05, min_gap_s=0.0)
 FORMULA = FormulaConfig(prior_votes=20.0)
 
 _AT_ONCE = 1000
-_TABLES = (
-    "scores, inbox, facts, fact_requests, formula, formula_settings, dead_letters, kafka_offsets, repaired"
-)
+# Not `kafka_offsets`: a topic that several tests use would be read again, and counted, from where Kafka
+# last heard of it.
+_TABLES = "scores, inbox, facts, fact_requests, formula, formula_settings, dead_letters, repaired"
 
 
 @dataclass
