@@ -90,7 +90,7 @@ async def test_a_good_release_is_promoted_step_by_step_without_a_failed_call(edg
                 seen.append(percent)
             return delivery(edge).get("phase") == "promoted"
 
-        await eventually(promoted, timeout=120, what="the promotion")
+        await eventually(promoted, timeout=240, what="the promotion")
         before = Counter(outcomes)
         await total(outcomes, 100)
     assert [percent for percent in seen if percent] == [1, 5, 25, 50, 100]

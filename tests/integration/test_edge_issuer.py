@@ -35,6 +35,7 @@ class Provider:
         self.url = f"{'https' if tls else 'http'}://localhost:{self.port}/keys"
         self._tls = tls
         self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port, ssl=self._tls)
@@ -42,6 +43,9 @@ class Provider:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        # From Python 3.12 on, the next line waits for them: the edge keeps its connections open.
+        for client in self._clients:
+            client.close()
         await self._server.wait_closed()
 
     def add(self, kid: str, key: Any) -> None:
@@ -70,12 +74,14 @@ class Provider:
         return json.dumps({"keys": published}).encode()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while await reader.readuntil(b"\r\n\r\n"):
                 body = self._jwks()
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
                 writer.write(b"content-length: %d\r\n\r\n" % len(body) + body)
                 await writer.drain()
+        self._clients.discard(writer)
         writer.close()
 
 

@@ -180,7 +180,7 @@ async def test_a_good_build_gets_all_calls_step_by_step_and_none_fails(
                 seen.append(percent)
             return phase(mesh_stack) == "promoted"
 
-        await eventually(promoted, timeout=150, what="the promotion")
+        await eventually(promoted, timeout=240, what="the promotion")
         took = time.monotonic() - began
         before = Counter(traffic.outcomes)
         await traffic.more(300)
