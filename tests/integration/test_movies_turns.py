@@ -4,7 +4,8 @@ import asyncio
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
@@ -21,12 +22,15 @@ from mesh.turns import SILENCE_S, Turns
 from movie_svc.cache import RedisCache, When
 from movie_svc.config import CacheConfig
 from movie_svc.entries import Entry
-from tests.support.movies import MovieProcess
+from tests.support.movies import MovieProcess, Omdb
 from tests.support.waiting import eventually
 
 # The silence, a follower's next look, and a busy machine.
 TAKEOVER_S = SILENCE_S + 3 + 10
+# A follower looks each five seconds.
+REFRESH_TAKEOVER_S = SILENCE_S + 5 + 10
 OMDB, CATALOGUE = 1, 3
+GODFATHER = 68646
 
 
 @pytest.fixture
@@ -55,6 +59,68 @@ async def test_a_relay_that_is_frozen_loses_its_turn(
                 print(f"sent after {time.monotonic() - started:.1f} s")
             finally:
                 replica.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_refresher_that_is_frozen_while_it_asks_has_a_successor_and_does_no_harm(
+    stack: Stack, sql: "asyncpg.Connection[asyncpg.Record]", tmp_path: Path
+) -> None:
+    async def row() -> asyncpg.Record:
+        (found,) = await sql.fetch("SELECT * FROM movies WHERE id = $1", GODFATHER)
+        return found
+
+    async def make_stale() -> datetime:
+        """The first that is due; gives when it was fetched."""
+        await sql.execute(
+            "UPDATE movies SET fresh_until = '2001-01-01', votes = 2000000000 WHERE id = $1", GODFATHER
+        )
+        fetched: datetime = (await row())["fetch_time"]
+        return fetched
+
+    async def fetched_after(time: datetime) -> bool:
+        return bool((await row())["fetch_time"] > time)
+
+    omdb, log = Omdb(stack), tmp_path / "movie_svc.log"
+    often = {"MARQUEE_OMDB_DAILY_LIMIT": "1000000"}
+    await omdb.reset()
+    async with MovieProcess(stack, log, **often) as one:
+        await one.get(f"movies/tt{GODFATHER:07d}")
+        await eventually(lambda: sql.fetch("SELECT FROM movies WHERE id = $1", GODFATHER))
+        first = await make_stale()
+        await eventually(lambda: fetched_after(first))  # it has the turn
+        async with MovieProcess(stack, log, **often) as other:
+            await omdb.behave(latency_ms=1000)
+            asked, done = await omdb.calls(), _refreshed(await one.metrics())
+            second = await make_stale()
+            await eventually(lambda: _was_asked(omdb, asked["i"]))
+            one.process.send_signal(signal.SIGSTOP)
+            try:
+                await omdb.behave()
+                started = time.monotonic()
+                await eventually(lambda: fetched_after(second), REFRESH_TAKEOVER_S)
+                print(f"refreshed after {time.monotonic() - started:.1f} s")
+                assert _refreshed(await other.metrics()) > 0
+                after = await row()
+            finally:
+                one.process.send_signal(signal.SIGCONT)
+            # It gets its answer, or finds that it waited for too long.
+            await eventually(lambda: _has_refreshed(one, done))
+            assert await row() == after
+            assert (await one.get(f"movies/tt{GODFATHER:07d}")).etag == (
+                await other.get(f"movies/tt{GODFATHER:07d}")
+            ).etag
+
+
+async def _was_asked(omdb: Omdb, before: int) -> bool:
+    return (await omdb.calls())["i"] > before
+
+
+async def _has_refreshed(replica: MovieProcess, before: float) -> bool:
+    return _refreshed(await replica.metrics()) > before
+
+
+def _refreshed(metrics: Mapping[str, float]) -> float:
+    """How many refreshes have ended, one way or the other."""
+    return sum(value for name, value in metrics.items() if name.startswith("marquee_movie_refreshed_total"))
 
 
 async def test_a_turn_is_one_processs_at_a_time(stack: Stack) -> None:
