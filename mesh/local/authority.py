@@ -34,6 +34,7 @@ def ensure_authority(folder: Path) -> None:
     certificate = (
         _builder(name, name, key.public_key(), AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -63,6 +64,7 @@ def issue(folder: Path, name: str, days: int = LEAF_DAYS) -> TlsConfig:
     certificate = (
         _builder(subject, authority.subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(
@@ -78,6 +80,21 @@ def issue(folder: Path, name: str, days: int = LEAF_DAYS) -> TlsConfig:
 def config_of(folder: Path, name: str) -> TlsConfig:
     """The paths of a process's files."""
     return TlsConfig(str(folder / f"{name}.pem"), str(folder / f"{name}.key"), str(folder / "ca.pem"))
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """What RFC 5280 asks for: clients that verify strictly, as Python 3.13 does, refuse what lacks it."""
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _builder(

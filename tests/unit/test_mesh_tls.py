@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,19 @@ def test_a_pair_that_is_half_replaced_is_not_taken(tmp_path: Path) -> None:
     assert files.read() is before
     authority.issue(tmp_path, "edge")
     assert files.read() is not before
+
+
+async def test_a_client_that_verifies_strictly_takes_the_certificates(tmp_path: Path) -> None:
+    """As Python 3.13 does by itself: RFC 5280 to the letter."""
+    async with serving(tmp_path) as address:
+        files = authority.issue(tmp_path, "edge")
+        context = ssl.create_default_context(cafile=files.authority)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        context.load_cert_chain(files.certificate, files.key)
+        context.set_alpn_protocols(["h2"])
+        host, port = address.split(":")
+        async with channel.connect(address, CALLS, service="rating_svc", certificate=files) as opened:
+            assert await believed(opened) == "mallory"
+        _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+        assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+        writer.close()
