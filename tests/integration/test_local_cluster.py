@@ -39,15 +39,14 @@ def stack_of(marquee: Marquee) -> Stack:
 
 
 async def test_a_cluster_of_databases(marquee: Marquee) -> None:
-    # Who is what.
+    # Who is what. Patroni names the synchronous standby a moment after both standbys stream.
+    def roles_of(kind: str) -> list[str]:
+        return sorted(role for name, role in roles(marquee).items() if name.partition(".")[0] == kind)
+
+    await eventually(lambda: roles_of("postgres") == ["leader", "replica", "sync standby"], 60)
+    assert roles_of("etcd") == ["follower", "follower", "leader"]
+    assert roles_of("redis") == ["master", "replica", "replica"]
     found = roles(marquee)
-    of = {
-        kind: sorted(role for name, role in found.items() if name.partition(".")[0] == kind)
-        for kind in ("etcd", "postgres", "redis")
-    }
-    assert of["etcd"] == ["follower", "follower", "leader"]
-    assert of["postgres"] == ["leader", "replica", "sync standby"]
-    assert of["redis"] == ["master", "replica", "replica"]
     stack = stack_of(marquee)
     connection = await asyncpg.connect(stack.dsn(SUPERUSER))
     await connection.execute("CREATE TABLE kept AS SELECT 1 AS x")

@@ -25,6 +25,8 @@ BATCH = "/v1/movies:batchGet?" + "&".join(f"names=movies/{movie}" for movie in M
 STABLE_KEEP = "public, max-age=30"
 CLIENTS = 12
 USERS = 2000
+# Where a changed build takes in what its change needs.
+_FIRST_IMPORT = "from collections.abc import Iterable\n"
 
 
 class Build:
@@ -215,7 +217,7 @@ def fails(build: Build) -> None:
 
 def is_slow(build: Build) -> None:
     """A batch takes far more than ten times as long."""
-    build.change(f"{SERVICE}/service.py", "import time\n", "import asyncio\nimport time\n")
+    build.change(f"{SERVICE}/service.py", _FIRST_IMPORT, f"import asyncio\n{_FIRST_IMPORT}")
     build.change(
         f"{SERVICE}/service.py",
         "        found = await self._reads.get_many(",
@@ -271,7 +273,7 @@ async def test_a_bad_build_is_taken_back_and_hardly_anybody_notices(
 async def test_a_build_that_does_not_start_gets_no_calls(
     mesh_stack: Stack, build: Build, traffic: Traffic
 ) -> None:
-    build.change(f"{SERVICE}/service.py", "import time\n", "import no_such_module\nimport time\n")
+    build.change(f"{SERVICE}/service.py", _FIRST_IMPORT, f"import no_such_module\n{_FIRST_IMPORT}")
     async with traffic.flowing():
         said = await asyncio.to_thread(
             marquee, mesh_stack.home, "canary", "start", SERVICE, "--code", str(build.folder), code=1

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import asyncpg
 import grpc
 import httpx
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
@@ -133,17 +133,26 @@ def _logs(stack: Stack) -> bytes:
 def _kafka(stack: Stack) -> bytes:
     """All keys, values and headers of all topics."""
     consumer = Consumer(
-        {"bootstrap.servers": stack.kafka_bootstrap, "group.id": "nobody", "enable.auto.commit": False}
+        {
+            "bootstrap.servers": stack.kafka_bootstrap,
+            "group.id": "nobody",
+            "enable.auto.commit": False,
+            # The last offset of a topic may be a transaction's mark, which no consumer is shown.
+            "enable.partition.eof": True,
+        }
     )
     found = []
     try:
         for name, topic in consumer.list_topics(timeout=10).topics.items():
             for number in topic.partitions:
-                low, high = consumer.get_watermark_offsets(TopicPartition(name, number), 10)
-                consumer.assign([TopicPartition(name, number, low)] if low < high else [])
-                while low < high:
+                consumer.assign([TopicPartition(name, number, OFFSET_BEGINNING)])
+                ended = False
+                while not ended:
                     for message in consumer.consume(500, 1.0):
-                        low = (message.offset() or 0) + 1
+                        if (error := message.error()) is not None:
+                            assert error.code() == KafkaError._PARTITION_EOF, error
+                            ended = True
+                            continue
                         headers = message.headers() or []
                         found += [message.key() or b"", message.value() or b""]
                         found += [value or b"" for _, value in headers]
