@@ -80,7 +80,7 @@ async def test_a_redis_that_was_lost_forgets_no_call(stack: Stack, start: Start,
     limit = {"MARQUEE_OMDB_DAILY_LIMIT": "10", "MARQUEE_OMDB_ATTEMPTS": "1"}
     async with start(**limit) as one, start(**limit) as other:
         assert await new_titles([one, other], 60_000_000, 15) == 5
-        await delete_keys(stack, "movie_svc", "*")
+        await delete_keys(stack, "movie_svc", "movie:*")
         assert await new_titles([one, other], 61_000_000, 15) == 15
     # Nor does a replica that is started again.
     async with start(**limit) as again:
