@@ -79,7 +79,7 @@ lock: install ## Renew requirements.lock and Kafka's list of jars
 	echo ziglang | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    -o scripts/compiler.lock -
 	k8s/images/lock.sh
-	$(PYTHON_BIN) -m mesh.local.kafka_jars --lock
+	$(PYTHON_BIN) -m local.servers.kafka_jars --lock
 
 clean: ## Stop the mesh, and remove its data and .venv
 	-[ ! -x $(MARQUEE) ] || $(MARQUEE) down

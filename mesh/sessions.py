@@ -6,7 +6,7 @@ ends what it left behind, and a successor waits no longer than `RELEASE_S`.
 
 The settings belong to the roles (`ALTER ROLE … SET`), not to the connections:
 so they hold behind a PgBouncer too, which refuses startup parameters that it
-does not know, and no process can be started without them. `mesh.local.provision`
+does not know, and no process can be started without them. `local.stack.provision`
 sets them here; a cluster sets the same ones where it makes the roles.
 """
 

@@ -115,4 +115,4 @@ find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC
 cat pyproject.toml | step project install_project
 cat envoy/cache/* edge/cache_module.py | step cache compile_cache
 # Downloads only what is not in the cache.
-"$venv/bin/python" -m mesh.local.kafka_jars >&2
+"$venv/bin/python" -m local.servers.kafka_jars >&2

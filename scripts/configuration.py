@@ -28,7 +28,7 @@ def concerns(package: str) -> list[type]:
     """The configuration dataclasses of a package."""
     found = []
     for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        if info.name.endswith("__main__") or info.name.startswith("mesh.local"):
+        if info.name.endswith("__main__"):
             continue
         module = importlib.import_module(info.name)
         for _, cls in inspect.getmembers(module, inspect.isclass):

@@ -6,8 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from mesh.local import movielens
-from mesh.local.stack import Home, Stack
+from local.commands import movielens
+from local.stack.layout import Home, Stack
 from tests.support.stacks import running
 
 # A busy machine is no failure: no example has a time limit, and neither has making them.
@@ -28,7 +28,7 @@ _HASTE = {
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """PostgreSQL primary and replica, Redis, Kafka and the OMDb simulator.
 
-    `mesh.local.services.stores(stack, "rating_svc")` gives a service's environment.
+    `local.servers.services.stores(stack, "rating_svc")` gives a service's environment.
     """
     with running(_home(tmp_path_factory, "infra"), ["infra"]) as started:
         yield started

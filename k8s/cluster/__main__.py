@@ -8,7 +8,7 @@ from pathlib import Path
 from k8s.cluster import fake_nodes
 from k8s.cluster.control_plane import Cluster
 from k8s.cluster.processes import ClusterError
-from mesh.local.stack import default_home
+from local.stack.layout import default_home
 
 
 def run(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from k8s.cluster.pki import Pki
 from k8s.cluster.processes import ClusterError, Processes
-from mesh.local.stack import choose_ports
+from local.stack.layout import choose_ports
 
 BUILD: Final = Path(__file__).parents[1] / "tools" / "build.sh"
 SERVICE_RANGE: Final = "10.96.0.0/16"

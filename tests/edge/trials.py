@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mesh.local.stack import checkout
+from local.stack.layout import checkout
 from tests.edge.mesh import Edge
 from tests.support.waiting import eventually
 

@@ -16,8 +16,8 @@ from typing import Any
 import asyncpg
 import httpx
 
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Stack, cache_folder
+from local.stack.layout import Stack, cache_folder
+from local.stack.provision import SUPERUSER
 from tests.support.ports import free_port
 
 VERSION = "8.2.0"

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mesh.local import state as states
-from mesh.local.cluster.patroni import server_pids
-from mesh.local.movielens import sample_films
-from mesh.local.processes import table
-from mesh.local.stack import Shape, Stack
-from mesh.local.status import look
+from local.cluster.patroni import server_pids
+from local.commands.movielens import sample_films
+from local.commands.status import look
+from local.stack import state as states
+from local.stack.layout import Shape, Stack
+from local.supervision.processes import table
 from tests.faults import ratings_promises as promises
 from tests.faults.cluster_probes import Watcher
 from tests.faults.ratings_authors import Journal, crowd

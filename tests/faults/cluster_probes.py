@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from edge import tokens
+from local.commands.http1 import Client
+from local.stack.layout import HOST, Stack
 from mesh import dial
-from mesh.local.http1 import Client
-from mesh.local.stack import HOST, Stack
 from tests.faults.ratings_authors import Journal
 
 _EVERY_S = 0.1

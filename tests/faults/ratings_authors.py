@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge import tokens
-from mesh.local.http1 import Answer, Client
-from mesh.local.stack import HOST, Stack
+from local.commands.http1 import Answer, Client
+from local.stack.layout import HOST, Stack
 
 _PATIENCE_S = 6.0
 _FIRST_PAUSE_S = 0.05

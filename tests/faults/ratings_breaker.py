@@ -5,8 +5,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from mesh.local.processes import table
-from mesh.local.stack import Shape, Stack
+from local.stack.layout import Shape, Stack
+from local.supervision.processes import table
 from tests.faults.ratings_plan import Fault
 from tests.support.parts import hung, is_ready, pid_of, pids_of, send
 from tests.support.waiting import eventually

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mesh.local.movielens import sample_films
-from mesh.local.processes import usual_instances
-from mesh.local.stack import Home, Shape, Stack
+from local.commands.movielens import sample_films
+from local.stack.layout import Home, Shape, Stack
+from local.supervision.processes import usual_instances
 from tests.faults import ratings_promises as promises
 from tests.faults.ratings_authors import Author, Journal, crowd
 from tests.faults.ratings_breaker import Breaker, Say

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mesh.local.stack import Shape
+from local.stack.layout import Shape
 
 Kind = Literal["kill", "pause", "restart"]
 

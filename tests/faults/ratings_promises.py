@@ -14,12 +14,12 @@ import asyncpg
 from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
+from local.commands import admin, chart, recount
+from local.commands.movielens import Rating
+from local.stack.layout import Stack, StackError
 from mesh import names
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaConfig
-from mesh.local import admin, chart, recount
-from mesh.local.movielens import Rating
-from mesh.local.stack import Stack, StackError
 from ranking_svc import topics as ranking_topics
 from rating_svc import topics
 from rating_svc.config import WORKERS

@@ -13,13 +13,13 @@ import asyncpg
 from confluent_kafka.admin import AdminClient
 
 import rating_svc
+from local.servers.services import stores
+from local.stack.layout import Stack
+from local.stack.provision import SUPERUSER
 from mesh import migrations, postgres, redisdb
 from mesh.kafka import BatchConsumer, BatchReader, KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.retention import Retention
 from mesh.kafka.topics import bounds_of
-from mesh.local.provision import SUPERUSER
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.postgres import PostgresConfig
 from mesh.redisdb import RedisConfig
 from rating_svc import generations, submissions, topics

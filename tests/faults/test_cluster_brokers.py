@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 
+from local.stack.layout import Home, Shape, Stack
 from mesh.kafka import KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.topics import identify
-from mesh.local.stack import Home, Shape, Stack
 from tests.support.parts import is_ready, pid_of, unattended
 from tests.support.stacks import running
 from tests.support.waiting import eventually

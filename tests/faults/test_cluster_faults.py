@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local.stack import Shape
+from local.stack.layout import Shape
 from tests.faults.cluster_losses import LOSSES, markdown, run
 from tests.faults.ratings_checker import mesh
 

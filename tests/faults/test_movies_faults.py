@@ -21,8 +21,8 @@ import pytest
 import pytest_asyncio
 from marquee.movies.v1 import movies_pb2
 
-from mesh.local.omdb_simulator import films
-from mesh.local.stack import Home, Stack
+from local.omdb_simulator import films
+from local.stack.layout import Home, Stack
 from tests.support.clients import redis_of
 from tests.support.errors import refused
 from tests.support.movies import MovieProcess, Omdb

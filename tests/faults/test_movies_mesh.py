@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from edge import tokens
-from mesh.local.stack import Home, Stack
+from local.stack.layout import Home, Stack
 from tests.faults.test_movies_faults import KNOWN, UNKNOWN, forget, stored
 from tests.support.movies import Omdb
 from tests.support.parts import Part

@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from local.stack.layout import Home, Stack
 from mesh import kafka, sessions
-from mesh.local.stack import Home, Stack
 from ranking_svc.model import Change
 from ranking_svc.topics import MOVIES_CHANGED, RATINGS_CHANGED
 from tests.support import failover

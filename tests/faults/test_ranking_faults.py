@@ -15,10 +15,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
+from local.stack import state as states
+from local.stack.layout import Home, Stack
 from mesh import kafka
 from mesh.errors import MarqueeError
-from mesh.local import state as states
-from mesh.local.stack import Home, Stack
 from mesh.tasks import end
 from ranking_svc.model import Change
 from ranking_svc.topics import AGGREGATES_GROUP, MOVIES_CHANGED, RATINGS_CHANGED

@@ -12,11 +12,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from mesh.local import postgres_server
-from mesh.local import state as states
-from mesh.local.edge_client import EdgeClient
-from mesh.local.movielens import Rating, sample_films
-from mesh.local.stack import Home, Stack
+from local.commands.edge_client import EdgeClient
+from local.commands.movielens import Rating, sample_films
+from local.servers import postgres_server
+from local.stack import state as states
+from local.stack.layout import Home, Stack
 from tests.support.command import marquee
 from tests.support.waiting import eventually
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local.stack import Shape
+from local.stack.layout import Shape
 from tests.faults.ratings_checker import BUGS, INSTANCES, check, mesh, report
 from tests.faults.ratings_plan import PARTS, draw
 

@@ -17,9 +17,9 @@ import asyncpg
 import grpc
 import pytest
 
+from local.stack.layout import Home, Stack
 from mesh import sessions
 from mesh.errors import MarqueeError
-from mesh.local.stack import Home, Stack
 from rating_svc.submissions import Submission
 from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.parts import Part

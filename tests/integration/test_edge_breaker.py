@@ -14,9 +14,9 @@ from marquee.rankings.v1 import rankings_pb2
 
 from edge.limits import DEFAULT_FILE
 from edge.status import Service, look
-from mesh.local import state as states
-from mesh.local.edge_cli import healthy
-from mesh.local.stack import Home
+from local.commands.edge_cli import healthy
+from local.stack import state as states
+from local.stack.layout import Home
 from tests.edge.mesh import Edge, running_edge
 from tests.support.command import marquee
 from tests.support.waiting import eventually

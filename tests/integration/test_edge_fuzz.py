@@ -12,7 +12,7 @@ import openapi_spec_validator
 import pytest
 
 from edge import contract, tokens
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 # Not negative_data_rejection: proto3's JSON takes an enum's number for its name and an empty text for none,

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from edge import issuer
 from edge.issuer import IssuerConfig
+from local.stack import authority
 from mesh.config import load
-from mesh.local import authority
 from tests.edge.mesh import Edge, running_edge
 from tests.support.ports import free_port
 from tests.support.waiting import eventually

@@ -8,8 +8,8 @@ import pytest
 from marquee.movies.v1 import movies_pb2
 
 from edge.render import EdgeTls
+from local.stack import authority
 from mesh import tls
-from mesh.local import authority
 from tests.edge.mesh import Edge, running_edge
 from tests.support.waiting import eventually
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from edge.status import look
-from mesh.local.edge_cli import healthy
-from mesh.local.stack import Stack
+from local.commands.edge_cli import healthy
+from local.stack.layout import Stack
 from tests.edge.mesh import MOVIES, running_edge
 from tests.support.waiting import eventually
 
@@ -51,7 +51,7 @@ async def test_it_tells_weights_time_outs_and_limits_of_each_route() -> None:
 
 
 def test_the_command_shows_the_running_mesh(mesh_stack: Stack) -> None:
-    command = [sys.executable, "-m", "mesh.local", "edge", "status"]
+    command = [sys.executable, "-m", "local", "edge", "status"]
     environment = {**os.environ, "MARQUEE_HOME": str(mesh_stack.home.root)}
 
     def run(*options: str) -> str:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.edge import unleash
 from tests.edge.mesh import Edge, Instance, running_edge
 from tests.edge.trials import MOVIE, ON_TRIAL, RATING, controller, healthy_releases, release, rollout

@@ -8,10 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from mesh.local import state as states
-from mesh.local.cluster import patroni
-from mesh.local.provision import REWINDER, SUPERUSER
-from mesh.local.stack import Stack
+from local.cluster import patroni
+from local.stack import state as states
+from local.stack.layout import Stack
+from local.stack.provision import REWINDER, SUPERUSER
 from tests.integration.test_local_stack import Marquee, gone
 from tests.support.waiting import eventually
 

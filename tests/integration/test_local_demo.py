@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mesh.local import state as states
-from mesh.local.stack import Home
+from local.stack import state as states
+from local.stack.layout import Home
 from tests.support.command import run
 from tests.support.waiting import eventually
 

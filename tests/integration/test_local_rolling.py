@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from edge import tokens
-from mesh.local import certificates
-from mesh.local.provision import TENANTS
-from mesh.local.stack import HOST, Home, Stack
+from local.stack import certificates
+from local.stack.layout import HOST, Home, Stack
+from local.stack.provision import TENANTS
 from mesh.tls import OPERATOR, host_name
 from tests.support.command import marquee, run
 from tests.support.stacks import running

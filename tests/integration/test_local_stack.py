@@ -17,11 +17,11 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 
+from local.commands.status import look
+from local.stack import state as states
+from local.stack.layout import HOST, Home, Stack
+from local.stack.provision import TENANTS
 from mesh import redisdb
-from mesh.local import state as states
-from mesh.local.provision import TENANTS
-from mesh.local.stack import HOST, Home, Stack
-from mesh.local.status import look
 from tests.support.clients import redis_of
 from tests.support.command import run
 from tests.support.waiting import eventually

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from edge import tokens
-from mesh.local import admin, certificates
-from mesh.local.stack import Stack
+from local.commands import admin
+from local.stack import certificates
+from local.stack.layout import Stack
 
 MOVIE = "tt0111161"
 MINE = f"/v1/users/me/ratings/{MOVIE}"

@@ -15,9 +15,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
 from edge import contract, tokens
+from local.stack import authority, certificates
+from local.stack.layout import Stack
 from mesh import tls
-from mesh.local import authority, certificates
-from mesh.local.stack import Stack
 
 PROCESSES = [
     "movie_svc",

@@ -10,6 +10,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from local.stack.layout import Stack
+from local.stack.provision import SUPERUSER
 from mesh import postgres
 from mesh.kafka import (
     BatchConsumer,
@@ -29,8 +31,6 @@ from mesh.kafka import (
 )
 from mesh.kafka.topics import bounds_of
 from mesh.kafka.tracker import EXPIRED
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Stack
 from mesh.postgres import Connection, PostgresConfig
 from tests.support.waiting import eventually
 

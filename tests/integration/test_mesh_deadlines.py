@@ -18,7 +18,7 @@ import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, ratings_pb2_grpc
 
 from edge import routes
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.edge.mesh import Edge, Instance, running_edge
 from tests.support import ranking_process
 from tests.support.movies import MovieProcess, Omdb

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from edge import tokens, trials
-from mesh.local.stack import Stack, checkout
+from local.stack.layout import Stack, checkout
 from tests.support.command import marquee
 from tests.support.waiting import eventually
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from local.stack.layout import HOST, Stack
+from local.stack.provision import SUPERUSER
 from mesh import dial, postgres
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import HOST, Stack
 from mesh.postgres import PostgresConfig
 from tests.support.ports import free_port
 

@@ -20,8 +20,8 @@ from marquee.rankings.v1 import rankings_pb2, rankings_pb2_grpc
 
 from edge import tokens
 from edge.status import look
-from mesh.local import movies
-from mesh.local.stack import Stack
+from local.commands import movies
+from local.stack.layout import Stack
 from tests.support.waiting import eventually
 
 RATED = "tt0111161"

@@ -14,9 +14,9 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from local.stack.layout import Home, Stack
+from local.stack.provision import SUPERUSER
 from mesh import postgres
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Home, Stack
 from mesh.postgres import Postgres, PostgresConfig
 from mesh.tasks import end
 from tests.support.proxy import Proxy, proxied

@@ -12,9 +12,9 @@ from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
 from edge import tokens
+from local.stack.layout import Stack
+from local.stack.provision import REDIS_ADMIN, SUPERUSER
 from mesh import redisdb
-from mesh.local.provision import REDIS_ADMIN, SUPERUSER
-from mesh.local.stack import Stack
 from tests.support.waiting import eventually
 
 RATING = "/v1/users/me/ratings/tt0111161"

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from local.servers.services import stores
+from local.stack.layout import Stack
+from local.stack.provision import TENANTS
 from mesh import postgres, sessions
 from mesh.config import load
 from mesh.errors import MarqueeError
-from mesh.local.provision import TENANTS
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.postgres import Postgres, PostgresConfig
 from tests.support.holder import holding
 

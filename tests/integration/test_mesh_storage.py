@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from local.stack.layout import Stack
+from local.stack.provision import SUPERUSER
 from mesh import postgres
 from mesh.errors import MarqueeError
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Stack
 from mesh.migrations import MigrationError, migrate
 from mesh.postgres import PostgresConfig
 from tests.support.waiting import eventually

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from edge import tokens
-from mesh.local import admin
-from mesh.local.stack import Stack
+from local.commands import admin
+from local.stack.layout import Stack
 from tests.support.command import marquee, run
 from tests.support.waiting import eventually
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from google.protobuf import field_mask_pb2
 from marquee.movies.v1 import movies_pb2
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from movie_svc.wishes import Wishes
 from tests.support.clients import delete_keys, redis_of
 from tests.support.errors import Details, refused

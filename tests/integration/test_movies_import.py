@@ -17,10 +17,10 @@ import pytest_asyncio
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from marquee.movies.v1 import events_pb2, movies_pb2
 
+from local.commands.movielens import data_folder
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh.kafka import KafkaConfig, ensure_topics
-from mesh.local.movielens import data_folder
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.tables import PASSED_OVER_CODE
 from movie_svc.omdb import parse
 from movie_svc.relay import CHANGED
@@ -109,7 +109,7 @@ async def test_marquee_movies_import_shows_how_far_it_is(importing: Importing, t
     file = write(tmp_path / "some.jsonl", [answer(number) for number in range(1, 2501)])
     ours, theirs = os.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mesh.local", "movies", "import", file),
+        *(sys.executable, "-m", "local", "movies", "import", file),
         env={**os.environ, "MARQUEE_HOME": str(importing.stack.home.root)},
         stdout=theirs,
         stderr=theirs,

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from marquee.movies.v1 import events_pb2, movies_pb2
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.support.clients import delete_keys
 from tests.support.command import run
 from tests.support.movies import MovieProcess, Omdb

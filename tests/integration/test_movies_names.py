@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from marquee.movies.v1 import movies_pb2
 
-from mesh.local.services import stores
-from mesh.local.stack import Stack
+from local.servers.services import stores
+from local.stack.layout import Stack
 from tests.support.movies import MovieProcess, Omdb
 from tests.support.waiting import eventually
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from local.stack.layout import Stack
 from mesh import migrations, postgres
-from mesh.local.stack import Stack
 from movie_svc.hedge import HedgedReads
 from movie_svc.listings import Filters, Listings
 from movie_svc.store import Store

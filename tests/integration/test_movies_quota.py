@@ -11,10 +11,10 @@ import asyncpg
 import grpc
 import pytest
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh import postgres
 from mesh.config import load
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.postgres import PostgresConfig
 from movie_svc.calls import Calls
 from movie_svc.config import OmdbConfig

@@ -11,13 +11,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh import kafka, postgres, redisdb
 from mesh.config import load
 from mesh.errors import MarqueeError
 from mesh.kafka import BatchConsumer, KafkaConfig, Topic
 from mesh.kafka.fenced import FencedProducer
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.turns import SILENCE_S, Turns
 from movie_svc.cache import RedisCache, When
 from movie_svc.config import CacheConfig

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from local.stack.layout import Stack
 from mesh.kafka.retention import Retention
 from mesh.kafka.topics import alter_topic
-from mesh.local.stack import Stack
 from ranking_svc.consumer import Aggregator
 from ranking_svc.inbox import Pruner
 from ranking_svc.model import Change

@@ -14,12 +14,12 @@ import grpc
 import pytest
 from marquee.movies.v1 import events_pb2, movies_pb2, movies_pb2_grpc
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh import channel, migrations, names, rpc
 from mesh.channel import ChannelConfig
 from mesh.errors import unavailable
 from mesh.kafka import BatchReader
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.config import ConsumerConfig
 from ranking_svc.facts import FactsFiller, Told, facts_consumer

@@ -8,10 +8,10 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from local.stack.layout import Stack
+from local.stack.provision import SUPERUSER
 from mesh import postgres
 from mesh.errors import MarqueeError
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.config import FormulaConfig
 from ranking_svc.feed import Feed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from ranking_svc.model import Change
 from ranking_svc.rebuild import Rebuilder
 from tests.support.rankings import FORMULA, Place, place_in

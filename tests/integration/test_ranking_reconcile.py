@@ -11,12 +11,12 @@ import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 
 import rating_svc
+from local.stack.layout import Stack
+from local.stack.provision import SUPERUSER
 from mesh import channel, migrations, names, postgres, rpc
 from mesh.channel import ChannelConfig
 from mesh.errors import MarqueeError
 from mesh.kafka.event_ids import OFFSETS, event_id
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Stack
 from mesh.postgres import PostgresConfig
 from ranking_svc import reconcile
 from ranking_svc.model import Change, Histogram

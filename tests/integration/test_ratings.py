@@ -17,9 +17,9 @@ from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1 import ratings_pb2 as pb
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh import redisdb
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.redisdb import RedisConfig
 from rating_svc import store, topics
 from rating_svc.cache import Named, Pending, PendingWrites

@@ -14,8 +14,8 @@ import pytest
 from marquee.rankings.v1 import rankings_pb2
 from marquee.ratings.v1 import ratings_pb2 as pb
 
+from local.stack.layout import Stack
 from mesh.kafka.retention import Retention
-from mesh.local.stack import Stack
 from tests.support.clients import delete_keys
 from tests.support.clock import skewed
 from tests.support.ranking_process import Process, process

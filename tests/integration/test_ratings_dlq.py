@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 
+from local.stack.layout import Stack
 from mesh.kafka import KafkaConfig, KafkaProducer
-from mesh.local.stack import Stack
 from rating_svc import topics
 from tests.support.command import marquee, run
 from tests.support.waiting import eventually

@@ -13,10 +13,10 @@ import grpc
 import pytest
 import redis.asyncio as redis
 
+from local.servers import redis_server
+from local.stack.layout import Home, Stack
+from local.stack.provision import REDIS_ADMIN
 from mesh import redisdb
-from mesh.local import redis_server
-from mesh.local.provision import REDIS_ADMIN
-from mesh.local.stack import Home, Stack
 from mesh.redisdb import RedisConfig
 from rating_svc.cache import Named, Pending, PendingWrites
 from rating_svc.config import PendingConfig

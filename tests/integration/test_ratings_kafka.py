@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from local.stack.layout import Stack
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics, identify
-from mesh.local.stack import Stack
 from tests.support.waiting import eventually
 
 PARTITIONS = 4

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from edge import tokens
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.support.command import run
 from tests.support.parts import hung, pid_of
 from tests.support.waiting import eventually

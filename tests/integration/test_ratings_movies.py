@@ -10,7 +10,7 @@ import grpc
 import pytest
 from marquee.ratings.v1 import ratings_pb2 as pb
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.support.errors import Details
 from tests.support.movies import MovieProcess, Omdb
 from tests.support.ratings import Role, User, mine

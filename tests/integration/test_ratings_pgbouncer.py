@@ -17,8 +17,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from mesh.local.postgres_server import plain_user
-from mesh.local.stack import HOST, Stack, cache_folder, checkout
+from local.servers.postgres_server import plain_user
+from local.stack.layout import HOST, Stack, cache_folder, checkout
 from mesh.postgres import PostgresConfig, connect
 from ranking_svc.horizon import Horizon
 from ranking_svc.store import Store

@@ -11,11 +11,11 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
+from local.stack.layout import Stack
+from local.stack.provision import SUPERUSER
 from mesh.kafka import Topic, ensure_topics
 from mesh.kafka.producer import PRODUCED
 from mesh.kafka.topics import alter_topic, bounds_of
-from mesh.local.provision import SUPERUSER
-from mesh.local.stack import Stack
 from rating_svc import topics
 from rating_svc.config import RelayConfig
 from rating_svc.relay import Relay

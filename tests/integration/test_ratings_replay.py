@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local import admin, chart, demo, movielens
-from mesh.local.stack import Home
+from local.commands import admin, chart, demo, movielens
+from local.stack.layout import Home
 from tests.support.stacks import running
 
 FOLDER = movielens.data_folder() / "movielens"

@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from local.stack.layout import Stack
 from mesh import migrations
-from mesh.local.stack import Stack
 from rating_svc import store
 from tests.faults.ratings_rig import MIGRATIONS, Rig, rig, submission
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from local.stack.layout import Stack
 from mesh.kafka import dead_letters as every
 from mesh.kafka.event_ids import place_of
 from mesh.kafka.topics import bounds_of
-from mesh.local.stack import Stack
 from rating_svc import dead_letters, dlq, metrics, store
 from rating_svc.cache import Named, Pending
 from rating_svc.config import WORKERS

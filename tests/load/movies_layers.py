@@ -7,7 +7,7 @@ the client is not in it. Layers are measured one by one: what is above one is tu
 import argparse
 import asyncio
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.load.cost import Cost
 from tests.load.movies_rig import batches, forget, gets, movielens_titles, replica, run, stores
 

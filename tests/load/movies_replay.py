@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import Counter
 
-from mesh.local.stack import Stack
+from local.stack.layout import Stack
 from tests.load.movies_rig import forget, gets, metrics, movielens_titles, replica, run, stores
 
 OMDB_CALLS = "marquee_omdb_calls_total"

@@ -17,9 +17,9 @@ from pathlib import Path
 import asyncpg
 from marquee.movies.v1 import movies_pb2
 
-from mesh.local import movielens, usage
-from mesh.local import state as states
-from mesh.local.stack import Home, Stack
+from local.commands import movielens, usage
+from local.stack import state as states
+from local.stack.layout import Home, Stack
 from mesh.tables import PassedOver
 from movie_svc import catalogue
 from tests.load.cost import Cost

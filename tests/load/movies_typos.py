@@ -19,8 +19,8 @@ from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 
+from local.stack.layout import Home
 from mesh import migrations
-from mesh.local.stack import Home
 from mesh.postgres import Postgres, PostgresConfig, connect
 from movie_svc import naming
 from movie_svc import titles as movie_titles

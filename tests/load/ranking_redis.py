@@ -13,9 +13,9 @@ import asyncio
 import random
 import time
 
+from local.commands import usage
+from local.stack.provision import REDIS_ADMIN
 from mesh import redisdb
-from mesh.local import usage
-from mesh.local.provision import REDIS_ADMIN
 from tests.load.ranking_rig import stores
 from tests.support.parts import pid_of
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import asyncpg
 
+from local.commands import usage
+from local.stack.layout import Home, Stack
 from mesh import migrations
-from mesh.local import usage
-from mesh.local.stack import Home, Stack
 from ranking_svc.__main__ import MIGRATIONS
 from ranking_svc.model import SCORES
 from tests.load.cost import Cost

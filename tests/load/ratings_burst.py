@@ -15,8 +15,8 @@ import time
 import asyncpg
 import uvloop
 
-from mesh.local.edge_client import EdgeClient
-from mesh.local.stack import Stack
+from local.commands.edge_client import EdgeClient
+from local.stack.layout import Stack
 from tests.load.ratings_mesh import MOVIES, Lag, Latencies, mesh, warm, write
 
 _SLOW = """

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 
-from mesh.local import state as states
-from mesh.local import usage
-from mesh.local.edge_client import EdgeClient
-from mesh.local.movielens import sample_films
-from mesh.local.stack import Home, Stack
+from local.commands import usage
+from local.commands.edge_client import EdgeClient
+from local.commands.movielens import sample_films
+from local.stack import state as states
+from local.stack.layout import Home, Stack
 from rating_svc import topics
 from rating_svc.config import WORKERS
 from tests.support.stacks import running

@@ -17,9 +17,9 @@ import time
 
 import uvloop
 
-from mesh.local import processes
-from mesh.local.edge_client import EdgeClient
-from mesh.local.stack import Shape, Stack
+from local.commands.edge_client import EdgeClient
+from local.stack.layout import Shape, Stack
+from local.supervision import processes
 from tests.faults.ratings_plan import PARTS
 from tests.load.ratings_mesh import MOVIES, Latencies, drained, mesh, table, votes, warm, write
 from tests.support.parts import hung, is_ready, pid_of, send

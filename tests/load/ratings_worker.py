@@ -18,9 +18,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from local.stack import state as states
+from local.stack.layout import Home, Stack
 from mesh.kafka import KafkaConfig, KafkaProducer
-from mesh.local import state as states
-from mesh.local.stack import Home, Stack
 from rating_svc import submissions, topics
 from rating_svc.submissions import Submission
 from tests.support.ratings import Role

@@ -15,9 +15,9 @@ import time
 
 import uvloop
 
+from local.commands.edge_client import EdgeClient
+from local.stack.layout import Stack
 from mesh.kafka import KafkaConfig
-from mesh.local.edge_client import EdgeClient
-from mesh.local.stack import Stack
 from ranking_svc.topics import Offsets
 from tests.load.ratings_mesh import MOVIES, Latencies, cpu_s, drained, mesh, table, votes, warm, write
 

@@ -5,10 +5,10 @@ What Redis answers depends on the protocol, so a client of another kind would te
 
 import redis.asyncio as redis
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh import redisdb
 from mesh.config import load
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 
 
 def redis_of(stack: Stack, service: str) -> "redis.Redis":

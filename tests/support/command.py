@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from mesh.local.stack import Home
+from local.stack.layout import Home
 
 _PATIENCE_S = 280
 
@@ -16,7 +16,7 @@ def run(
     """Runs it on that home, by way of the program `before` it; gives how it ended and what it said."""
     usual = {"MARQUEE_HOME": str(home.root), "MARQUEE_EDGE_PORT": "0", "COLUMNS": "200"}
     return subprocess.run(
-        [*before, sys.executable, "-m", "mesh.local", *words],
+        [*before, sys.executable, "-m", "local", *words],
         env={**os.environ, **usual, **(environment or {})},
         capture_output=True,
         text=True,

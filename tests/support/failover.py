@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from mesh.local import state as states
-from mesh.local.provision import REPLICATOR, SUPERUSER
-from mesh.local.stack import HOST, Stack
+from local.stack import state as states
+from local.stack.layout import HOST, Stack
+from local.stack.provision import REPLICATOR, SUPERUSER
 from tests.support.waiting import eventually
 
 _CHUNK = 65_536

@@ -15,8 +15,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
-from mesh.local.services import stores
-from mesh.local.stack import Stack
+from local.servers.services import stores
+from local.stack.layout import Stack
 from tests.support.ports import free_port
 
 _READY_S = 60.0

@@ -7,9 +7,9 @@ import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-from mesh.local import state as states
-from mesh.local.processes import table
-from mesh.local.stack import Stack
+from local.stack import state as states
+from local.stack.layout import Stack
+from local.supervision.processes import table
 from tests.support.waiting import eventually
 
 

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.rankings.v1 import rankings_pb2 as pb
 from marquee.rankings.v1 import rankings_pb2_grpc
 
-from mesh.local.services import stores
-from mesh.local.stack import Stack
+from local.servers.services import stores
+from local.stack.layout import Stack
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import redis.asyncio as redis
 from marquee.ratings.v1 import events_pb2
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh import kafka, migrations, names, postgres, redisdb
 from mesh.config import load
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from mesh.tasks import end
 from ranking_svc.__main__ import MIGRATIONS
 from ranking_svc.config import ChartConfig, ConsumerConfig, FormulaConfig

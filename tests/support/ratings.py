@@ -14,9 +14,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, ratings_pb2_grpc
 
+from local.servers.services import stores
+from local.stack.layout import Stack
 from mesh.identity import SUBJECT_HEADER
-from mesh.local.services import stores
-from mesh.local.stack import Stack
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from local.servers.redis_server import binary
+from local.stack.layout import HOST, Home, Stack, write_private
+from local.stack.provision import REDIS_ADMIN, redis_acl
 from mesh import redisdb
-from mesh.local.provision import REDIS_ADMIN, redis_acl
-from mesh.local.redis_server import binary
-from mesh.local.stack import HOST, Home, Stack, write_private
 from mesh.redisdb import RedisConfig
 from tests.support.ports import free_port
 from tests.support.waiting import eventually

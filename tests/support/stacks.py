@@ -5,9 +5,9 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from mesh.local import progress, supervisor
-from mesh.local import state as states
-from mesh.local.stack import Home, Shape, Stack
+from local.stack import state as states
+from local.stack.layout import Home, Shape, Stack
+from local.supervision import progress, supervisor
 
 _WITH_US = ("setpriv", "--pdeathsig=SIGTERM", "--")
 

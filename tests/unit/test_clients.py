@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("mesh", "movie_svc", "rating_svc", "ranking_svc", "edge", "scripts", "tests")
+FOLDERS = ("local", "mesh", "movie_svc", "rating_svc", "ranking_svc", "edge", "scripts", "tests")
 # The one place where each is made. asyncpg's single connections look into tables, and reach no part.
 MAKERS = {
     "redis.asyncio.Redis": "mesh/redisdb.py",

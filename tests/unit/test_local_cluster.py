@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local import cluster, kafka_server
-from mesh.local.cluster import etcd, patroni, proxy
-from mesh.local.processes import port_names, select, usual_instances
-from mesh.local.stack import HOST, Home, Shape, Stack, StackError, choose_ports, keep_ports
+from local import cluster
+from local.cluster import etcd, patroni, proxy
+from local.servers import kafka_server
+from local.stack.layout import HOST, Home, Shape, Stack, StackError, choose_ports, keep_ports
+from local.supervision.processes import port_names, select, usual_instances
 
 
 def stack_of(folder: Path, shape: Shape) -> Stack:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mesh.local.http1 import BrokenAnswer, Client
+from local.commands.http1 import BrokenAnswer, Client
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

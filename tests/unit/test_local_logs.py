@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local import logview
-from mesh.local.stack import Home, StackError
+from local.commands import logview
+from local.stack.layout import Home, StackError
 
 ECS = '{"@timestamp":"2026-11-24T04:21:09.436Z","log.level":"error","message":"it broke",'
 

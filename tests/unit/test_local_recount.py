@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mesh.local import recount
-from mesh.local.movielens import Rating, open_dataset
-from mesh.local.stack import StackError
+from local.commands import recount
+from local.commands.movielens import Rating, open_dataset
+from local.stack.layout import StackError
 from mesh.tables import PassedOver
 
 RATINGS = [

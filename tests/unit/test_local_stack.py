@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local import envoy_server
-from mesh.local.processes import port_names, select, table
-from mesh.local.stack import HOST, Home, Secrets, Shape, Stack, StackError, choose_ports
+from local.servers import envoy_server
+from local.stack.layout import HOST, Home, Secrets, Shape, Stack, StackError, choose_ports
+from local.supervision.processes import port_names, select, table
 
 
 def test_ports_of_last_time_are_kept_while_they_are_free() -> None:

@@ -4,8 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from mesh.local import state as states
-from mesh.local.stack import Home
+from local.stack import state as states
+from local.stack.layout import Home
 
 
 def test_a_state_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import grpc
 import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 
+from local.stack import authority
 from mesh import channel, identity, tls
 from mesh.channel import ChannelConfig
 from mesh.config import ConfigError
 from mesh.errors import reason_of
-from mesh.local import authority
 from mesh.server import Server, ServerConfig
 
 CALLS = ChannelConfig(timeout_s=5, attempts=1)

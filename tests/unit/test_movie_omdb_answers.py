@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from local.commands.movielens import data_folder
 from mesh import clock
-from mesh.local.movielens import data_folder
 from movie_svc import records
 from movie_svc.omdb import body
 from movie_svc.omdb.client import classify

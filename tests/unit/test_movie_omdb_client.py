@@ -11,10 +11,10 @@ import pytest
 from aiohttp.test_utils import TestServer
 from marquee.movies.v1 import movies_pb2
 
+from local.omdb_simulator import catalogue
+from local.omdb_simulator.app import Simulator
 from mesh import clock
 from mesh.errors import unavailable
-from mesh.local.omdb_simulator import catalogue
-from mesh.local.omdb_simulator.app import Simulator
 from movie_svc.calls import Verdict
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb.client import Omdb

@@ -11,7 +11,7 @@ import pytest
 from google.type import date_pb2
 from marquee.movies.v1 import movies_pb2
 
-from mesh.local.movielens import data_folder
+from local.commands.movielens import data_folder
 from movie_svc.omdb import parse
 
 DATA = data_folder()

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from mesh.local.omdb_simulator import catalogue, films
-from mesh.local.omdb_simulator.app import Simulator
+from local.omdb_simulator import catalogue, films
+from local.omdb_simulator.app import Simulator
 
 
 class Client:

@@ -1,0 +1,13 @@
+"""The launcher: the whole mesh on one machine, from packages, behind the command `marquee`.
+
+| room | what it is about | may use |
+|---|---|---|
+| `stack` | a stack's folder, ports, secrets, certificates, tenants and state | nothing else here |
+| `omdb_simulator` | what stands for OMDb: real answers, real failures | nothing else here |
+| `servers` | how each kind of process is started, and how one sees that it is ready | `stack` |
+| `cluster` | the stores in the shape of production: `marquee up --cluster` | `servers`, `stack` |
+| `supervision` | the table of processes, and who starts, watches, replaces and stops them | those above |
+| `commands` | what `marquee` does, a module for each command | all of them |
+
+`cli` reads the command line. Services, their chassis (`mesh`) and the edge know nothing of this package.
+"""

@@ -1,0 +1,5 @@
+"""`python -m local`: the `marquee` command."""
+
+from local.cli import main
+
+main()

@@ -1,0 +1,331 @@
+"""The whole of Marquee on one machine: start it, look at it, load it, check it."""
+# Only what every command needs is imported up here: `marquee --help` must be quick.
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from local.commands import canaries, dead_letters, edge_cli, movies, ratings
+from local.stack import state as states
+from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(edge_cli.app, name="edge")
+app.add_typer(movies.app, name="movies")
+app.add_typer(ratings.app, name="ratings")
+app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(canaries.app, name="canary")
+
+
+@app.command()
+def up(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="Start only this process and what it needs; repeatable."),
+    ] = None,
+    infra: Annotated[
+        bool, typer.Option("--infra", help="Start PostgreSQL, Redis, Kafka and the OMDb simulator alone.")
+    ] = False,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option("--scale", metavar="NAME=COUNT", help="Run COUNT instances of a process; repeatable."),
+    ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="The shape of production: stores that outlive the loss of a server, two of each service.",
+        ),
+    ] = False,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay here, and stop everything on Ctrl-C.")
+    ] = False,
+) -> None:
+    """Start the mesh, and wait until all of it is ready.
+
+    The edge listens on 127.0.0.1:8080, or on the port in MARQUEE_EDGE_PORT (0: any). Data, logs and state are
+    in .marquee, or in MARQUEE_HOME; each shape has data of its own.
+    """
+    from local.supervision import progress, supervisor
+    from local.supervision.processes import instance_names, select, usual_instances
+
+    home = default_home()
+    names = ["infra"] if infra else list(only or [])
+    shape = Shape.CLUSTER if cluster else Shape.PLAIN
+    instances = {**usual_instances(shape), **_instances(scale or [])}
+    running = states.live(home)
+    if running is not None:
+        if running.shape != shape:
+            raise StackError(f"a {running.shape} stack is up, not a {shape} one: run `marquee down` first")
+        missing = set(instance_names(select(names, shape), instances)) - set(running.processes)
+        if missing:
+            raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
+        typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
+        raise typer.Exit(0 if running.phase == "ready" else 1)
+    canaries.stop_all(home)  # of a stack that was killed
+    _use_recorded_answers()
+    words = supervisor.arguments(home, names, instances, _edge_port(), shape)
+    home.make()
+    if foreground:
+        raise typer.Exit(subprocess.call(words))
+    with home.log("supervisor").open("ab") as output:
+        daemon = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    began = time.monotonic()
+    try:
+        with progress.display(began) as show:
+            state = progress.wait(home, daemon, show)
+    except KeyboardInterrupt:
+        typer.echo("stopping")
+        progress.stop(home)
+        raise
+    typer.echo(f"ready after {time.monotonic() - began:.1f} s{_where(state.stack(home))}")
+
+
+@app.command()
+def restart(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Processes; all of ours if none."),
+    ] = None,
+) -> None:
+    """Restart processes one after the other while calls come in; Envoy hands its sockets to a new one.
+
+    No call is lost where a service has two instances or more (`marquee up --scale movie_svc=2`).
+    """
+    from local.supervision import rolling
+
+    rolling.restart(default_home(), names or [], typer.echo)
+
+
+@app.command()
+def down(
+    wipe: Annotated[bool, typer.Option("--wipe", help="Remove the data, logs and secrets as well.")] = False,
+) -> None:
+    """Stop everything in order: calls end, databases write their checkpoints. The data stay."""
+    from local.supervision import progress
+
+    home = default_home()
+    began = time.monotonic()
+    canaries.stop_all(home)
+    stopped = progress.stop(home)
+    typer.echo(f"stopped after {time.monotonic() - began:.1f} s" if stopped else "nothing is up")
+    if wipe:
+        home.remove()
+        typer.echo(f"removed {home.root}")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all ports.")] = False,
+) -> None:
+    """Show each process: address, readiness (asked now), pid, restarts, memory and CPU.
+
+    The exit code is 0 if everything is ready.
+    """
+    from local.commands import console
+    from local.commands.status import look, show
+
+    found = look(default_home(), _running())
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        show(found, console.make())
+    raise typer.Exit(0 if found.healthy else 1)
+
+
+@app.command()
+def logs(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Processes; all if not given.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    count: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
+    raw: Annotated[bool, typer.Option("--raw", help="JSON lines as they were written.")] = False,
+) -> None:
+    """Show what the processes wrote. `access` is the edge's access log."""
+    from local.commands import logview
+
+    home = default_home()
+    chosen = names or [name for name in logview.names(home) if name != "access"]
+    follower = logview.Follower(home, chosen, raw=raw)
+    for line in logview.last(home, chosen, count, raw=raw):
+        typer.echo(line)
+    if follow:
+        for line in follower:
+            typer.echo(line)
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Option("--user", help="The subject: whom the token is for.")] = "alice",
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="A scope, such as marquee.admin; repeatable.")
+    ] = None,
+    ttl: Annotated[int, typer.Option("--ttl", help="How long it is valid, in seconds.", min=1)] = 3600,
+    tier: Annotated[str, typer.Option("--tier", help="The rate-limit tier: free or partner.")] = "free",
+) -> None:
+    """Print a token of the development issuer, for `Authorization: Bearer ...`."""
+    from edge import tokens
+
+    try:
+        typer.echo(tokens.issue(default_home().tokens, user, scope or (), ttl, tier))
+    except (ValueError, FileNotFoundError) as error:
+        raise StackError(str(error)) from None
+
+
+@app.command()
+def top(
+    genre: Annotated[str, typer.Option("--genre", help="Only this genre, such as Drama.")] = "",
+    decade: Annotated[int, typer.Option("--decade", help="Only this decade, by its first year.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many.", min=1, max=100)] = 20,
+) -> None:
+    """Show the chart of the best-rated movies, read through the edge."""
+    from local.commands import chart, console
+
+    query = {"genre": genre, "decade": str(decade or ""), "pageSize": str(count)}
+    chart.show(chart.read(_running().stack(default_home()), query), console.make())
+
+
+@app.command()
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set what differs to what the recount gives.")
+    ] = False,
+) -> None:
+    """Compare ranking_svc's aggregates with a recount of all ratings. The exit code is 1 if they differ."""
+    from local.commands import admin
+
+    answer = admin.reconcile(_running().stack(default_home()), repair=repair)
+    typer.echo(f"compared {answer.compared} movies: {answer.differing} differ, {answer.repaired} repaired")
+    for mismatch in answer.mismatches:
+        typer.echo(f"  {mismatch.movie}: has {list(mismatch.aggregate)}, recount {list(mismatch.recount)}")
+    raise typer.Exit(0 if answer.differing == answer.repaired else 1)
+
+
+@app.command()
+def certificates(
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Issue all of them anew; running processes take them up.")
+    ] = False,
+) -> None:
+    """Show how long the mesh's certificates are valid, or issue new ones."""
+    from local.stack import certificates as files
+
+    home = default_home()
+    files.ensure(home, rotate=rotate)
+    for name in files.NAMES:
+        typer.echo(f"{name:<12} valid until {files.expiry(home, name):%Y-%m-%d %H:%M} UTC")
+
+
+@app.command()
+def env(
+    service: Annotated[str, typer.Argument(help="movie_svc, rating_svc or ranking_svc.")],
+) -> None:
+    """Print the environment of a service, to run one by hand: eval "$(marquee env movie_svc)"."""
+    from local.servers.services import certificate, stores
+
+    stack = _running().stack(default_home())
+    for name, value in {**stores(stack, service), **certificate(stack, service)}.items():
+        typer.echo(f"export {name}='{value}'")
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder with MovieLens' ratings.csv, movies.csv and links.csv."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Load only so many ratings; 0 for all.", min=0)] = 0,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Load with :batchRate, not one PUT a rating.")
+    ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Start the shape of production, if nothing is up yet.")
+    ] = False,
+) -> None:
+    """Start the mesh, load real ratings through HTTP, and check the chart against a recount.
+
+    The mesh stays up. MARQUEE_DATA names the data's folder where --data is not given. Lines that can't be
+    read are named and passed over; the exit code is then 3.
+    """
+    from local.commands import demo as demonstration
+
+    if states.live(default_home()) is None:
+        up(cluster=cluster)
+    raise typer.Exit(demonstration.run(_running().stack(default_home()), data, limit=limit, batch=batch))
+
+
+@app.command()
+def load(
+    users: Annotated[int, typer.Option("--users", help="How many users act at once.", min=1, max=512)] = 32,
+    seconds: Annotated[int, typer.Option("--seconds", help="For how long.", min=1, max=600)] = 20,
+    mix: Annotated[
+        str, typer.Option("--mix", help="Weights of the kinds of request; see below.")
+    ] = "movie=50,score=15,top=10,search=5,rate=15,mine=5",
+) -> None:
+    """Measure the running mesh: closed-loop HTTP load on the loopback, latencies, CPU per request.
+
+    Kinds: movie (GET a movie), score (GET its score), top (a chart), search, rate (PUT a rating), mine (GET
+    one's own rating).
+    """
+    from local.commands import loadtest
+
+    stack = _running().stack(default_home())
+    failed = loadtest.run(stack, users=users, seconds=seconds, mix=loadtest.parse(mix))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _running() -> states.State:
+    running = states.live(default_home())
+    if running is None:
+        raise StackError("the mesh is not up: start it with `marquee up`")
+    return running
+
+
+def _use_recorded_answers() -> None:
+    """Lets the OMDb simulator answer from recorded answers where the data folder has them."""
+    from local.commands.movielens import omdb_answers
+
+    recorded = omdb_answers()
+    if recorded is not None:
+        os.environ.setdefault("MARQUEE_OMDB_ANSWERS", str(recorded))
+
+
+def _where(stack: Stack) -> str:
+    return f": {stack.edge_url}" if "envoy/edge" in stack.ports else ""
+
+
+def _edge_port() -> int:
+    text = os.environ.get("MARQUEE_EDGE_PORT") or str(DEFAULT_EDGE_PORT)
+    if not text.isdigit() or int(text) > 65535:
+        raise StackError(f"MARQUEE_EDGE_PORT can't be {text!r}: it is a TCP port, or 0 for any")
+    return int(text)
+
+
+def _instances(texts: list[str]) -> dict[str, int]:
+    instances = {}
+    for text in texts:
+        name, _, count = text.partition("=")
+        if not count.isdigit() or not 1 <= int(count) <= 9:
+            raise StackError(f"--scale {text} can't be used: give NAME=COUNT with a count from 1 to 9")
+        instances[name] = int(count)
+    return instances
+
+
+def main() -> None:
+    """Entry point: an expected failure is one sentence, not a traceback."""
+    try:
+        app()
+    except StackError as error:
+        print(f"marquee: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,78 @@
+"""Is a store's server ready, and what is it among its like? An exception is a no."""
+
+import json
+from typing import Final
+
+from local.servers.probes import TIMEOUT_S, http, redis_url
+from local.servers.redis_server import MASTER
+from local.stack.layout import Stack, StackError
+from local.stack.provision import SUPERUSER
+
+_LEADS: Final = ("leader", "master", "primary", "standby_leader")
+
+
+async def etcd(stack: Stack, name: str) -> None:
+    """It is in a cluster that has a leader."""
+    health = json.loads(await http(stack.port(name, "client"), "/health"))
+    if health.get("health") != "true":
+        raise StackError("its cluster has no leader")
+
+
+async def etcd_role(stack: Stack, name: str) -> str:
+    """Whether it leads, as it says of itself."""
+    text = (await http(stack.port(name, "client"), "/metrics")).decode()
+    return "leader" if "\netcd_server_is_leader 1\n" in text else "follower"
+
+
+async def postgres(stack: Stack, name: str) -> None:
+    """Patroni's server leads, or follows closely."""
+    await http(stack.port(name, "rest"), "/readiness")
+
+
+async def postgres_role(stack: Stack, name: str) -> str:
+    """What Patroni says that it is."""
+    told = json.loads(await http(stack.port(name, "rest"), "/health"))
+    if told["role"] in _LEADS:
+        return "leader"
+    return "sync standby" if told.get("sync_standby") else "replica"
+
+
+async def proxy(stack: Stack, name: str) -> None:
+    """Through it, the primary takes writes."""
+    import asyncpg
+
+    dsn = stack.dsn_at(stack.address(name, "primary"), SUPERUSER, "postgres")
+    connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S)
+    try:
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise StackError("it leads to a server in recovery")
+    finally:
+        await connection.close(timeout=1)
+
+
+async def redis(stack: Stack, name: str) -> None:
+    """It is the master, or has caught up with it."""
+    if await redis_role(stack, name) == "not in sync":
+        raise StackError("it is not in sync with the master")
+
+
+async def redis_role(stack: Stack, name: str) -> str:
+    """What it says of itself."""
+    from mesh import redisdb
+
+    config = redisdb.RedisConfig(url=redis_url(stack, name), timeout_s=TIMEOUT_S)
+    async with redisdb.connect(config, decode=True) as client:
+        told = await client.info("replication")
+    if told["role"] == "master":
+        return "master"
+    return "replica" if told["master_link_status"] == "up" else "not in sync"
+
+
+async def sentinel(stack: Stack, name: str) -> None:
+    """It knows enough others to replace the master."""
+    from mesh import redisdb
+
+    config = redisdb.RedisConfig(url=f"redis://{stack.address(name, 'sentinel')}", timeout_s=TIMEOUT_S)
+    async with redisdb.connect(config) as client:
+        # An error if it is not so. The client's own call for this takes every answer for a no.
+        await client.execute_command("SENTINEL", "CKQUORUM", MASTER)  # type: ignore[no-untyped-call]

@@ -1,0 +1,174 @@
+"""The processes of a local stack: these tables are the whole of it. A new service is one more entry."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from local import cluster
+from local.servers import envoy_server, kafka_server, postgres_server, probes, redis_server, services
+from local.servers.process import Process
+from local.stack.layout import Shape, Stack, StackError
+from local.stack.provision import provision
+
+INFRA: Final = "infra"
+
+INFRASTRUCTURE: Final = (
+    Process(
+        "postgres",
+        lambda stack, _: postgres_server.primary_command(stack),
+        ports=["sql"],
+        probe=probes.primary,
+        prepare=postgres_server.prepare_primary,
+        once_ready=provision,
+        privileges=postgres_server.plain_user,
+        stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
+    ),
+    Process(
+        "postgres-replica",
+        lambda stack, _: postgres_server.replica_command(stack),
+        ports=["sql"],
+        probe=probes.replica,
+        needs=["postgres"],
+        prepare=postgres_server.prepare_replica,
+        privileges=postgres_server.plain_user,
+        stop_signal=signal.SIGINT,
+    ),
+    Process(
+        "redis",
+        redis_server.command,
+        ports=["redis"],
+        probe=probes.redis,
+        prepare=redis_server.prepare,
+    ),
+    Process(
+        "kafka",
+        kafka_server.command,
+        ports=["broker", "controller"],
+        probe=probes.kafka,
+        prepare=kafka_server.prepare,
+    ),
+)
+
+OMDB: Final = Process(
+    "omdb",
+    services.omdb_command,
+    ports=["http"],
+    probe=probes.omdb,
+)
+
+
+def _service(module: str, role: str, needs: Sequence[str]) -> Process:
+    """A process of a service: `python -m MODULE ROLE` with the environment of its service."""
+    return Process(
+        module if role == "serve" else f"{module}-{role}",
+        partial(services.command, module=module, role=role),
+        ports=["grpc", "metrics"],
+        probe=probes.grpc,
+        needs=needs,
+        environment=partial(services.environment, service=module),
+        stop_timeout_s=20.0,
+    )
+
+
+# What stands for each store: of these, a stack has what its shape has.
+_PRIMARY: Final = ("postgres", cluster.PROXY)
+_REPLICA: Final = ("postgres-replica",)
+_REDIS: Final = ("redis", cluster.SENTINEL)
+
+SERVICES: Final = (
+    _service("movie_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka", "omdb"]),
+    _service("rating_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka"]),
+    _service("rating_svc", "worker", needs=[*_PRIMARY, *_REDIS, "kafka"]),
+    _service("rating_svc", "relay", needs=[*_PRIMARY, "kafka"]),
+    _service("ranking_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka"]),
+    _service("ranking_svc", "consumer", needs=[*_PRIMARY, *_REDIS, "kafka"]),
+)
+
+EDGE: Final = Process(
+    "envoy",
+    lambda stack, _: envoy_server.command(stack),
+    ports=["edge", "admin"],
+    probe=probes.envoy,
+    needs=["movie_svc", "rating_svc", "ranking_svc"],
+    prepare=envoy_server.prepare,
+    successor=envoy_server.successor,
+)
+
+CONTROLLER: Final = Process(
+    "edge-controller",
+    services.controller_command,
+    ports=["metrics"],
+    probe=probes.metrics,
+    needs=["envoy"],
+    environment=services.controller_environment,
+)
+
+
+_STORES: Final = {Shape.PLAIN: INFRASTRUCTURE, Shape.CLUSTER: cluster.STORES}
+
+
+def table(shape: Shape) -> tuple[Process, ...]:
+    """All processes that a stack of this shape may have."""
+    return (*_STORES[shape], OMDB, *SERVICES, EDGE, CONTROLLER)
+
+
+def usual_instances(shape: Shape) -> dict[str, int]:
+    """How many instances of each process a shape has, where that is not one."""
+    if shape is Shape.PLAIN:
+        return {}
+    return {**cluster.INSTANCES, **{process.name: 2 for process in SERVICES}}
+
+
+def wanted(shape: Shape) -> list[Process]:
+    """The processes of a whole mesh here: no OMDb simulator where there is a key for the real one."""
+    return [process for process in table(shape) if process is not OMDB or not os.environ.get("OMDB_API_KEY")]
+
+
+def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
+    """The processes of these names with all that they need; none given means all.
+
+    A name also stands for those that begin with it and a hyphen; `infra` for
+    all that is no code of Marquee's own, and OMDb.
+
+    Raises:
+        StackError: there is none of that name.
+    """
+    known = {process.name: process for process in wanted(shape)}
+    if not only:
+        return list(known.values())
+    infrastructure = [p.name for p in known.values() if p in (*_STORES[shape], OMDB)]
+    chosen: set[str] = set()
+
+    def add(name: str) -> None:
+        if name not in chosen:
+            chosen.add(name)
+            for needed in known[name].needs:
+                if needed in known:
+                    add(needed)
+
+    for text in only:
+        matching = [name for name in known if name == text or name.startswith(f"{text}-")]
+        if text == INFRA:
+            matching = infrastructure
+        if not matching:
+            raise StackError(f"there is no process {text!r}: there are {', '.join(known)}, and {INFRA}")
+        for name in matching:
+            add(name)
+    return [process for process in known.values() if process.name in chosen]
+
+
+def instance_names(processes: Sequence[Process], instances: Mapping[str, int]) -> list[str]:
+    """The names of all instances of these processes."""
+    return [name for process in processes for name in Stack.instance_names(process.name, instances)]
+
+
+def port_names(processes: Sequence[Process], instances: Mapping[str, int]) -> list[str]:
+    """All `INSTANCE/PURPOSE` that need a port."""
+    return [
+        f"{name}/{purpose}"
+        for process in processes
+        for name in Stack.instance_names(process.name, instances)
+        for purpose in process.ports
+    ]

@@ -1,5 +1,0 @@
-"""`python -m mesh.local`: the `marquee` command."""
-
-from mesh.local.cli import main
-
-main()
