@@ -52,7 +52,7 @@ fi
 cp /etc/resolv.conf /etc/hosts "$system/etc/"
 for file in /etc/pip.conf /etc/npmrc; do [ ! -e "$file" ] || cp "$file" "$system/etc/"; done
 cp -r /usr/local/share/ca-certificates "$system/usr/local/share/" 2>/dev/null || true
-chroot "$system" update-ca-certificates >/dev/null 2>&1
+env -u TMPDIR chroot "$system" update-ca-certificates >/dev/null 2>&1 || fail "the certificates of this machine can't be installed there"
 kept='^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|PROXY|DEFAULT_TIMEOUT)|.*_(proxy|PROXY)|npm_config_.*'
 kept+='|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GOPROXY|MARQUEE_EDGE_PORT|CI)='
 mapfile -t environment < <(env | grep -E "$kept")
