@@ -1,14 +1,18 @@
 """Is a store's server ready, and what is it among its like? An exception is a no."""
 
+import asyncio
 import json
+import time
 from typing import Final
 
-from local.servers.probes import TIMEOUT_S, http, redis_url
+from local.servers.probes import TIMEOUT_S, ask, http, redis_url
 from local.servers.redis_server import MASTER
 from local.stack.layout import Stack, StackError
 from local.stack.provision import SUPERUSER
 
 _LEADS: Final = ("leader", "master", "primary", "standby_leader")
+_NAMED_S: Final = 60.0
+_PAUSE_S: Final = 0.2
 
 
 async def etcd(stack: Stack, name: str) -> None:
@@ -35,6 +39,38 @@ async def postgres_role(stack: Stack, name: str) -> str:
     if told["role"] in _LEADS:
         return "leader"
     return "sync standby" if told.get("sync_standby") else "replica"
+
+
+async def await_sync_standby(stack: Stack, timeout_s: float = _NAMED_S) -> None:
+    """Waits until Patroni has named the standby that every commit waits for.
+
+    Until then the primary answers alone, and what it answered would be lost with it. Patroni names one some
+    seconds after the standbys stream.
+
+    Raises:
+        StackError: none was named within `timeout_s`; it says what each server is.
+    """
+    names = stack.names("postgres")
+    deadline = time.monotonic() + timeout_s
+    while len(names) > 1:
+        roles = await asyncio.gather(*(_told(stack, name) for name in names))
+        if "leader" in roles and "sync standby" in roles:
+            return
+        if time.monotonic() > deadline:
+            told = ", ".join(f"{name}: {role}" for name, role in zip(names, roles, strict=True))
+            raise StackError(f"no synchronous standby was named within {timeout_s:g} s ({told})")
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _told(stack: Stack, name: str) -> str:
+    """Its role, or why it does not tell."""
+    found = ""
+
+    async def learn(stack: Stack, name: str) -> None:
+        nonlocal found
+        found = await postgres_role(stack, name)
+
+    return await ask(learn, stack, name) or found
 
 
 async def proxy(stack: Stack, name: str) -> None:

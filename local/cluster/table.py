@@ -6,6 +6,7 @@ from local.cluster import etcd, patroni, probes, proxy
 from local.servers import kafka_server, redis_server
 from local.servers import probes as plain_probes
 from local.servers.process import Process
+from local.stack.layout import Stack
 from local.stack.provision import provision
 
 PROXY: Final = "postgres-proxy"
@@ -13,6 +14,13 @@ SENTINEL: Final = "sentinel"
 
 INSTANCES: Final = {"etcd": 3, "postgres": 3, PROXY: 2, "redis": 3, SENTINEL: 3, "kafka": 3}
 """How many servers of each store."""
+
+
+async def _begin(stack: Stack) -> None:
+    """Nothing is written before a second server has it too."""
+    await probes.await_sync_standby(stack)
+    await provision(stack)
+
 
 STORES: Final = (
     Process(
@@ -43,7 +51,7 @@ STORES: Final = (
         probe=probes.proxy,
         needs=["postgres"],
         prepare=proxy.prepare,
-        once_ready=provision,
+        once_ready=_begin,
     ),
     Process(
         "redis",

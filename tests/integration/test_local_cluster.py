@@ -8,11 +8,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from local.cluster import patroni
+from local.cluster import patroni, probes
 from local.stack import state as states
-from local.stack.layout import Stack
+from local.stack.layout import Stack, StackError
 from local.stack.provision import REWINDER, SUPERUSER
 from tests.integration.test_local_stack import Marquee, gone
+from tests.support.parts import hung, pids_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -39,11 +40,11 @@ def stack_of(marquee: Marquee) -> Stack:
 
 
 async def test_a_cluster_of_databases(marquee: Marquee) -> None:
-    # Who is what. Patroni names the synchronous standby a moment after both standbys stream.
+    # Who is what, at once: before a synchronous standby is named, a commit would stand on one server only.
     def roles_of(kind: str) -> list[str]:
         return sorted(role for name, role in roles(marquee).items() if name.partition(".")[0] == kind)
 
-    await eventually(lambda: roles_of("postgres") == ["leader", "replica", "sync standby"], 60)
+    assert roles_of("postgres") == ["leader", "replica", "sync standby"]
     assert roles_of("etcd") == ["follower", "follower", "leader"]
     assert roles_of("redis") == ["master", "replica", "replica"]
     found = roles(marquee)
@@ -55,6 +56,12 @@ async def test_a_cluster_of_databases(marquee: Marquee) -> None:
     rewinder = await asyncpg.connect(stack.dsn(REWINDER, database="postgres"))
     assert await rewinder.fetchval("SELECT 1") == 1
     await rewinder.close()
+
+    # With no standby that answers, who waits for one is told so.
+    others = [name for name in stack.names("postgres") if found[name] != "leader"]
+    refused = pytest.raises(StackError, match=r"no synchronous standby was named within 0\.5 s \(postgres")
+    with refused, hung(*(pid for name in others for pid in pids_of(stack, name))):
+        await probes.await_sync_standby(stack, 0.5)
 
     # Its Patroni dies: the server goes on, and a new Patroni takes it over.
     leader = next(name for name, role in found.items() if name.startswith("postgres") and role == "leader")
