@@ -1,6 +1,6 @@
 """What the services take of a request's fields, for the API's description.
 
-The services check; this is what they say of it. tests/integration/test_edge_fuzz.py makes calls from the
+The services check; this is what they say of it. tests/integration/edge/test_fuzz.py makes calls from the
 description, so that most of them would be refused if it said something else.
 """
 

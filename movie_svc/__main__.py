@@ -15,26 +15,26 @@ from mesh.config import load
 from mesh.errors import MarqueeError
 from mesh.kafka.fenced import FencedProducer
 from mesh.turns import Turns
-from movie_svc import naming, relay
-from movie_svc.cache import L1, RedisCache
-from movie_svc.calls import Calls
+from movie_svc.asking.intake import Intake
+from movie_svc.asking.lease import Leases
+from movie_svc.asking.plots import Plots
+from movie_svc.asking.refresh import Refresher
+from movie_svc.asking.wishes import Wishes
+from movie_svc.caching.cache import L1, RedisCache
+from movie_svc.caching.tracking import Tracker
 from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
 from movie_svc.finder import Finder
 from movie_svc.hedge import HedgedReads
 from movie_svc.importer import Importer
-from movie_svc.intake import Intake
-from movie_svc.lease import Leases
-from movie_svc.listings import Listings
+from movie_svc.omdb.calls import Calls
 from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.quota import Quota
-from movie_svc.plots import Plots
 from movie_svc.reads import Reads
-from movie_svc.refresh import Refresher
 from movie_svc.service import MovieService
-from movie_svc.store import Store
-from movie_svc.tracking import Tracker
-from movie_svc.typos import Typos
-from movie_svc.wishes import Wishes
+from movie_svc.storing import naming, relay
+from movie_svc.storing.listings import Listings
+from movie_svc.storing.store import Store
+from movie_svc.storing.typos import Typos
 
 NAME: Final = "movie_svc"
 _IMPORT_TIMEOUT_S: Final = 60.0

@@ -11,19 +11,20 @@ from marquee.movies.v1 import movies_pb2
 
 from mesh import clock, errors
 from mesh.errors import MarqueeError
-from movie_svc import records, titles
+from movie_svc import titles
+from movie_svc.asking.flights import Flights
+from movie_svc.asking.intake import Answer, Intake, overdue, refused
+from movie_svc.asking.wishes import Wishes
 from movie_svc.config import FreshnessConfig
-from movie_svc.entries import Entry, of_record
-from movie_svc.flights import Flights
-from movie_svc.intake import Answer, Intake, overdue, refused
-from movie_svc.listings import Filters, Listings, Page, SearchedPage
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import MAX_PAGE, PAGE_SIZE, Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
 from movie_svc.reads import Reads
-from movie_svc.store import Store
-from movie_svc.typos import Typos
-from movie_svc.wishes import Wishes
+from movie_svc.storing import records
+from movie_svc.storing.entries import Entry, of_record
+from movie_svc.storing.listings import Filters, Listings, Page, SearchedPage
+from movie_svc.storing.store import Store
+from movie_svc.storing.typos import Typos
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from typing import Final, TextIO
 from mesh import clock
 from mesh.errors import MarqueeError
 from mesh.tables import PassedOver
-from movie_svc import catalogue, records
-from movie_svc.cache import RedisCache, When
+from movie_svc.caching.cache import RedisCache, When
 from movie_svc.config import FreshnessConfig
-from movie_svc.entries import of_record
 from movie_svc.omdb import body
-from movie_svc.records import Record
-from movie_svc.store import Store
+from movie_svc.storing import catalogue, records
+from movie_svc.storing.entries import of_record
+from movie_svc.storing.records import Record
+from movie_svc.storing.store import Store
 
 _BATCH: Final = 1000
 _MAX_LINE_BYTES: Final = 1024 * 1024

@@ -3,7 +3,7 @@
 A title that is known is served, however old; OMDb is waited for only where
 nothing is known at all. All who miss the same title at the same time wait for
 one flight, and what is missed at the same time is fetched together
-(`movie_svc.batches`).
+(`movie_svc.caching.batches`).
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from mesh import clock, names
 from mesh.errors import MarqueeError
 from movie_svc import metrics
-from movie_svc.batches import Batches
-from movie_svc.cache import L1, RedisCache, When
-from movie_svc.entries import Entry
-from movie_svc.intake import Answer, Intake, overdue
-from movie_svc.store import Store
-from movie_svc.wishes import Wishes
+from movie_svc.asking.intake import Answer, Intake, overdue
+from movie_svc.asking.wishes import Wishes
+from movie_svc.caching.batches import Batches
+from movie_svc.caching.cache import L1, RedisCache, When
+from movie_svc.storing.entries import Entry
+from movie_svc.storing.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from mesh import clock, errors, names, pages, texts
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
-from movie_svc.entries import Entry
+from movie_svc.asking.intake import Answer
+from movie_svc.asking.plots import Plots
 from movie_svc.finder import Finder
-from movie_svc.intake import Answer
-from movie_svc.listings import Filters, Listings
-from movie_svc.plots import Plots
 from movie_svc.reads import Reads
+from movie_svc.storing.entries import Entry
+from movie_svc.storing.listings import Filters, Listings
 
 # How long a call without a deadline may wait for others, in seconds: less than mesh.rpc lets it take.
 _PATIENCE_S: Final = 8.0

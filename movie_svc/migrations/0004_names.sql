@@ -18,7 +18,7 @@ CREATE TABLE vocabulary (
 );
 
 -- A name with one wrong letter has its front half or its back half right, and about as many letters: see
--- movie_svc/typos.py. Neither the article nor spaces count.
+-- movie_svc/storing/typos.py. Neither the article nor spaces count.
 CREATE INDEX movies_by_front
     ON movies (length(replace(split_part(title_key, ', ', 1), ' ', '')), replace(split_part(title_key, ', ', 1), ' ', ''));
 CREATE INDEX movies_by_back

@@ -14,7 +14,7 @@ from marquee.movies.v1 import movies_pb2
 from mesh.names import movie_name
 from movie_svc.metrics import UNPARSED
 from movie_svc.omdb import fields
-from movie_svc.text import address, printable, unescaped
+from movie_svc.omdb.text import address, printable, unescaped
 
 log = logging.getLogger(__name__)
 

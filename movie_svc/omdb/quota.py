@@ -1,6 +1,6 @@
 """How often OMDb may be asked: a rate and a daily number, which all replicas share.
 
-PostgreSQL counts (`movie_svc.calls`): the count must survive whatever else is
+PostgreSQL counts (`movie_svc.omdb.calls`): the count must survive whatever else is
 lost, and a call to OMDb takes far longer than a statement. For while the primary
 is away, each replica holds some of the day's calls in reserve. They are counted
 when they are put aside, so that any number of replicas together never make more
@@ -19,8 +19,8 @@ from aiolimiter import AsyncLimiter
 from mesh import clock
 from mesh.errors import MarqueeError
 from movie_svc import metrics
-from movie_svc.calls import Verdict
 from movie_svc.config import OmdbConfig
+from movie_svc.omdb.calls import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Refusal:
 
 
 class Ledger(Protocol):
-    """Who counts for all replicas: `movie_svc.calls.Calls`."""
+    """Who counts for all replicas: `movie_svc.omdb.calls.Calls`."""
 
     async def take(self, rate: float, burst: int, ceiling: int, reserve: int, spare: int) -> Verdict: ...
 

@@ -18,7 +18,7 @@ import yaml
 from edge import shared_limits
 from edge.limits import CLASSES, DEFAULT_FILE, Limits
 from local.servers.redis_server import binary as redis_binary
-from tests.edge.mesh import Edge, running_edge
+from tests.support.edge.mesh import Edge, running_edge
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, running_edge
+from tests.support.edge.mesh import Edge, running_edge
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 The first kind is the measure: Envoy's own `direct_response` of the same bytes that a movie's answer has.
 
 CPU microseconds of the Envoy process a call, over HTTP/1.1 keep-alive connections from this machine, before
-the small services of `tests/edge`. The kinds take turns, so that whatever else the machine does meets all of
-them, and the smallest of the rounds counts. On a shared machine only the ratios mean much.
+the small services of `tests/support/edge`. The kinds take turns, so that whatever else the machine does meets
+all of them, and the smallest of the rounds counts. On a shared machine only the ratios mean much.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from marquee.movies.v1 import movies_pb2
 
 from edge import files
 from edge.limits import DEFAULT_FILE
-from tests.edge.mesh import Edge, fail, not_found, running_edge
+from tests.support.edge.mesh import Edge, fail, not_found, running_edge
 from tests.support.waiting import eventually
 
 DIRECT = "/direct-response"

@@ -21,7 +21,7 @@ from local.commands import movielens, usage
 from local.stack import state as states
 from local.stack.layout import Home, Stack
 from mesh.tables import PassedOver
-from movie_svc import catalogue
+from movie_svc.storing import catalogue
 from tests.load.cost import Cost
 from tests.support.clients import delete_keys
 from tests.support.movies import MovieProcess, headers

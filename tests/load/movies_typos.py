@@ -22,12 +22,12 @@ import asyncpg
 from local.stack.layout import Home
 from mesh import migrations
 from mesh.postgres import Postgres, PostgresConfig, connect
-from movie_svc import naming
 from movie_svc import titles as movie_titles
 from movie_svc.hedge import HedgedReads
-from movie_svc.listings import Filters, Listings
-from movie_svc.store import Store
-from movie_svc.typos import Typos
+from movie_svc.storing import naming
+from movie_svc.storing.listings import Filters, Listings
+from movie_svc.storing.store import Store
+from movie_svc.storing.typos import Typos
 from tests.support.stacks import running
 
 MIGRATIONS: Final = Path(migrations.__file__).parents[1] / "movie_svc" / "migrations"

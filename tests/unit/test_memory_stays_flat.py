@@ -12,10 +12,10 @@ from marquee.movies.v1.movies_pb2 import BatchGetMoviesRequest, BatchGetMoviesRe
 
 from mesh import redisdb
 from mesh.redisdb import RedisConfig
-from movie_svc.cache import L1
+from movie_svc.asking.wishes import Wishes
+from movie_svc.caching.cache import L1
 from movie_svc.config import CacheConfig
-from movie_svc.entries import Entry
-from movie_svc.wishes import Wishes
+from movie_svc.storing.entries import Entry
 from ranking_svc.cache import Answers
 from ranking_svc.chart import Chart
 from ranking_svc.watch import Watchers

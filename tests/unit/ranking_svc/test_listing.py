@@ -1,0 +1,118 @@
+"""Pages of charts: the right movies, each once, whatever moves meanwhile."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranking_svc.chart import Chart, Entry
+from ranking_svc.formula import Formula, key
+from ranking_svc.listing import Query, page
+from ranking_svc.model import Facts, Tally
+from tests.unit.ranking_svc.examples import FORMULA, chart_of, histograms, scored, some_facts, tallies, tally
+
+queries = st.builds(
+    Query,
+    st.tuples(
+        st.none() | st.sampled_from([("genre", "drama"), ("genre", "film-noir"), ("genre", "western")]),
+        st.none() | st.sampled_from([("decade", 1990), ("decade", 2000)]),
+        st.none() | st.sampled_from([("type", 1), ("type", 2)]),
+    ).map(lambda all: tuple(one for one in all if one)),
+    st.integers(0, 12),
+)
+
+
+def passes(entry: Entry, query: Query) -> bool:
+    return entry.votes >= query.min_votes and set(query.filters) <= set(entry.filters())
+
+
+@given(st.lists(tallies | some_facts, max_size=40), queries, st.integers(1, 5), st.integers(0, 5))
+def test_pages_together_are_all_that_pass_in_order(
+    known: list[Tally | Facts], query: Query, size: int, of: int
+) -> None:
+    chart = chart_of(known)
+    order = list(chart.orders)[of]
+    expected = [entry for entry in chart.entries(order.after(None)) if passes(entry, query)]
+    got: list[Entry] = []
+    more, cursor = True, None
+    while more:
+        entries, more = page(chart, order, query, cursor, size)
+        assert len(entries) == size or not more
+        got += entries
+        cursor = order.key(got[-1]) if got else None
+    assert got == expected
+
+
+@given(
+    st.lists(tallies, min_size=6, max_size=12, unique_by=lambda t: t.movie),
+    st.lists(st.tuples(st.integers(1, 12), histograms), max_size=10),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_movies_that_do_not_move_are_listed_once_while_others_do(
+    known: list[Tally], moves: list[tuple[int, list[int]]], size: int, changes_a_page: int
+) -> None:
+    chart = chart_of(known)
+    order = chart.orders.top_rated
+    moved = {movie for movie, _ in moves}
+    still = [entry.movie for entry in chart.entries(order.after(None)) if entry.movie not in moved]
+    seen: list[int] = []
+    more, cursor, pending, changed = True, None, list(moves), 100
+    while more:
+        entries, more = page(chart, order, Query(), cursor, size)
+        seen += [entry.movie for entry in entries]
+        cursor = order.key(entries[-1]) if entries else None
+        for movie, histogram in pending[:changes_a_page]:
+            changed += 1
+            chart.put_tally(tally(movie, histogram, changed))
+        del pending[:changes_a_page]
+    assert [movie for movie in seen if movie in set(still)] == still
+
+
+def test_paging_goes_on_where_it_was_when_the_formula_changes() -> None:
+    known = [scored(number, *[7] * number, 9) for number in range(1, 30)]
+    before, after = chart_of(known), chart_of(known, Formula(2, 20.0, 7.01))
+    first, _ = page(before, before.orders.top_rated, Query(), None, 10)
+    last = first[-1].tally
+    assert last is not None
+    cursor = key(after.formula.weighted(last.total, last.votes), last.votes, last.movie)
+    rest, more = page(after, after.orders.top_rated, Query(), cursor, 100)
+    assert not more
+    assert {entry.movie for entry in first} | {entry.movie for entry in rest} == set(range(1, 30))
+    assert len(first) + len(rest) == 29
+
+
+def test_few_that_pass_among_many_are_found_in_order() -> None:
+    chart = Chart(FORMULA)
+    for number in range(1, 1001):
+        chart.put_tally(tally(number, [0] * 7 + [number % 17 + 1, 0, 0]))
+    for number in (900, 17, 500):
+        chart.put_facts(Facts(number, "T", 1950, 1, ("Film-Noir",), None, 1))
+    query = Query((("genre", "film-noir"),))
+    entries, more = page(chart, chart.orders.top_rated, query, None, 2)
+    everything = [m for m in chart.orders.top_rated.after(None) if m in {900, 17, 500}]
+    assert [entry.movie for entry in entries] == everything[:2]
+    assert more
+    rest, more = page(chart, chart.orders.top_rated, query, chart.orders.top_rated.key(entries[-1]), 2)
+    assert [entry.movie for entry in rest] == everything[2:]
+    assert not more
+
+
+def test_those_that_pass_at_the_very_end_of_a_long_order_are_found() -> None:
+    chart = Chart(FORMULA)
+    for number in range(1, 6001):
+        # The last thousand are the worst, and the only westerns; everything is a drama.
+        chart.put_tally(tally(number, [0, 0, 0, 0, 0, 0, 0, 0, 5, 0] if number <= 5000 else [9] + [0] * 9))
+        genres = ("Drama",) if number <= 5000 else ("Drama", "Western")
+        chart.put_facts(Facts(number, "T", 1950, 1, genres, None, 1))
+    query = Query((("genre", "western"), ("genre", "drama"), ("type", 1)), min_votes=6)
+    entries, more = page(chart, chart.orders.top_rated, query, None, 3)
+    assert [entry.movie for entry in entries] == [5001, 5002, 5003]
+    cursor = chart.orders.top_rated.key(entries[-1])
+    rest, more = page(chart, chart.orders.top_rated, query, cursor, 2000)
+    assert [entry.movie for entry in rest] == list(range(5004, 6001))
+    assert not more
+
+
+def test_a_list_ends_before_what_is_too_little() -> None:
+    chart = chart_of([scored(1, 8, 8, 8), scored(2, 8, 8), scored(3, 8)])
+    entries, more = page(chart, chart.orders.most_voted, Query(), None, 2, least=2)
+    assert ([entry.movie for entry in entries], more) == ([1, 2], False)

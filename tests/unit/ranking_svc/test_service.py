@@ -1,0 +1,293 @@
+"""RankingService over a real connection, from charts that are made here."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from marquee.rankings.v1 import rankings_pb2 as pb
+from marquee.rankings.v1 import rankings_pb2_grpc
+
+from mesh import errors, rpc
+from mesh.pages import PageTokens
+from ranking_svc.cache import Answers
+from ranking_svc.config import ChartConfig
+from ranking_svc.formula import Formula
+from ranking_svc.service import RankingService
+from ranking_svc.watch import Watchers
+from tests.unit.ranking_svc.examples import chart_of, facts, scored
+
+CONFIG = ChartConfig(watch_gap_s=0.2, max_watchers=3)
+
+
+class Here:
+    """The charts under test, and who watches them."""
+
+    def __init__(self) -> None:
+        now = time.time()
+        self.chart = chart_of(
+            [
+                scored(111161, *[10] * 40, *[9] * 20, at=now),
+                facts(111161, title="The Shawshank Redemption", box_office_usd=28_341_469),
+                scored(68646, *[9] * 40, at=now - 86_400),
+                facts(
+                    68646,
+                    title="The Godfather",
+                    year=1972,
+                    genres=("Crime", "Drama"),
+                    box_office_usd=134_966_411,
+                ),
+                scored(5, 10, at=now),
+                scored(6, 4, 4, 5, at=now - 400 * 86_400),
+                facts(6, title="Noir", year=1948, genres=("Film-Noir",), type=2),
+                facts(7, title="Unrated", box_office_usd=100),
+            ]
+        )
+        self.watchers = Watchers(CONFIG.max_watchers)
+
+    def change(self, movie: int, *scores: int) -> None:
+        entry = self.chart.get(movie)
+        changed = entry.tally.changed + 1 if entry and entry.tally else 1
+        self.chart.put_tally(scored(movie, *scores, changed=changed))
+        self.watchers.notify([movie])
+
+
+@pytest.fixture
+def here() -> Here:
+    return Here()
+
+
+@pytest.fixture
+async def stub(here: Here) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
+    service = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, CONFIG)
+    server = grpc.aio.server()
+    descriptor = pb.DESCRIPTOR.services_by_name["RankingService"]
+    server.add_generic_rpc_handlers([rpc.handlers(descriptor, service)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield rankings_pb2_grpc.RankingServiceStub(channel)
+    await server.stop(0)
+
+
+async def test_a_score_says_everything(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
+    score = await stub.GetScore(pb.GetScoreRequest(name="movies/tt0068646/score"))
+    assert (score.name, score.movie) == ("movies/tt0068646/score", "movies/tt0068646")
+    assert (score.votes, score.mean, score.rank) == (40, 9.0, 2)
+    assert score.weighted == (360 + 20 * 7.0) / 60
+    assert list(score.histogram) == [0] * 8 + [40, 0]
+    assert (score.formula.prior_votes, score.formula.prior_mean) == (20, 7)
+    assert score.HasField("update_time")
+
+
+async def test_an_unrated_movie_has_zero_votes_and_no_mean(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub",
+) -> None:
+    for name in ("movies/tt9999999/score", "movies/tt0000007/score"):
+        score = await stub.GetScore(pb.GetScoreRequest(name=name))
+        assert (score.name, score.votes, list(score.histogram)) == (name, 0, [0] * 10)
+        assert not any(score.HasField(field) for field in ("mean", "weighted", "rank", "update_time"))
+        assert score.formula.prior_mean == 7
+
+
+async def test_top_rated_lists_the_best_first(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
+    page = await stub.ListTopRated(pb.ListTopRatedRequest())
+    assert [(e.rank, e.movie) for e in page.entries] == [
+        (1, "movies/tt0111161"),
+        (2, "movies/tt0068646"),
+        (3, "movies/tt0000005"),
+        (4, "movies/tt0000006"),
+    ]
+    first, third = page.entries[0], page.entries[2]
+    assert (first.title, first.year, list(first.genres), first.votes) == (
+        "The Shawshank Redemption",
+        1994,
+        ["Drama"],
+        60,
+    )
+    assert (third.title, third.HasField("year")) == ("", False)
+    assert not first.HasField("heat")
+    assert not first.HasField("box_office_usd")
+    assert page.formula.prior_votes == 20
+    assert page.next_page_token == ""
+
+
+async def test_filters_combine_and_case_does_not_matter(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub",
+) -> None:
+    async def movies(**fields: object) -> list[int]:
+        page = await stub.ListTopRated(pb.ListTopRatedRequest(**fields))  # type: ignore[arg-type]
+        return [int(entry.movie.removeprefix("movies/tt")) for entry in page.entries]
+
+    assert await movies(genre="drama") == [111161, 68646]
+    for spelled in (" Drama", "drama\t", "\u00a0DRAMA ", "\u3000Drama"):
+        assert await movies(genre=spelled) == [111161, 68646], spelled
+    assert await movies(genre="  ") == await movies()
+    assert await movies(genre="DRAMA", decade=1970) == [68646]
+    assert await movies(genre="Drama", decade=1970, type=2) == []
+    assert await movies(type=2) == [6]
+    assert await movies(min_votes=41) == [111161]
+    assert await movies(genre="Never Heard Of") == []
+
+
+async def test_most_voted_and_box_office_have_orders_of_their_own(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub",
+) -> None:
+    voted = await stub.ListMostVoted(pb.ListMostVotedRequest())
+    assert [entry.votes for entry in voted.entries] == [60, 40, 3, 1]
+    taken = await stub.ListBoxOffice(pb.ListBoxOfficeRequest())
+    assert [(e.title, e.box_office_usd, e.votes) for e in taken.entries] == [
+        ("The Godfather", 134_966_411, 40),
+        ("The Shawshank Redemption", 28_341_469, 60),
+        ("Unrated", 100, 0),
+    ]
+    assert not taken.entries[2].HasField("mean")
+
+
+async def test_trending_fades_and_leaves_out_what_has_cooled(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub",
+) -> None:
+    day = await stub.ListTrending(pb.ListTrendingRequest(window=pb.TRENDING_WINDOW_DAY))
+    heats = {entry.movie: entry.heat for entry in day.entries}
+    assert list(heats) == ["movies/tt0111161", "movies/tt0068646", "movies/tt0000005"]
+    assert heats["movies/tt0068646"] == pytest.approx(20, rel=1e-3)
+    assert heats["movies/tt0000005"] == pytest.approx(1, rel=1e-3)
+
+
+async def test_pages_follow_one_another(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
+    ranks, token = [], ""
+    for _ in range(3):
+        page = await stub.ListTopRated(pb.ListTopRatedRequest(page_size=2, page_token=token))
+        ranks += [entry.rank for entry in page.entries]
+        token = page.next_page_token
+        if not token:
+            break
+    assert ranks == [1, 2, 3, 4]
+
+
+async def refusal(call: "grpc.aio.UnaryUnaryCall[object, object]") -> tuple[str, str]:
+    """(reason, field) of an INVALID_ARGUMENT."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    return errors.reason_of(caught.value), (caught.value.details() or "").partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"genre": "x" * 101}, "genre"),
+        ({"genre": "Dra\0ma"}, "genre"),
+        ({"decade": 1994}, "decade"),
+        ({"decade": 0}, "decade"),
+        ({"decade": 2110}, "decade"),
+        ({"type": 99}, "type"),
+        ({"min_votes": -1}, "min_votes"),
+        ({"page_size": -1}, "page_size"),
+        ({"page_token": "forged"}, "page_token"),
+        ({"page_token": "AAAAAAAAAAAAAAAAWzEsMiwzLDRd"}, "page_token"),
+    ],
+)
+async def test_bad_requests_name_the_field(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub", fields: dict[str, object], field: str
+) -> None:
+    request = pb.ListTopRatedRequest(**fields)  # type: ignore[arg-type]
+    assert (await refusal(stub.ListTopRated(request)))[1] == field
+
+
+async def test_an_unknown_window_is_refused(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
+    assert (await refusal(stub.ListTrending(pb.ListTrendingRequest(window=9))))[1] == "window"  # type: ignore[arg-type]
+
+
+async def test_a_name_that_is_no_score_is_refused(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
+    for name in ("movies/tt0068646", "movies/tt1/score", ""):
+        found = await refusal(stub.GetScore(pb.GetScoreRequest(name=name)))
+        assert found == ("INVALID_SCORE_NAME", "name")
+
+
+async def test_a_token_is_good_for_its_own_list_only(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub",
+) -> None:
+    token = (await stub.ListTopRated(pb.ListTopRatedRequest(page_size=1))).next_page_token
+    reused = pb.ListTopRatedRequest(page_size=1, page_token=token, genre="Drama")
+    assert (await refusal(stub.ListTopRated(reused)))[0] == "INVALID_PAGE_TOKEN"
+    other = pb.ListMostVotedRequest(page_size=1, page_token=token)
+    assert (await refusal(stub.ListMostVoted(other)))[0] == "INVALID_PAGE_TOKEN"
+
+
+async def test_answers_may_be_kept_until_they_change(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    async def etag() -> str:
+        call = stub.ListTopRated(pb.ListTopRatedRequest())
+        await call
+        headers = dict(await call.initial_metadata())
+        assert headers["cache-control"] == "public, max-age=1"
+        return str(headers["etag"])
+
+    before = await etag()
+    assert await etag() == before
+    here.change(5, 10, 10)
+    assert await etag() != before
+
+
+async def test_a_change_shows_at_once(here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
+    request = pb.ListTopRatedRequest(page_size=1)
+    assert (await stub.ListTopRated(request)).entries[0].movie == "movies/tt0111161"
+    here.change(68646, *[10] * 200)
+    assert (await stub.ListTopRated(request)).entries[0].movie == "movies/tt0068646"
+    here.chart = chart_of([scored(9, 8)], Formula(2, 20.0, 6.0))
+    assert (await stub.ListTopRated(request)).entries[0].movie == "movies/tt0000009"
+
+
+async def test_a_watcher_sees_the_score_at_once_and_then_changes(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
+    assert (await anext(stream)).votes == 1
+    here.change(5, 10, 9)
+    assert (await anext(stream)).votes == 2
+
+
+async def test_changes_within_a_moment_are_one(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
+    await anext(stream)
+    started = time.monotonic()
+    for count in range(2, 12):
+        here.change(5, *[10] * count)
+    assert (await anext(stream)).votes == 11
+    assert time.monotonic() - started >= CONFIG.watch_gap_s * 0.9
+
+
+async def test_a_drain_ends_watchers_without_an_error(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    stream = stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score"))
+    assert (await stream.read()).votes == 1  # type: ignore[union-attr]
+    here.watchers.close()
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_watchers_are_limited_and_leave_nothing_behind(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    request = pb.WatchScoreRequest(name="movies/tt0000005/score")
+    streams = [stub.WatchScore(request) for _ in range(CONFIG.max_watchers)]
+    for stream in streams:
+        await stream.read()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.WatchScore(request).read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for stream in streams:
+        stream.cancel()
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                assert (await stub.WatchScore(request).read()).votes == 1  # type: ignore[union-attr]
+                break
+            await asyncio.sleep(0.01)
