@@ -3,8 +3,6 @@
 With `cc`, or with the C compiler that MARQUEE_CC names (several words are allowed: `zig cc`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shlex
@@ -12,11 +10,21 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from edge import template
 
-SOURCES = template.FOLDER / "cache"
-_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra")
+SOURCES: Final = template.FOLDER / "cache"
+_FLAGS: Final = (
+    "-std=gnu11",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-pthread",
+    "-Wall",
+    "-Wextra",
+)
 
 
 def library() -> Path:

@@ -4,8 +4,6 @@
 wrote to, and a running Envoy takes them up at once. An operator's word stands above flags until `clear`.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import sys

@@ -1,19 +1,17 @@
 """Compressed answers: with gzip, brotli or zstd, as the client likes best."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from edge import template
 
-_LIBRARIES: Sequence[tuple[str, str, Mapping[str, Any]]] = (
+_LIBRARIES: Final[Sequence[tuple[str, str, Mapping[str, Any]]]] = (
     ("gzip", "gzip.compressor.v3.Gzip", {"compression_level": "COMPRESSION_LEVEL_1"}),
     ("brotli", "brotli.compressor.v3.Brotli", {"quality": 2}),
     ("zstd", "zstd.compressor.v3.Zstd", {"compression_level": 1}),
 )
 
-DISABLED: Mapping[str, Any] = {
+DISABLED: Final[Mapping[str, Any]] = {
     library: {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.compressor.v3.CompressorPerRoute",
         "disabled": True,
@@ -23,7 +21,7 @@ DISABLED: Mapping[str, Any] = {
 """For routes that are never compressed."""
 
 
-BEFORE_THE_CACHE: Mapping[str, Any] = {
+BEFORE_THE_CACHE: Final[Mapping[str, Any]] = {
     **DISABLED,
     **{f"{library}_kept": template.ENABLED for library, _, _ in _LIBRARIES},
 }
@@ -43,4 +41,4 @@ def filters_before_the_cache() -> list[dict[str, Any]]:
     return [{**each, "name": f"{each['name']}_kept", "disabled": True} for each in filters()]
 
 
-_TYPE = "type.googleapis.com/envoy.extensions.compression."
+_TYPE: Final = "type.googleapis.com/envoy.extensions.compression."

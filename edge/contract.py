@@ -1,13 +1,11 @@
 """The public API as its descriptor set tells it: what the routes and the API description are made from."""
 
-from __future__ import annotations
-
 import importlib.resources
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -15,8 +13,8 @@ from google.rpc import error_details_pb2
 
 from edge import files
 
-_MASK = "google.protobuf.FieldMask"
-_VERBS = ("get", "put", "post", "delete", "patch")
+_MASK: Final = "google.protobuf.FieldMask"
+_VERBS: Final = ("get", "put", "post", "delete", "patch")
 
 
 @dataclass(frozen=True)

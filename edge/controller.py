@@ -3,14 +3,13 @@
 It only ever replaces the route files; the edge goes on with the last ones while it is away.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from prometheus_client import Counter, Gauge, start_http_server
 
@@ -26,17 +25,17 @@ from mesh.config import ConfigError, load, setting
 
 log = logging.getLogger(__name__)
 
-PERCENT = Gauge(
+PERCENT: Final = Gauge(
     "marquee_canary_percent",
     "The share of everybody's calls that goes to a service's new release.",
     ("service",),
 )
-OUTCOMES = Counter(
+OUTCOMES: Final = Counter(
     "marquee_canary_outcomes_total",
     "Deliveries that ended, by outcome: promoted or rolled_back (`marquee canary show` says why).",
     ("service", "outcome"),
 )
-FLAG_FAILURES = Counter(
+FLAG_FAILURES: Final = Counter(
     "marquee_flag_failures_total",
     "Looks at the flags that failed: unreachable (the last ones stand), refused (a flag says what routes "
     "can't do; the log says what).",

@@ -5,12 +5,10 @@ release is worse. Worse is judged by a test, not by a bare rate: three calls tha
 one of ten is not.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from edge.statistics import Sample
 from edge.trials import Audience, Canary
@@ -19,7 +17,7 @@ from mesh.config import setting
 Phase = Literal["baking", "promoted", "rolled back"]
 
 # How unlikely it must be that a release is as good as it may be and yet is seen like this.
-_DOUBT = 1e-4
+_DOUBT: Final = 1e-4
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """Calls that will end one day say so in their answers: RFC 9745 (Deprecation) and RFC 8594 (Sunset)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Final
 
 from edge.contract import Method
 
-_MUTATION = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+_MUTATION: Final = (
+    "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+)
 
 
 def check(methods: Iterable[Method], dates: Mapping[str, Any]) -> None:

@@ -1,19 +1,17 @@
 """Routes that need no service: Envoy's own pages, and what it refuses by itself."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge.contract import Binding
 
 Route = dict[str, Any]
 
-LARGEST_PAGE_BYTES = 262144
+LARGEST_PAGE_BYTES: Final = 262144
 
-PREFLIGHT: Route = {
+PREFLIGHT: Final[Route] = {
     # What a browser asks before it calls another origin. The cors filter answers it, but only on a route
     # to a cluster.
     "name": "preflight",
@@ -28,14 +26,14 @@ PREFLIGHT: Route = {
     "route": {"cluster": "inner"},
 }
 
-UNKNOWN_GRPC: Route = {
+UNKNOWN_GRPC: Final[Route] = {
     # No other gRPC method exists here, whatever the services offer to each other.
     "name": "grpc-unknown",
     "match": {"prefix": "/", "grpc": {}},
     "direct_response": {"status": 404, "body": {"inline_string": "the edge has no such gRPC method"}},
 }
 
-UNKNOWN_PATH: Route = {
+UNKNOWN_PATH: Final[Route] = {
     "name": "unknown",
     "match": {"prefix": "/"},
     "direct_response": {
@@ -64,15 +62,15 @@ def own_pages(pages: Path) -> list[Route]:
     ]
 
 
-_READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-_WANTS_HTML = {"name": "accept", "string_match": {"safe_regex": {"regex": r"(?i).*text/html.*"}}}
-_PAGES = (
+_READS: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_WANTS_HTML: Final = {"name": "accept", "string_match": {"safe_regex": {"regex": r"(?i).*text/html.*"}}}
+_PAGES: Final = (
     ("/openapi.json", "openapi.json", "application/json"),
     ("/docs", "index.html", "text/html; charset=utf-8"),
     ("/docs/docs.js", "docs.js", "text/javascript; charset=utf-8"),
     ("/docs/docs.css", "docs.css", "text/css; charset=utf-8"),
 )
-_PAGE_HEADERS = {
+_PAGE_HEADERS: Final = {
     "cache-control": "public, max-age=300",
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -111,7 +109,7 @@ def _by_accept(route: Route) -> Route:
 
 # Percent-encoded UTF-8 without NUL (RFC 3986, RFC 3629). The transcoder would hand anything else to the
 # services, where a text that is not UTF-8 breaks the whole message.
-_WELL_FORMED = (
+_WELL_FORMED: Final = (
     "([^%]"
     "|%(0[1-9A-F]|[1-7][0-9A-F])"
     "|%(C[2-9A-F]|D[0-9A-F]|E0%[AB][0-9A-F]|E[1-9A-CEF]%[89AB][0-9A-F]|ED%[89][0-9A-F]"

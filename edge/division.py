@@ -4,45 +4,45 @@ Envoy's weighted clusters pick by a hash of who calls, so that a user stays wher
 releases come first, so that a growing share only adds users. Nothing but the route files changes.
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from edge import limits
 from edge.trials import Audience, Canary, Condition, Experiment
 from edge.upstreams import canary_of
 
-RELEASE_FILTER = "release"
-INNER = "inner"
+RELEASE_FILTER: Final = "release"
+INNER: Final = "inner"
 
 # What a caller may say. `marquee-release: canary` (or `stable`) chooses a release that is on trial,
 # `marquee-client` names an anonymous client, so that it stays with one release and variant.
-CHOICE_HEADER = "marquee-release"
-CLIENT_HEADER = "marquee-client"
+CHOICE_HEADER: Final = "marquee-release"
+CLIENT_HEADER: Final = "marquee-client"
 
 # What the edge says, to its second hop and to the services.
-RELEASE_HEADER = "x-marquee-release"
-EXPERIMENT_HEADER = "x-marquee-experiment"
-VARIANT_HEADER = "x-marquee-variant"
+RELEASE_HEADER: Final = "x-marquee-release"
+EXPERIMENT_HEADER: Final = "x-marquee-experiment"
+VARIANT_HEADER: Final = "x-marquee-variant"
 
-CANARY = "canary"
-STABLE = "stable"
+CANARY: Final = "canary"
+STABLE: Final = "stable"
 
-_WHOLE = 100_000
-_MUTATION = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+_WHOLE: Final = 100_000
+_MUTATION: Final = (
+    "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+)
 # No parameter of the API has such a name, and the transcoder, which refuses what it does not know, must not
 # see it.
-_KEY_PARAMETER = "~"
-_WITHOUT_KEY = {
+_KEY_PARAMETER: Final = "~"
+_WITHOUT_KEY: Final = {
     "@type": _MUTATION,
     "mutations": {"query_parameter_mutations": [{"remove": _KEY_PARAMETER}]},
 }
-_HEADERS = {"subject": limits.SUBJECT_HEADER, "tier": limits.TIER_HEADER}
+_HEADERS: Final = {"subject": limits.SUBJECT_HEADER, "tier": limits.TIER_HEADER}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
 """Envoy's own answers in the form of the API's errors (https://google.aip.dev/193)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from edge import template
 
-_DETAIL = "type.googleapis.com/google.rpc."
+_DETAIL: Final = "type.googleapis.com/google.rpc."
 
 
 def local_reply_config() -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Files that a running Envoy reads."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

@@ -1,17 +1,15 @@
 """Where flags come from: a file, or an Unleash server. What was read last is kept while neither answers."""
 
-from __future__ import annotations
-
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from edge.flags import Environment, Flags
 from mesh.config import ConfigError, setting
 
-_APP_NAME = "marquee-edge"
+_APP_NAME: Final = "marquee-edge"
 
 
 @dataclass(frozen=True)

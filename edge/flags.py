@@ -6,35 +6,33 @@ a server hold the same. What of a flag depends on the caller becomes conditions 
 does not (dates, the environment) is decided here, by Unleash's own engine.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from yggdrasil_engine.engine import UnleashEngine
 
 from edge.trials import Attribute, Audience, Condition, Experiment, Operator, Segment
 
-CANARY_PREFIX = "canary-"
+CANARY_PREFIX: Final = "canary-"
 
 # What the edge knows of a caller, by the name that a flag calls it.
-_CALLER: Mapping[str, Attribute] = {"userId": "subject", "tier": "tier"}
-_OPERATORS: Mapping[str, tuple[Operator, bool]] = {
+_CALLER: Final[Mapping[str, Attribute]] = {"userId": "subject", "tier": "tier"}
+_OPERATORS: Final[Mapping[str, tuple[Operator, bool]]] = {
     "IN": ("in", False),
     "NOT_IN": ("in", True),
     "STR_STARTS_WITH": ("starts_with", False),
     "STR_ENDS_WITH": ("ends_with", False),
     "STR_CONTAINS": ("contains", False),
 }
-_SHARES = {
+_SHARES: Final = {
     "flexibleRollout": "rollout",
     "gradualRolloutUserId": "percentage",
     "gradualRolloutSessionId": "percentage",
     "gradualRolloutRandom": "percentage",
 }
-_HAS_NAME = Condition("subject", "starts_with", ("",))
+_HAS_NAME: Final = Condition("subject", "starts_with", ("",))
 
 
 class FlagError(ValueError):
@@ -58,7 +56,7 @@ class Flags:
     environment: Environment = Environment()
 
     @staticmethod
-    def parse(text: str | bytes, environment: Environment | None = None) -> Flags:
+    def parse(text: str | bytes, environment: Environment | None = None) -> "Flags":
         """Reads the answer of Unleash's `/api/client/features`, or a file like it.
 
         Raises FlagError if it is not like that.

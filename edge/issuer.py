@@ -1,17 +1,15 @@
 """Whose tokens the edge takes: the development issuer's (`edge.tokens`), or those of an OIDC provider."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from edge import template, tokens
 from mesh.config import setting
 
-SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-_PORTS = {"http": 80, "https": 443}
+SYSTEM_AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)

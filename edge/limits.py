@@ -1,21 +1,19 @@
 """Limits of what one client may do: read from limits.yaml, turned into Envoy's buckets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
-DEFAULT_FILE = Path(__file__).with_name("limits.yaml")
-CLASSES = ("reads", "searches", "batches", "writes", "streams")
-ANONYMOUS = "anonymous"
+DEFAULT_FILE: Final = Path(__file__).with_name("limits.yaml")
+CLASSES: Final = ("reads", "searches", "batches", "writes", "streams")
+ANONYMOUS: Final = "anonymous"
 
-SUBJECT_HEADER = "x-marquee-subject"
-TIER_HEADER = "x-marquee-tier"
-SCOPES_HEADER = "x-marquee-scopes"
+SUBJECT_HEADER: Final = "x-marquee-subject"
+TIER_HEADER: Final = "x-marquee-tier"
+SCOPES_HEADER: Final = "x-marquee-scopes"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Limits:
     connection_idle_timeout: str
 
     @staticmethod
-    def load(path: Path = DEFAULT_FILE) -> Limits:
+    def load(path: Path = DEFAULT_FILE) -> "Limits":
         """Reads a limits file. Raises ValueError with a sentence on what is wrong with it."""
         given = yaml.safe_load(path.read_text())
         known = {field.name for field in fields(Limits)}
@@ -116,17 +114,17 @@ def route_metadata(kind: str) -> dict[str, Any]:
     return {"filter_metadata": {_METADATA: {"class": kind}}}
 
 
-_METADATA = "marquee.limits"
-_CLASS = {
+_METADATA: Final = "marquee.limits"
+_CLASS: Final = {
     "metadata": {
         "descriptor_key": "class",
         "metadata_key": {"key": _METADATA, "path": [{"key": "class"}]},
         "source": "ROUTE_ENTRY",
     }
 }
-_BY_USER = {"request_headers": {"header_name": SUBJECT_HEADER, "descriptor_key": "user"}}
+_BY_USER: Final = {"request_headers": {"header_name": SUBJECT_HEADER, "descriptor_key": "user"}}
 # One IPv6 client has at least a whole /64.
-_BY_ADDRESS = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
+_BY_ADDRESS: Final = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
 
 
 def descriptors(limits: Limits) -> list[dict[str, Any]]:
@@ -145,7 +143,7 @@ def descriptors(limits: Limits) -> list[dict[str, Any]]:
     ]
 
 
-_HAS_SUBJECT = {"name": SUBJECT_HEADER, "present_match": True}
+_HAS_SUBJECT: Final = {"name": SUBJECT_HEADER, "present_match": True}
 
 
 def _actions(tier: str, when: list[dict[str, Any]], client: Mapping[str, Any]) -> dict[str, Any]:

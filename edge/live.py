@@ -1,18 +1,16 @@
 """The route files of a running edge: written anew when something goes on trial, taken up by Envoy at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge import contract, files, routes, trials
 from edge.contract import Method
 from edge.trials import Trials
 
-EDGE_FILE = "routes.yaml"
-INNER_FILE = "routes-inner.yaml"
-_FOLDER_FILE = "runtime-folder"
+EDGE_FILE: Final = "routes.yaml"
+INNER_FILE: Final = "routes-inner.yaml"
+_FOLDER_FILE: Final = "runtime-folder"
 
 
 class Routes:

@@ -4,14 +4,12 @@
 (https://protobuf.dev/programming-guides/json/).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import descriptor_pb2
@@ -20,10 +18,10 @@ from edge import bounds, contract, routes
 from edge.contract import Binding, Method
 from edge.limits import Limits
 
-VERSION = "1.0.0"
+VERSION: Final = "1.0.0"
 
 _Field = descriptor_pb2.FieldDescriptorProto
-_NUMBERS: Mapping[int, dict[str, Any]] = {
+_NUMBERS: Final[Mapping[int, dict[str, Any]]] = {
     _Field.TYPE_INT32: {"type": "integer", "format": "int32"},
     _Field.TYPE_UINT32: {"type": "integer", "format": "int64", "minimum": 0},
     _Field.TYPE_INT64: {"type": "string", "format": "int64"},
@@ -34,7 +32,7 @@ _NUMBERS: Mapping[int, dict[str, Any]] = {
     _Field.TYPE_STRING: {"type": "string"},
     _Field.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
 }
-_WELL_KNOWN: Mapping[str, dict[str, Any]] = {
+_WELL_KNOWN: Final[Mapping[str, dict[str, Any]]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.FieldMask": {"type": "string", "examples": ["title,year"]},
     "google.type.Date": {
@@ -265,11 +263,11 @@ def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
         }
 
 
-_PATH_PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+_PATH_PARAMETERS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "movie": ("The movie's IMDb id.", "tt0111161", {"pattern": f"^{bounds.IMDB_ID}$"}),
     "user": ("`me`: the token's subject.", "me", {"enum": ["me"]}),
 }
-_ERROR = {
+_ERROR: Final = {
     "type": "object",
     "description": "What went wrong (https://google.aip.dev/193).",
     "required": ["error"],
@@ -294,7 +292,7 @@ _ERROR = {
         }
     },
 }
-_ERROR_RESPONSE = {
+_ERROR_RESPONSE: Final = {
     "description": "Not done; the body says why.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }

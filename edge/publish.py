@@ -8,19 +8,17 @@ What they say of their own folder may be true on another machine only. So they a
 where they lie now, for Envoy to look at, and once for where they go.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge import files, trials, upstreams
 
 # Routes depend on what is on trial, where it is was said after the last rendering, and the log's key stays.
-_KEPT = (trials.FILE, upstreams.CANARY_ENDPOINTS, "log-key")
+_KEPT: Final = (trials.FILE, upstreams.CANARY_ENDPOINTS, "log-key")
 
 
 class Refused(ValueError):
@@ -52,7 +50,7 @@ class Stage:
         self.folder = Path(self._temporary.name) / "live"
         self.rehearsal = Path(self._temporary.name) / "rehearsal"
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> "Stage":
         for made in (self.folder, self.rehearsal):
             made.mkdir()
             for kept in _KEPT:

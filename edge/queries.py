@@ -5,17 +5,16 @@ skips a parameter without a value, and reads names percent-encoded. Each would d
 says at first sight.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from edge.contract import Binding, Method, QueryField
 from edge.direct import Route
 
-WITH_JWT = r".*e[yw][A-Za-z0-9_-]{15,}(\.|%2[Ee])e[yw][A-Za-z0-9_-]{15,}(\.|%2[Ee]).*"
+WITH_JWT: Final = r".*e[yw][A-Za-z0-9_-]{15,}(\.|%2[Ee])e[yw][A-Za-z0-9_-]{15,}(\.|%2[Ee]).*"
 """A URL with a signed JWT in it: two dots, and before each a JSON object in base64url."""
 
 
@@ -50,8 +49,8 @@ def has_mask(method: Method) -> dict[str, object] | None:
     return _url(rf"{_PARAMETER}{_any_of(masks)}(\.paths)?=[^&].*")
 
 
-_PARAMETER = r"[^?]*\?(.*&)?"
-_WELL_FORMED = r"[^?]*(\?([^=&%+]+=[^&]*)?(&([^=&%+]+=[^&]*)?)*)?"
+_PARAMETER: Final = r"[^?]*\?(.*&)?"
+_WELL_FORMED: Final = r"[^?]*(\?([^=&%+]+=[^&]*)?(&([^=&%+]+=[^&]*)?)*)?"
 
 
 def _all_in_the_body(bindings: Iterable[Binding]) -> Iterator[Route]:

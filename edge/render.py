@@ -4,15 +4,13 @@ Rendering again into the same folder replaces the route and endpoint files by re
 takes them up at once; `envoy.yaml` itself is read at start only.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge import (
     cache_module,
@@ -38,12 +36,12 @@ from mesh.config import load
 
 __all__ = ["EdgeSettings", "EdgeTls", "render", "render_validated"]
 
-SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
+SERVICES: Final = ("movie_svc", "rating_svc", "ranking_svc")
 
-LOG_KEY = "log-key"
+LOG_KEY: Final = "log-key"
 
-_DOCS = Path(__file__).with_name("docs")
-_INNER_FILTERS = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
+_DOCS: Final = Path(__file__).with_name("docs")
+_INNER_FILTERS: Final = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
 
 
 def render(settings: EdgeSettings, out: Path) -> Path:

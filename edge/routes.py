@@ -1,24 +1,22 @@
 """The edge's routes, made from the contract's HTTP bindings and `envoy/routes.yaml`."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge import compression, deprecation, direct, division, limits, queries, shedding, template
 from edge.contract import Binding, Method
 from edge.division import Trial
 from edge.trials import Trials
 
-_TYPE = "type.googleapis.com/envoy.extensions.filters.http"
+_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http"
 
 
 # Not `response_headers_to_add`: that changes an answer before the transcoder sees it.
-_JSON_LINES = {
+_JSON_LINES: Final = {
     "@type": f"{_TYPE}.header_mutation.v3.HeaderMutationPerRoute",
     "mutations": {
         "response_mutations": [
@@ -34,7 +32,7 @@ _JSON_LINES = {
 
 
 # Of a single answer the status says it all; a stream's end is told by its trailers alone.
-_NO_TRAILERS = {
+_NO_TRAILERS: Final = {
     "@type": f"{_TYPE}.header_mutation.v3.HeaderMutationPerRoute",
     "mutations": {
         "response_trailers_mutations": [
@@ -44,8 +42,8 @@ _NO_TRAILERS = {
 }
 
 
-_HOST = "marquee"
-_NOTHING_ON_TRIAL = Trials()
+_HOST: Final = "marquee"
+_NOTHING_ON_TRIAL: Final = Trials()
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def inner_route_configuration(methods: Iterable[Method], table: Mapping[str, Any
     return _configuration("inner", [each for route in routes for each in division.inner_routes(route)])
 
 
-_TRANSCODING = ("errors", "tidy", "transcoder")
+_TRANSCODING: Final = ("errors", "tidy", "transcoder")
 
 
 def _configuration(name: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -181,7 +179,7 @@ def _grpc_routes(rule: _Rule, table: Mapping[str, Any]) -> Iterator[dict[str, An
         yield web
 
 
-_IS_GRPC_WEB = {
+_IS_GRPC_WEB: Final = {
     "name": "content-type",
     "string_match": {"safe_regex": {"regex": r"application/grpc-web(-text)?(\+proto)?"}},
 }
@@ -281,7 +279,7 @@ def _json_route(
     return route
 
 
-_IS_JSON = {
+_IS_JSON: Final = {
     "name": "content-type",
     "string_match": {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}},
 }

@@ -1,7 +1,5 @@
 """What the edge's configuration depends on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

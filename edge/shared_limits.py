@@ -6,19 +6,17 @@ Envoys together may let through. The buckets stay in each Envoy, in front of the
 a whole minute's count can't, and they are what is left while the service is away.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from edge import limits, template
 
-DOMAIN = "marquee"
+DOMAIN: Final = "marquee"
 
 
 def service_config(bounds: limits.Limits) -> dict[str, Any]:

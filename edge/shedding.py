@@ -1,7 +1,5 @@
 """Which calls are counted together to tell whether a service is overloaded (envoy/shed.yaml)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,24 +1,23 @@
 """How calls to each release end, from Envoy's own statistics."""
 
-from __future__ import annotations
-
 import math
 import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge.upstreams import canary_hosts_of, canary_of
 
-_TIMEOUT_S = 2.0
-_CLUSTER = "envoy_cluster_name"
+_TIMEOUT_S: Final = 2.0
+_CLUSTER: Final = "envoy_cluster_name"
 # gRPC statuses that are a service's fault, not its caller's: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
 # INTERNAL, UNAVAILABLE, DATA_LOSS.
-_FAULTS = frozenset(f"envoy_cluster_grpc_{code}" for code in (2, 4, 12, 13, 14, 15))
+_FAULTS: Final = frozenset(f"envoy_cluster_grpc_{code}" for code in (2, 4, 12, 13, 14, 15))
 
 
 class StatisticsError(RuntimeError):
@@ -37,7 +36,7 @@ class Sample:
     healthy: int = 1
     """How many instances are healthy now."""
 
-    def since(self, earlier: Sample) -> Sample | None:
+    def since(self, earlier: "Sample") -> "Sample | None":
         """What has come since `earlier`; None if Envoy has started to count anew."""
         if self.calls < earlier.calls:
             return None

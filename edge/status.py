@@ -3,8 +3,6 @@
 From Envoy's own admin page and the files that it reads; nothing is kept in between.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import urllib.parse
@@ -12,11 +10,11 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge import files
 
-_STATS = (
+_STATS: Final = (
     r"^cluster\.[a-z_]+\.(circuit_breakers\.(default|high)\.[a-z_]+_open|outlier_detection\.ejections_active"
     r"|upstream_rq_(total|retry|active|(active|pending)_overflow))$"
     r"|^http\.edge\.(downstream_(cx_active|rq_active|rq_total|rq_5xx)|rds\.edge\.update_(success|rejected|failure))$"
@@ -178,7 +176,7 @@ def _service(said: Mapping[str, Any], stats: Mapping[str, int]) -> Service:
 
 
 # By Envoy's priority and kind; streams are of the high priority (edge/routes.py).
-_BREAKERS = {
+_BREAKERS: Final = {
     "default.rq": "calls",
     "default.rq_pending": "waiting calls",
     "default.rq_retry": "retries",
@@ -191,7 +189,7 @@ _BREAKERS = {
     "high.cx_pool": "streams' connection pools",
 }
 
-_WHY = {
+_WHY: Final = {
     "failed_active_health_check": "failed health check",
     "failed_outlier_check": "ejected as outlier",
     "failed_active_degraded_check": "degraded",

@@ -4,21 +4,22 @@ A scalar that is one placeholder takes the value as it is (a number, a list, a m
 it takes the value's text. In a list, a placeholder for a list is spliced in.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
-FOLDER = Path(__file__).resolve().parent.parent / "envoy"
+FOLDER: Final = Path(__file__).resolve().parent.parent / "envoy"
 
-ENABLED: Mapping[str, Any] = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+ENABLED: Final[Mapping[str, Any]] = {
+    "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+    "config": {},
+}
 """Of a filter that is disabled where nothing is said, in a route's `typed_per_filter_config`."""
 
-_PLACEHOLDER = re.compile(r"\$\{([a-z_.]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\$\{([a-z_.]+)\}")
 
 
 def load(name: str, values: Mapping[str, Any] | None = None, part: str | None = None) -> Any:

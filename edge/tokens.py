@@ -4,8 +4,6 @@ Real deployments bring their own OIDC issuer; the edge only needs its JWKS. The 
 (`iss`, `sub`, `aud`, `exp`, `iat`, `jti`, `scope`) and one more: `tier`, which chooses the rate-limit bucket.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import hashlib
@@ -17,17 +15,18 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-ISSUER = "https://tokens.marquee.dev"
-AUDIENCE = "marquee"
-KEY_FILE = "token-key.pem"
-JWKS_FILE = "jwks.json"
+ISSUER: Final = "https://tokens.marquee.dev"
+AUDIENCE: Final = "marquee"
+KEY_FILE: Final = "token-key.pem"
+JWKS_FILE: Final = "jwks.json"
 
-_SUBJECT = re.compile(r"[A-Za-z0-9._@|:-]{1,128}")
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9._@|:-]{1,128}")
 
 
 def ensure_keys(folder: Path) -> Path:

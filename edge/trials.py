@@ -4,8 +4,6 @@
 the command line and the controller never undo each other's work.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl
@@ -14,11 +12,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from edge import files
 
-FILE = "trials.json"
+FILE: Final = "trials.json"
 
 Attribute = Literal["subject", "tier"]
 Operator = Literal["in", "starts_with", "ends_with", "contains"]
@@ -92,7 +90,7 @@ class Trials:
     canaries: Mapping[str, Canary] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
 
-    def with_canary(self, service: str, canary: Canary | None) -> Trials:
+    def with_canary(self, service: str, canary: Canary | None) -> "Trials":
         """These, with that canary, or without one."""
         others = {name: each for name, each in self.canaries.items() if name != service}
         return dataclasses.replace(self, canaries=others if canary is None else {**others, service: canary})

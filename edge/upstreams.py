@@ -1,17 +1,15 @@
 """The clusters: where the services' instances are, and how the edge talks to them."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge import files, template
 from edge.limits import Limits
 from edge.settings import EdgeSettings, EdgeTls
 
-_ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+_ASSIGNMENT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 
 def canary_of(cluster: str) -> str:
@@ -19,7 +17,7 @@ def canary_of(cluster: str) -> str:
     return f"{cluster}_canary"
 
 
-CANARY_ENDPOINTS = "endpoints-*_canary_hosts.yaml"
+CANARY_ENDPOINTS: Final = "endpoints-*_canary_hosts.yaml"
 
 
 def canary_hosts_of(cluster: str) -> str:

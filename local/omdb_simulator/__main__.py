@@ -1,7 +1,5 @@
 """`python -m local.omdb_simulator --address HOST:PORT [--answers FILE.jsonl]`"""
 
-from __future__ import annotations
-
 import argparse
 import logging
 from pathlib import Path

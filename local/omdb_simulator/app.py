@@ -1,13 +1,12 @@
 """The HTTP face: OMDb's one endpoint, and `/_simulator` to control it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random
 import re
 from collections import Counter
 from dataclasses import asdict
+from typing import Final
 
 from aiohttp import web
 
@@ -15,8 +14,8 @@ from local.omdb_simulator import faults
 from local.omdb_simulator.catalogue import PAGE, Catalogue, Title
 from local.omdb_simulator.faults import Behaviour
 
-_ID = re.compile(r"tt\d+")
-_HANG_S = 3600.0
+_ID: Final = re.compile(r"tt\d+")
+_HANG_S: Final = 3600.0
 
 
 class Simulator:

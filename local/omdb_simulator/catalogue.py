@@ -1,7 +1,5 @@
 """What the simulator knows, and how OMDb looks it up."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
@@ -9,12 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from local.omdb_simulator import films
 from mesh.tables import PassedOver
 
-PAGE = 10  # OMDb's fixed number of search results a page
-_WORD = re.compile(r"[^\W_]+")
+PAGE: Final = 10  # OMDb's fixed number of search results a page
+_WORD: Final = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)

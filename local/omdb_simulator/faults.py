@@ -1,12 +1,10 @@
 """How OMDb fails: each mode's status and body, verbatim as seen in the wild."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final
 
-MODES = {
+MODES: Final = {
     "ok": "answer",
     "limited": "the key's daily limit is used up: 401",
     "invalid_key": "the key is refused: 401",
@@ -23,10 +21,10 @@ MODES = {
     "not_found": "every title is unknown",
 }
 
-INVALID_KEY = b'{"Response":"False","Error":"Invalid API key!"}'
-NO_KEY = b'{"Response":"False","Error":"No API key provided."}'
-LIMITED = b'{"Response":"False","Error":"Request limit reached!"}'
-CONVERSION = (
+INVALID_KEY: Final = b'{"Response":"False","Error":"Invalid API key!"}'
+NO_KEY: Final = b'{"Response":"False","Error":"No API key provided."}'
+LIMITED: Final = b'{"Response":"False","Error":"Request limit reached!"}'
+CONVERSION: Final = (
     '{{"Response":"False","Error":"Conversion from string "{text}" to type \'Double\' is not valid."}}'
 )
 
@@ -40,7 +38,7 @@ def cloudflare(status: int, title: str) -> bytes:
     ).encode()
 
 
-CLOUDFLARE = {
+CLOUDFLARE: Final = {
     "down": (522, "Connection timed out"),
     "unavailable": (503, "Service Temporarily Unavailable"),
     "timeout": (524, "A timeout occurred"),
@@ -62,7 +60,7 @@ class Behaviour:
     daily_limit: int = 0
     """Calls after which the key is used up; 0 is no limit."""
 
-    def changed(self, wish: dict[str, Any]) -> Behaviour:
+    def changed(self, wish: dict[str, Any]) -> "Behaviour":
         """This with the fields of `wish` instead. Raises ValueError with a sentence."""
         known = {f.name: f.type for f in fields(self)}
         unknown = set(wish) - set(known)

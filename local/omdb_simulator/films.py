@@ -1,12 +1,11 @@
 """A small built-in catalogue: facts of well-known titles, for a stack without recorded answers."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Final
 
-_OF_MOVIES = ("DVD", "BoxOffice", "Production", "Website")
+_OF_MOVIES: Final = ("DVD", "BoxOffice", "Production", "Website")
 
 
 def bodies() -> Iterator[dict[str, object]]:

@@ -7,8 +7,6 @@ the small services of `tests/support/edge`. The kinds take turns, so that whatev
 all of them, and the smallest of the rounds counts. On a shared machine only the ratios mean much.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import sys

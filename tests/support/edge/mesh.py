@@ -1,7 +1,5 @@
 """A real Envoy before three small services that answer as the tests tell them to."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re
@@ -79,7 +77,7 @@ class Instance:
         self.port = 0
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
 
-    async def start(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> Instance:
+    async def start(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> "Instance":
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         movies_pb2_grpc.add_MovieServiceServicer_to_server(self._servicer(_Movies), self._server)
         ratings_pb2_grpc.add_RatingServiceServicer_to_server(self._servicer(_Ratings), self._server)
