@@ -36,6 +36,7 @@ from rating_svc.pipe import Pipe
 from rating_svc.registry import Registry, family
 from rating_svc.relay import Relay
 from rating_svc.service import RatingService
+from rating_svc.settled import Settled
 from rating_svc.store import RatingStore
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.totals import RatingTotalsService
@@ -59,7 +60,8 @@ async def serve() -> None:
     redis = redisdb.connect(load(redisdb.RedisConfig))
     producer = KafkaProducer(load(KafkaConfig))
     submissions = SubmissionLog(producer, pg, registry)
-    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config)
+    settled = Settled(pg, registry, load(WorkerConfig).settle_s)
+    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config, settled.has)
     movie_svc = (
         channel.connect(
             movies_config.target,
@@ -86,6 +88,7 @@ async def serve() -> None:
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.background("replica lag", pg.watch)
     server.background("lives of the log", submissions.follow)
+    server.background("how far it is stored", settled.follow)
     # Here too: memory must stay bounded where no worker runs.
     server.background("stale pending writes", pending.expire)
     try:

@@ -14,9 +14,9 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -105,6 +105,11 @@ class Pending:
     """None: taken back."""
     submit_us: int
     """Microseconds since 1970."""
+    settled: bool = False
+    """Whether the workers are past it, and every replica has what they made of it."""
+
+
+T = TypeVar("T", bound=Pending | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +122,22 @@ class Named:
 
 
 class PendingWrites:
-    """The pending writes of all users."""
+    """The pending writes of all users.
 
-    def __init__(self, pipe: Pipe, config: PendingConfig) -> None:
+    Args:
+        settled: whether what stands at a place in the log, of a user, was dealt with some time ago.
+    """
+
+    def __init__(
+        self,
+        pipe: Pipe,
+        config: PendingConfig,
+        settled: Callable[[str, Position], bool] = lambda _user, _position: False,
+    ) -> None:
         self._pipe = pipe
         self._ttl_s = config.ttl_s
         self._local = _Local(config)
+        self._settled = settled
 
     async def put(self, user: str, writes: Sequence[Named]) -> list[Pending]:
         """Remembers writes of one user; gives each, or what it repeats.
@@ -170,23 +185,30 @@ class PendingWrites:
         try:
             value: bytes | None = await self._pipe.call("HGET", _pending_key(user), movie)
         except (RedisAway, RedisError):
-            return local, False
+            return self._marked(user, local), False
         shared = _unpacked(value) if value else None
-        return _later(local, shared), True
+        return self._marked(user, _later(local, shared)), True
 
     async def all(self, user: str) -> tuple[dict[int, Pending], bool]:
         """A user's pending writes by movie, and whether Redis was asked."""
         found = dict(self._local.of(user))
+        shared: Mapping[bytes, bytes] = {}
+        asked = True
         try:
-            shared: Mapping[bytes, bytes] = await self._pipe.call("HGETALL", _pending_key(user))
+            shared = await self._pipe.call("HGETALL", _pending_key(user))
         except (RedisAway, RedisError):
-            return found, False
+            asked = False
         for key, value in shared.items():
             movie, pending = int(key), _unpacked(value)
             held = found.get(movie)
             if held is None or held.position < pending.position:
                 found[movie] = pending
-        return found, True
+        return {movie: self._marked(user, pending) for movie, pending in found.items()}, asked
+
+    def _marked(self, user: str, pending: T) -> T:
+        if pending is not None and self._settled(user, pending.position):
+            return replace(pending, settled=True)
+        return pending
 
     async def clear(self, user: str, dealt_with: Mapping[int, Position]) -> None:
         """Forgets writes up to the given places in the log, by movie."""

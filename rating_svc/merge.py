@@ -2,6 +2,8 @@
 
 A write that stands later in the log than the row is what counts, and is
 PENDING; a row that is as late as the write, or later, has it, and is ACTIVE.
+So is a row that the workers have left as it is although they are past the
+write: it repeated a request that had taken effect before.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +27,7 @@ class Shown:
 
 def current(movie: int, row: Row | None, pending: Pending | None) -> Shown | None:
     """A user's rating of a movie; None if there is none, or it was taken back."""
-    if pending is not None and (row is None or row.position < pending.position):
+    if pending is not None and (row is None or (row.position < pending.position and not pending.settled)):
         if pending.score is None:
             return None
         created = None if row is None else row.create_us

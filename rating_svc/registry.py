@@ -85,6 +85,10 @@ class Registry:
             )
         return found
 
+    def partition_of(self, user: str, epoch: int) -> int | None:
+        """Where a user's submissions of an epoch stand; None if the epoch is not known."""
+        return next((life.partition_of(user) for life in self.lives if life.epoch == epoch), None)
+
     def newest(self) -> Life:
         """The topic that submissions go to now.
 

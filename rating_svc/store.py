@@ -107,7 +107,7 @@ SELECT movie_id, {_HISTOGRAM} FROM ratings
 WHERE score IS NOT NULL AND movie_id = ANY ($1::int[]) GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
 
 # Of a partition that lost its end, all that an earlier epoch had was stored.
-_STORED_UP_TO: Final = """
+STORED_UP_TO: Final = """
 SELECT l.epoch, o.partition,
        CASE WHEN l.epoch = max(l.epoch) OVER (PARTITION BY o.topic_id, o.partition)
             THEN o.next_offset ELSE $2 END
@@ -248,7 +248,7 @@ async def totals(connection: Connection, movies: Sequence[int], chunk: int) -> A
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(TOTALS_PLAN)
         waiting = await connection.fetchval(_OUTBOX_COUNT)
-        stored = [tuple(row) for row in await connection.fetch(_STORED_UP_TO, WORKERS, OFFSETS)]
+        stored = [tuple(row) for row in await connection.fetch(STORED_UP_TO, WORKERS, OFFSETS)]
         cursor = await (
             connection.cursor(TOTALS_OF_SOME, list(movies)) if movies else connection.cursor(TOTALS_OF_ALL)
         )

@@ -41,6 +41,9 @@ class SubmissionLog:
         if position.offset < 0:
             # Written, but nobody says where. Its second copy has a place, and the worker drops that one.
             position = await self._send(submission.user, value, headers)
+        if position.offset < 0:
+            # Without a place, it would not show over an earlier rating.
+            raise unavailable("QUEUE_UNAVAILABLE", "the write could not be placed; try again", 1)
         return position
 
     async def _send(self, user: str, value: bytes, headers: Mapping[str, str]) -> Position:

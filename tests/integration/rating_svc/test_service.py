@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1 import ratings_pb2 as pb
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
+from local.servers.probes import redis_url
 from local.servers.services import stores
 from local.stack.layout import Stack
 from mesh import redisdb
@@ -40,8 +41,9 @@ class Service:
 
     def __init__(self, stack: Stack, logs: Path) -> None:
         self.stack = stack
-        self.replicas = [Role(stack, "serve", logs) for _ in range(2)]
-        self.worker = Role(stack, "worker", logs)
+        settle = {"MARQUEE_RATING_SETTLE_S": "3"}
+        self.replicas = [Role(stack, "serve", logs, **settle) for _ in range(2)]
+        self.worker = Role(stack, "worker", logs, **settle)
         self.relay = Role(stack, "relay", logs)
         self.channels: list[grpc.aio.Channel] = []
 
@@ -183,6 +185,39 @@ async def test_a_repeat_is_answered_like_the_first_and_takes_effect_once(
     await service.stored(here, other, 1)
     await service.stored(here, movie, 8)
     assert await here.score(movie) == await there.score(movie) == 8
+
+
+async def test_a_repeat_that_nobody_recognised_at_once_shows_what_counts_after_a_while(
+    service: Service, pair: tuple[User, User]
+) -> None:
+    """The first answer was lost, and Redis does not know of it: the log holds the request twice."""
+    here, there = pair
+    repeated, overwritten, taken_back = movies = [next(_numbers) for _ in range(3)]
+    ids = [str(uuid.uuid4()) for _ in movies]
+    for movie, request_id in zip(movies, ids, strict=True):
+        await here.rate(movie, 5, request_id)
+    await here.rate(overwritten, 8)
+    await here.delete(taken_back)
+    await service.stored(here, taken_back, None)
+    admin = redisdb.connect(RedisConfig(url=redis_url(service.stack, "redis")))
+    try:
+        assert await admin.delete(*(f"rating:request:{{{here.name}}}:{each}" for each in ids)) == 3
+    finally:
+        await admin.aclose()
+    for movie, request_id in zip(movies, ids, strict=True):
+        await there.rate(movie, 5, request_id)
+
+    async def seen(user: User) -> bool:
+        listed = {rating.movie: (rating.score, rating.state) for rating in await user.list_all()}
+        one = await user.get(repeated)
+        return (one.score, one.state) == (5, ACTIVE) and listed == {
+            movie_name(repeated): (5, ACTIVE),
+            movie_name(overwritten): (8, ACTIVE),
+        }
+
+    for user in pair:
+        await eventually(lambda user=user: seen(user), 30, 0.2)
+        assert (await user.score(overwritten), await user.score(taken_back)) == (8, None)
 
 
 async def test_a_request_id_that_named_another_rating_is_refused(

@@ -1,5 +1,7 @@
 """What a user sees while writes are on their way: the later in the log wins, page by page."""
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +108,17 @@ def test_a_row_as_late_as_the_write_is_active() -> None:
 
 def test_a_row_that_is_later_than_the_write_wins_over_it() -> None:
     assert merge.current(1, row(3, 9), pending(9, 8)) == Shown(1, 3, False, 5, 10)
+
+
+def test_a_row_that_the_workers_left_earlier_than_a_write_is_what_counts() -> None:
+    """The write repeated a request that had taken effect before, maybe with others after it."""
+    for score, earlier in ((9, 9), (9, 3), (None, 3)):
+        write = dataclasses.replace(pending(score, 8), settled=True)
+        assert merge.current(1, row(earlier, 7), write) == Shown(1, earlier, False, 5, 10)
+    # Without a row, nothing was made of it: it waits among the dead letters.
+    assert merge.current(1, None, dataclasses.replace(pending(9, 8), settled=True)) == Shown(
+        1, 9, True, None, 20
+    )
 
 
 def test_what_was_taken_back_is_gone_at_once_and_stays_gone() -> None:
