@@ -14,7 +14,8 @@ from tests.support.waiting import eventually
 _ALIVE_S = 15.0
 _QUORUM = 3
 _MENDED_S = 120.0
-_STOP_SIGNALS = {process.name: process.stop_signal for shape in Shape for process in table(shape)}
+# By shape: Patroni stops at a signal at which a PostgreSQL server alone waits for its clients to go.
+_STOP_SIGNALS = {(shape, process.name): process.stop_signal for shape in Shape for process in table(shape)}
 
 Say = Callable[[str], None]
 
@@ -57,7 +58,7 @@ class Breaker:
         elif fault.kind == "kill":
             send(pids_of(self._stack, fault.process), signal.SIGKILL)
         else:
-            send([pid_of(self._stack, fault.process)], _STOP_SIGNALS[fault.part])
+            send([pid_of(self._stack, fault.process)], _STOP_SIGNALS[self._stack.shape, fault.part])
 
     async def _others_are_there(self, fault: Fault) -> None:
         """Of a store with several servers, a majority must be there: it waits until all others are."""

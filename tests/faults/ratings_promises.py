@@ -19,11 +19,10 @@ from local.commands.movielens import Rating
 from local.stack.layout import Stack, StackError
 from mesh import names
 from mesh.errors import MarqueeError
-from mesh.kafka import KafkaConfig
 from ranking_svc import topics as ranking_topics
 from rating_svc import topics
-from rating_svc.config import WORKERS
 from tests.faults.ratings_authors import Author
+from tests.support import fences
 from tests.support.waiting import eventually
 
 Histogram = list[int]
@@ -35,18 +34,17 @@ _NONE: Histogram = [0] * 10
 
 async def converge(stack: Stack, broken: list[str]) -> None:
     """Waits until all of the log is stored, all changes are handed on, and all of those are counted."""
-    kafka = KafkaConfig(bootstrap=stack.kafka_bootstrap)
 
     async def handed_on() -> bool:
         return not await _sql(stack, "rating_svc", "SELECT FROM outbox LIMIT 1")
 
     try:
         stage = "the workers"
-        await ranking_topics.Offsets(kafka, topics.SUBMITTED, WORKERS).fence(_CONVERGE_S)
+        await fences.stored(stack, _CONVERGE_S)
         stage = "the relay"
         await eventually(handed_on, _CONVERGE_S, 0.2)
         stage = "the consumers of rankings"
-        await ranking_topics.Offsets(kafka).fence(_CONVERGE_S)
+        await fences.counted(stack, _CONVERGE_S)
     except (AssertionError, MarqueeError) as error:
         broken.append(f"it did not converge, at {stage}: {error}")
 

@@ -17,9 +17,8 @@ import uvloop
 
 from local.commands.edge_client import EdgeClient
 from local.stack.layout import Stack
-from mesh.kafka import KafkaConfig
-from ranking_svc.topics import Offsets
 from tests.load.ratings_mesh import MOVIES, Latencies, cpu_s, drained, mesh, table, votes, warm, write
+from tests.support import fences
 
 
 async def throughput(stack: Stack, client: EdgeClient, users: int, seconds: float) -> None:
@@ -40,7 +39,7 @@ async def throughput(stack: Stack, client: EdgeClient, users: int, seconds: floa
     own = time.process_time() - own
     await drained(stack)
     stored_s = time.perf_counter() - began
-    await Offsets(KafkaConfig(bootstrap=stack.kafka_bootstrap)).fence(120)
+    await fences.counted(stack, 120)
     after, count = cpu_s(stack), len(taken.seconds)
     print(f"{count / accepted_s:,.0f} writes/s accepted, {users} at once; {taken}")
     print(f"all stored after {stored_s:.1f} s: {count / stored_s:,.0f} writes/s from end to end")
