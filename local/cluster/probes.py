@@ -5,6 +5,7 @@ import json
 import time
 from typing import Final
 
+from local.servers import kafka_server
 from local.servers.probes import TIMEOUT_S, ask, http, redis_url
 from local.servers.redis_server import MASTER
 from local.stack.layout import Stack, StackError
@@ -102,6 +103,11 @@ async def redis_role(stack: Stack, name: str) -> str:
     if told["role"] == "master":
         return "master"
     return "replica" if told["master_link_status"] == "up" else "not in sync"
+
+
+async def kafka_role(stack: Stack, name: str) -> str:
+    """Whether it is the active controller, or a broker alone."""
+    return "controller" if kafka_server.controller(stack) == name else "broker"
 
 
 async def sentinel(stack: Stack, name: str) -> None:

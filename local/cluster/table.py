@@ -77,5 +77,6 @@ STORES: Final = (
         ports=["broker", "controller"],
         probe=plain_probes.kafka,
         prepare=kafka_server.prepare,
+        role=probes.kafka_role,
     ),
 )

@@ -58,7 +58,8 @@ class Loss:
 
 
 _PLACES = (
-    ("kafka", "", _MACHINE_S),
+    ("kafka", "controller", _MACHINE_S),
+    ("kafka", "broker", _MACHINE_S),
     ("postgres", "leader", _MACHINE_S),
     ("postgres", "sync standby", _USUAL_S),
     ("postgres-proxy", "", _USUAL_S),

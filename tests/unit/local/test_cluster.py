@@ -8,7 +8,7 @@ import pytest
 
 from local import cluster
 from local.cluster import etcd, patroni, proxy
-from local.servers import kafka_server
+from local.servers import kafka_server, services
 from local.stack.layout import HOST, Home, Shape, Stack, StackError, choose_ports, keep_ports
 from local.supervision.processes import port_names, select, usual_instances
 
@@ -47,6 +47,24 @@ def test_kafka_keeps_as_many_copies_as_it_has_brokers(
         assert each["min.insync.replicas"] == in_sync
         assert each["controller.quorum.voters"] == settings[0]["controller.quorum.voters"]
     assert len({each["node.id"] for each in settings}) == len(settings)
+
+
+def test_a_broker_that_goes_is_struck_off_well_within_the_time_of_a_write(tmp_path: Path) -> None:
+    """Also if it is the active controller, which the others must miss and replace before that."""
+    stack = stack_of(tmp_path, Shape.CLUSTER)
+    settings = kafka_server._settings(stack, "kafka")
+    missed, elected, struck_off = (
+        int(settings[name]) / 1000
+        for name in (
+            "controller.quorum.fetch.timeout.ms",
+            "controller.quorum.election.timeout.ms",
+            "broker.session.timeout.ms",
+        )
+    )
+    patience_s = float(services.stores(stack, "rating_svc")["MARQUEE_KAFKA_TIMEOUT_S"])
+    assert missed + elected + struck_off <= 0.75 * patience_s
+    # Less than half, and a heartbeat that comes late would cost a broker its place.
+    assert int(settings["broker.heartbeat.interval.ms"]) / 1000 < struck_off / 4
 
 
 @pytest.mark.parametrize("leader", ["postgres", "postgres.2", "postgres.3"])
