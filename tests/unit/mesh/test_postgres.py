@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,7 @@ def test_reads_take_turns_among_good_replicas_with_the_primary_behind_them() -> 
     orders = order(0.0, 0.1, 2.0, times=6)
     assert sorted({first for first, *_ in orders}) == ["a", "b", "c"]
     assert all(servers[-1] == "primary" for servers in orders)
+    assert {first for first, *_ in order(0.0, 0.1, None, times=2)} == {"a", "b"}
 
 
 def test_a_replica_that_is_down_is_not_asked() -> None:
@@ -115,7 +117,14 @@ def test_a_measurement_that_is_overdue_makes_nobody_younger() -> None:
     lag = Lag(Server("primary", ""), [Server("a", "")], interval_s=0.5, timeout_s=1, statements=0)
     replica = Server("a", "", answers=True, measured_at=100.0, lag_s=0.5)
     assert lag.age(replica, now=100.9) == 0.5
+    assert lag.age(replica, now=101.1) == pytest.approx(1.6)
     assert lag.age(replica, now=108.0) == 8.5
+
+
+def test_the_age_of_what_does_not_answer_or_was_never_measured_is_not_known() -> None:
+    lag = Lag(Server("primary", ""), [Server("a", "")], interval_s=0.5, timeout_s=1, statements=0)
+    assert lag.age(Server("a", "", answers=False, measured_at=100.0, lag_s=0.5), now=100.1) is None
+    assert lag.age(Server("a", "", answers=True, measured_at=100.0, lag_s=None), now=100.1) is None
 
 
 def test_a_promoted_replica_has_a_history_of_its_own_while_another_server_is_the_primary() -> None:

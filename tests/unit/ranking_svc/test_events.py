@@ -1,5 +1,6 @@
 """Events: what is counted, and what is refused with which reason."""
 
+import re
 import time
 from collections import Counter
 from typing import Any
@@ -12,8 +13,8 @@ from marquee.movies.v1 import movies_pb2
 from marquee.ratings.v1 import events_pb2
 
 from mesh.kafka import Poison
-from ranking_svc.events import deltas, movie_change, rating_change
-from ranking_svc.model import Change
+from ranking_svc.events import deltas, facts_of, movie_change, rating_change
+from ranking_svc.model import Change, Facts
 
 
 def event(**fields: Any) -> bytes:
@@ -39,6 +40,22 @@ def test_a_vote_a_changed_vote_and_a_vote_taken_back() -> None:
     assert rating_change(event(old_score=3, new_score=None)) == Change(7, 111161, 3, None, 1000.0)
 
 
+def test_a_redriven_change_is_known_as_one() -> None:
+    assert rating_change(event(event_id=1), redriven=True) == Change(1, 111161, None, 9, 1000.0, True)
+
+
+def test_times_begin_with_1970_and_have_nine_digits() -> None:
+    change = events_pb2.RatingChanged.FromString(event(at=0))
+    assert rating_change(change.SerializeToString()).time == 0
+    change.submit_time.nanos = 999_999_999
+    assert 0.99 < rating_change(change.SerializeToString()).time < 1.01
+    for seconds, nanos in ((-1, 0), (1, -1), (1, 1_000_000_000), (-1, 2_000_000_000)):
+        change.submit_time.seconds, change.submit_time.nanos = seconds, nanos
+        with pytest.raises(Poison, match=f"{seconds} s and {nanos} ns after 1970 is not a time") as caught:
+            rating_change(change.SerializeToString())
+        assert caught.value.reason == "TIME_OUT_OF_RANGE"
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -60,6 +77,7 @@ def test_what_can_not_be_counted_is_refused_with_its_reason(value: bytes, reason
     with pytest.raises(Poison) as caught:
         rating_change(value)
     assert caught.value.reason == reason
+    assert " " in str(caught.value), "an operator reads a sentence"
 
 
 def test_a_vote_from_the_future_is_no_hotter_than_one_of_now() -> None:
@@ -79,6 +97,64 @@ def test_facts_leave_out_what_is_not_known() -> None:
         None,
         1.5,
     )
+
+
+def movie(**fields: Any) -> movies_pb2.Movie:
+    return movies_pb2.Movie(**{"name": "movies/tt0111161", "title": "T", **fields})
+
+
+def test_facts_have_all_that_charts_show() -> None:
+    shown = movie(year=1994, type=2, genres=["Drama", "Crime"], box_office_usd=28_767_189)
+    assert facts_of(shown) == Facts(111161, "T", 1994, 2, ("Drama", "Crime"), 28_767_189)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"title": "t" * 1000, "year": 1, "type": 0, "box_office_usd": 0},
+        {"genres": ["g" * 100] * 100, "year": 9999, "type": 32_767, "box_office_usd": 2**31 - 1},
+    ],
+)
+def test_facts_may_be_as_long_and_as_large_as_the_database_keeps_them(fields: dict[str, Any]) -> None:
+    facts = facts_of(movie(**fields))
+    assert (facts.year, facts.type, facts.box_office_usd) == (
+        fields["year"],
+        fields["type"],
+        fields["box_office_usd"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "said"),
+    [
+        ({"name": "movies/1"}, "INVALID_MOVIE_NAME", "not a movie's name"),
+        ({"title": "t" * 1001}, "UNUSABLE_TEXT", "its title is longer than 1000"),
+        ({"title": "T\0"}, "UNUSABLE_TEXT", "its title "),
+        ({"genres": ["g" * 101]}, "UNUSABLE_TEXT", "its genre is longer than 100"),
+        ({"genres": ["g"] * 101}, "TOO_MANY_GENRES", "101 genres; 100 are the most"),
+        ({"year": 0}, "YEAR_OUT_OF_RANGE", "0 is not a year from 1 to 9999"),
+        ({"year": 10_000}, "YEAR_OUT_OF_RANGE", "10000 is not a year"),
+        ({"type": 40_000}, "TYPE_OUT_OF_RANGE", "40000 is not the number"),
+        ({"type": -1}, "TYPE_OUT_OF_RANGE", "-1 is not the number"),
+        ({"box_office_usd": -1}, "BOX_OFFICE_OUT_OF_RANGE", "-1 US$ can't be kept"),
+    ],
+)
+def test_facts_that_no_chart_could_show_are_refused_with_their_reason(
+    fields: dict[str, Any], reason: str, said: str
+) -> None:
+    with pytest.raises(Poison, match=re.escape(said)) as caught:
+        facts_of(movie(**fields))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(b"\xff\xff", "MALFORMED_MESSAGE"), (b"", "UNKNOWN_SCHEMA_VERSION")]
+)
+def test_what_is_no_message_of_facts_is_refused_with_its_reason(value: bytes, reason: str) -> None:
+    with pytest.raises(Poison) as caught:
+        movie_change(value)
+    assert caught.value.reason == reason
+    assert " " in str(caught.value)
 
 
 Ratings = dict[tuple[int, int], int]

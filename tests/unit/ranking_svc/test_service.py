@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from google.protobuf.unknown_fields import UnknownFieldSet
 from marquee.rankings.v1 import rankings_pb2 as pb
 from marquee.rankings.v1 import rankings_pb2_grpc
 
@@ -107,6 +108,7 @@ async def test_top_rated_lists_the_best_first(stub: "rankings_pb2_grpc.RankingSe
         ["Drama"],
         60,
     )
+    assert (first.mean, first.weighted) == (580 / 60, (580 + 20 * 7.0) / 80)
     assert (third.title, third.HasField("year")) == ("", False)
     assert not first.HasField("heat")
     assert not first.HasField("box_office_usd")
@@ -144,6 +146,18 @@ async def test_most_voted_and_box_office_have_orders_of_their_own(
         ("Unrated", 100, 0),
     ]
     assert not taken.entries[2].HasField("mean")
+    # Only the chart by the weighted score has a formula, and a field for it.
+    assert not UnknownFieldSet(voted)
+    assert not UnknownFieldSet(taken)
+
+
+async def test_a_movie_whose_votes_were_all_taken_back_stays_in_the_chart_of_box_offices(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    here.change(68646)
+    taken = await stub.ListBoxOffice(pb.ListBoxOfficeRequest())
+    first = taken.entries[0]
+    assert (first.title, first.votes, first.HasField("mean")) == ("The Godfather", 0, False)
 
 
 async def test_trending_fades_and_leaves_out_what_has_cooled(

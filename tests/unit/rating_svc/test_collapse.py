@@ -186,7 +186,13 @@ def test_one_request_id_with_two_scores_is_two_submissions() -> None:
     assert [step.score for step in collapse(log_of(first, second), set())] == [3, 4]
 
 
+def test_one_request_id_for_the_lowest_score_and_for_none_is_two_submissions() -> None:
+    lowest, none = submission(1, 1), submission(None, 1)
+    assert [step.score for step in collapse(log_of(lowest, none), set())] == [1, None]
+
+
 def test_the_first_score_of_a_rating_says_when_it_was_created() -> None:
     found = [submission(None, 1, at=10), submission(7, 2, at=20), submission(8, 3, at=30)]
-    last = collapse(log_of(*found), set())[-1]
+    *before, last = collapse(log_of(*found), set())
     assert (last.first_us, last.submit_us) == (20, 30)
+    assert [step.first_us for step in before] == [None, None]

@@ -19,6 +19,13 @@ def test_the_share_is_that_of_the_last_minute(clock: Clock) -> None:
     assert share.of(1) == 0.1
 
 
+def test_the_share_of_what_is_read_first_is_a_share_too(clock: Clock) -> None:
+    share = Share(60, clock)
+    assert share.of(1) == 1
+    share.read(1)
+    assert share.of(1) == 1
+
+
 class FakeMessage:
     """A message as confluent-kafka gives it."""
 
@@ -70,9 +77,15 @@ def test_a_dead_letter_says_why_and_where_it_stood_and_keeps_what_it_came_with()
     }
 
 
+def test_a_letter_of_any_log_says_its_offset() -> None:
+    letter = DeadLetter(record({}), Place("id", 3), Poison("UNPARSABLE", "no message"), {})
+    assert every.headers_of(letter)[every.OFFSET] == "41"
+
+
 def test_a_redriven_letter_keeps_its_place_however_often_it_goes_round() -> None:
     letter = headers_of(record({"traceparent": "00-1-2-01"}), 2)
     again = record(redrive_headers(letter))
+    assert position_of(again, 3) == Position(2, 41)
     assert again.headers["traceparent"] == "00-1-2-01"
     assert not {every.REASON, every.RECORD} & again.headers.keys()
     # Epoch 3 by now, and offset 41 of this record: neither counts.
@@ -82,3 +95,21 @@ def test_a_redriven_letter_keeps_its_place_however_often_it_goes_round() -> None
     assert second[every.OFFSET] == "7"
     assert second[dead_letters.EPOCH] == "2"
     assert second[every.RECORD] == "id/3/41"
+
+
+def test_a_letter_that_does_not_say_its_place_stands_where_it_is_read() -> None:
+    """Any program may write into the topic, and letters of early releases had no epoch."""
+    here = Position(3, 41)
+    assert position_of(record({}), 3) == here
+    assert position_of(record({dead_letters.REDRIVEN_OFFSET: "7"}), 3) == here
+    assert position_of(record({dead_letters.REDRIVEN_EPOCH: "2"}), 3) == here
+    assert (
+        position_of(record({dead_letters.REDRIVEN_EPOCH: "2", dead_letters.REDRIVEN_OFFSET: "-7"}), 3) == here
+    )
+    assert (
+        position_of(record({dead_letters.REDRIVEN_EPOCH: "two", dead_letters.REDRIVEN_OFFSET: "7"}), 3)
+        == here
+    )
+    placeless = redrive_headers({every.REASON: "UNPARSABLE"})
+    assert placeless == {dead_letters.REDRIVEN_EPOCH: "", dead_letters.REDRIVEN_OFFSET: ""}
+    assert position_of(record(placeless), 3) == here

@@ -129,3 +129,9 @@ def test_what_was_taken_back_is_gone_at_once_and_stays_gone() -> None:
 
 def test_a_write_of_a_new_life_of_the_log_wins_over_any_row_of_the_old_one() -> None:
     assert merge.current(1, row(3, 1000), Pending(Position(2, 0), 9, 20)) == Shown(1, 9, True, 5, 20)
+
+
+def test_a_portion_of_an_export_ends_with_the_last_of_its_movies() -> None:
+    writes = {movie: pending(9, 8) for movie in (4, 5, 6)}
+    assert [shown.movie for shown in merge.in_order([], writes, 4, 5)] == [5]
+    assert [shown.movie for shown in merge.in_order([], writes, 4, None)] == [5, 6]

@@ -58,6 +58,8 @@ def test_what_is_written_into_the_log_is_read_back_the_same(submission: Submissi
         ({"request_id": ""}, "INVALID_REQUEST_ID"),
         ({"request_id": "not a uuid"}, "INVALID_REQUEST_ID"),
         ({"submit_time": None}, "INVALID_SUBMIT_TIME"),
+        ({"submit_time": Timestamp(seconds=946_684_799)}, "INVALID_SUBMIT_TIME"),
+        ({"submit_time": Timestamp(seconds=4_102_444_800)}, "INVALID_SUBMIT_TIME"),
         ({"submit_time": Timestamp(seconds=253_402_300_799)}, "INVALID_SUBMIT_TIME"),
     ],
 )
@@ -67,6 +69,16 @@ def test_an_event_that_breaks_a_rule_is_poison_with_its_reason(
     with pytest.raises(Poison) as caught:
         decode(RatingSubmitted(**{**GOOD, **change}).SerializeToString())  # type: ignore[arg-type]
     assert caught.value.reason == reason
+    assert " " in str(caught.value), "an operator reads a sentence"
+
+
+def test_what_is_no_message_is_poison_with_its_reason() -> None:
+    with pytest.raises(Poison) as caught:
+        decode(b"\xff")
+    assert (caught.value.reason, str(caught.value)) == (
+        "UNPARSABLE",
+        "the value is not a RatingSubmitted message",
+    )
 
 
 @given(st.binary(max_size=200))
@@ -90,6 +102,7 @@ def test_a_score_outside_1_to_10_is_refused_by_name(score: int) -> None:
         checked_score(score)
     assert caught.value.reason == "INVALID_SCORE"
     assert caught.value.violations[0].field == "score"
+    assert f"{score} is not a score" in caught.value.message
 
 
 def test_a_request_id_is_a_uuid_in_its_usual_form_or_not_given() -> None:
@@ -100,3 +113,5 @@ def test_a_request_id_is_a_uuid_in_its_usual_form_or_not_given() -> None:
         with pytest.raises(MarqueeError) as caught:
             checked_request_id(bad)
         assert caught.value.reason == "INVALID_REQUEST_ID"
+        assert caught.value.violations[0].field == "request_id"
+        assert "must be a UUID" in caught.value.message
