@@ -7,7 +7,7 @@ MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-k8s images test-oldest test-bare bench lint format types docs protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types docs protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and 
 test-faults: install ## Run the tests that kill parts of a running mesh, and those that take long
 	-@scripts/ratelimit.sh >/dev/null
 	$(PYTEST) tests -m "faults or slow"
+
+test-mutations: install ## Change the code line by line, and ask whether the tests notice (hours; MODULES="rating_svc/merge.py …" for some)
+	$(PYTHON_BIN) -m tests.mutations $(MODULES) $(if $(FRESH),--fresh)
 
 test-oldest: ## Run lint and units with the oldest promised Python on PATH, if the first is a newer one
 	@scripts/oldest_python.sh
@@ -83,4 +86,4 @@ lock: install ## Renew requirements.lock and Kafka's list of jars
 
 clean: ## Stop the mesh, and remove its data and .venv
 	-[ ! -x $(MARQUEE) ] || $(MARQUEE) down
-	rm -rf .marquee $(MARQUEE_VENV) .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .marquee $(MARQUEE_VENV) .venv-oldest .mutations .mypy_cache .ruff_cache .pytest_cache .hypothesis

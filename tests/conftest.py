@@ -14,6 +14,14 @@ from tests.support.stacks import running
 hypothesis.settings.register_profile(
     "marquee", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+# For `make test-mutations`: each run tries the same few examples, and makes none smaller for people to read.
+hypothesis.settings.register_profile(
+    "mutations",
+    hypothesis.settings.get_profile("marquee"),
+    derandomize=True,
+    max_examples=40,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.load_profile("marquee")
 
 # New releases are delivered in seconds instead of half an hour.
