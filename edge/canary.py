@@ -13,6 +13,7 @@ from pathlib import Path
 from edge import trials, upstreams
 from edge.live import Routes
 from edge.trials import Audience, Canary, Owner, Trials
+from mesh.services import PUBLIC
 
 
 def set_share(folder: Path, service: str, percent: float) -> None:
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in (change, auto, end, show):
         command.add_argument("--dir", type=Path, required=True, help="folder that edge.render wrote to")
     for command in (change, auto, end):
-        command.add_argument("service", help="movie_svc, rating_svc or ranking_svc")
+        command.add_argument("service", help=", ".join(service.name for service in PUBLIC))
     change.add_argument("percent", type=float, help="0 to 100; at 0 only marquee-release: canary reaches it")
     given = parser.parse_args(argv)
     try:

@@ -33,12 +33,14 @@ from edge import (
 )
 from edge.settings import EdgeSettings, EdgeTls
 from mesh.config import load
+from mesh.services import PUBLIC
+from mesh.tls import host_name
 
 __all__ = ["EdgeSettings", "EdgeTls", "render", "render_validated"]
 
-SERVICES: Final = ("movie_svc", "rating_svc", "ranking_svc")
-
 LOG_KEY: Final = "log-key"
+
+_NAMES: Final = tuple(service.name for service in PUBLIC)
 
 _DOCS: Final = Path(__file__).with_name("docs")
 _INNER_FILTERS: Final = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
@@ -72,8 +74,9 @@ def render(settings: EdgeSettings, out: Path) -> Path:
         files.replace(out / script, (template.FOLDER / script).read_text())
     live.Routes(out, methods, table, runtime_folder=folder).write()
     values = _values(settings, bounds, folder)
-    values["services"] = list(table["services"])
-    values["ready_clusters"] = {name: {"value": 1} for name in SERVICES}
+    clusters_of = routes.clusters(table)
+    values["services"] = list(clusters_of)
+    values["ready_clusters"] = {name: {"value": 1} for name in clusters_of.values()}
     values["errors"] = errors.local_reply_config()
     values["exposed_headers"] = table["cors"]["expose_headers"]
     values["access_log"] = template.load("access_log", values)
@@ -85,7 +88,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     shedders = {each["name"] for each in values["shedders"]}
     inner = {*_INNER_FILTERS, *shedders}
     values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in inner]
-    clusters = upstreams.write(settings, bounds, out, folder, routes.clusters(table))
+    clusters = upstreams.write(settings, bounds, out, folder, clusters_of)
     clusters += shared_limits.clusters(settings.rate_limit_service) + issuer.clusters(settings.issuer)
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
     values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
@@ -140,6 +143,11 @@ def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict
     return values | bounds.placeholders
 
 
+def by_name(service: str, port: int | None) -> list[str]:
+    """Where DNS knows a service, as in Kubernetes; nowhere if there is no port."""
+    return [] if port is None else [f"{host_name(service)}:{port}"]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(
@@ -151,17 +159,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--admin-port", type=int, required=True, help="port of Envoy's admin page, on the loopback"
     )
-    for name in SERVICES:
-        flag = name.removesuffix("_svc")
+    for name in _NAMES:
         parser.add_argument(
-            f"--{flag}",
+            f"--{name.removesuffix('_svc')}",
             action="append",
-            required=True,
+            default=[],
             metavar="HOST:PORT",
             dest=name,
             help=f"an instance of {name}; may be given several times",
         )
-    for name in SERVICES:
+    parser.add_argument(
+        "--service-port",
+        type=int,
+        metavar="PORT",
+        help="port of a service that no instance is given of: it is looked up by its name, such as movie-svc",
+    )
+    for name in _NAMES:
         parser.add_argument(
             f"--{name.removesuffix('_svc')}-canary",
             action="append",
@@ -204,8 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         edge_address=given.edge_address,
         edge_port=given.edge_port,
         admin_port=given.admin_port,
-        endpoints={name: getattr(given, name) for name in SERVICES},
-        canaries={name: getattr(given, f"{name}_canary") for name in SERVICES},
+        endpoints={name: getattr(given, name) or by_name(name, given.service_port) for name in _NAMES},
+        canaries={name: getattr(given, f"{name}_canary") for name in _NAMES},
         jwks=given.jwks,
         issuer=load(issuer.IssuerConfig),
         limits_file=given.limits,

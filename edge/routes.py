@@ -11,6 +11,7 @@ from edge import compression, deprecation, direct, division, limits, queries, sh
 from edge.contract import Binding, Method
 from edge.division import Trial
 from edge.trials import Trials
+from mesh import services
 
 _TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http"
 
@@ -60,8 +61,24 @@ class _Rule:
 
 
 def clusters(table: Mapping[str, Any]) -> dict[str, str]:
-    """The cluster of each public service, by the service's full name."""
-    return {service: entry["cluster"] for service, entry in table["services"].items()}
+    """The cluster of each public gRPC service, by its full name: it is called as the service that answers it.
+
+    Raises ValueError if `envoy/routes.yaml` and the table of services don't speak of the same ones.
+    """
+    found = {name: _cluster(name) for name in table["services"]}
+    public = {service.name for service in services.PUBLIC}
+    if missing := public - set(found.values()):
+        raise ValueError(f"envoy/routes.yaml has no RPC of {', '.join(sorted(missing))}: give each its class")
+    if internal := set(found.values()) - public:
+        raise ValueError(f"{', '.join(sorted(internal))} is not public in mesh/services.py")
+    return found
+
+
+def _cluster(grpc_service: str) -> str:
+    try:
+        return services.owner(grpc_service).name
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
 
 
 def route_configuration(
@@ -150,8 +167,9 @@ def _rules(
                 f"{method.service}.{method.name} is public but envoy/routes.yaml gives it no class"
             ) from None
         ends = ending.get(method.full_name)
-        trial = _trial(method, entry["cluster"], table, trials)
-        rules.append(_Rule(method, entry["cluster"], entry["token"], table["classes"][kind], ends, trial))
+        cluster = _cluster(method.service)
+        trial = _trial(method, cluster, table, trials)
+        rules.append(_Rule(method, cluster, entry["token"], table["classes"][kind], ends, trial))
     if known:
         names = ", ".join(f"{service}.{name}" for service, name in known)
         raise ValueError(f"envoy/routes.yaml speaks of what no public service has: {names}")

@@ -26,7 +26,7 @@ class EdgeSettings:
     admin_port: int
     """TCP port of Envoy's admin page, on the loopback."""
     endpoints: Mapping[str, Sequence[str]]
-    """`HOST:PORT` of each instance, by service (movie_svc, rating_svc, ranking_svc). A name is asked
+    """`HOST:PORT` of each instance, by service, such as movie_svc. A name is asked
     of DNS again and again, and all its addresses are taken."""
     jwks: Path | None = None
     """File of the token issuer's public keys, unless `issuer` names a URL of them."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge import template
+from mesh import services
 
 
 def name(cluster: str, policy: Mapping[str, Any]) -> str | None:
@@ -14,8 +15,8 @@ def name(cluster: str, policy: Mapping[str, Any]) -> str | None:
 def filters(table: Mapping[str, Any], always: int) -> list[dict[str, Any]]:
     """Envoy's filters, one for each patience of each service; `always` so many calls may be under way."""
     needed = {
-        name(entry["cluster"], policy): policy.get("patience")
-        for entry in table["services"].values()
+        name(services.owner(grpc_service).name, policy): policy.get("patience")
+        for grpc_service, entry in table["services"].items()
         for policy in (table["classes"][kind] for kind in entry["methods"].values())
     }
     return [

@@ -14,6 +14,7 @@ import typer
 from local.commands import canaries, dead_letters, edge_cli, movies, ratings
 from local.stack import state as states
 from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
+from mesh.services import SERVICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(edge_cli.app, name="edge")
@@ -227,7 +228,7 @@ def certificates(
 
 @app.command()
 def env(
-    service: Annotated[str, typer.Argument(help="movie_svc, rating_svc or ranking_svc.")],
+    service: Annotated[str, typer.Argument(help=", ".join(service.name for service in SERVICES))],
 ) -> None:
     """Print the environment of a service, to run one by hand: eval "$(marquee env movie_svc)"."""
     from local.servers.services import certificate, stores

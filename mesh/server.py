@@ -21,7 +21,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from mesh import http_page, logs, rpc, tls, tracing
+from mesh import http_page, logs, rpc, services, tls, tracing
 from mesh.config import ConfigError, load, setting
 from mesh.health import Health, ProbeServicer
 from mesh.metrics import TASK_FAILURES
@@ -86,12 +86,18 @@ class Server:
         self._stop = asyncio.Event()
         self.health = Health()
 
-    def add(self, service: ServiceDescriptor, servicer: object, callers: Iterable[str] = (tls.EDGE,)) -> None:
+    def add(self, service: ServiceDescriptor, servicer: object, callers: Iterable[str] | None = None) -> None:
         """Adds a service: see `mesh.rpc.handlers` for what a servicer is.
 
         `callers` are the processes that may call it, by the names in their
-        certificates; operators always may. It counts only where mTLS is on.
+        certificates: if not given, the services that call it by `mesh.services`,
+        and the edge if clients may. Operators always may. It counts only where
+        mTLS is on.
         """
+        if callers is None:
+            callers = services.callers(service.full_name)
+            if services.owner(service.full_name).public:
+                callers |= {tls.EDGE}
         self._services.append((service, servicer, frozenset(callers) | {tls.OPERATOR}))
         self.health.add_service(service.full_name)
 

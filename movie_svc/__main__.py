@@ -82,11 +82,7 @@ async def serve() -> None:
             await kafka.ensure_topics(kafka_config, [relay.CHANGED])
             await outbox.run()
 
-        service_server.add(
-            movies_pb2.DESCRIPTOR.services_by_name["MovieService"],
-            service,
-            callers=("edge", "rating_svc", "ranking_svc"),
-        )
+        service_server.add(movies_pb2.DESCRIPTOR.services_by_name["MovieService"], service)
         service_server.health.depends_on("postgres", pg.ping_any)
         service_server.health.depends_on("redis", redisdb.probe(redis), optional=True)
         service_server.health.depends_on("omdb", omdb.ping, optional=True)

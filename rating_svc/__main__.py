@@ -12,7 +12,7 @@ import asyncpg
 from confluent_kafka import KafkaException
 from marquee.ratings.v1 import internal_pb2, ratings_pb2
 
-from mesh import channel, dial, kafka, migrations, postgres, redisdb
+from mesh import channel, dial, kafka, migrations, postgres, redisdb, services
 from mesh.config import ConfigError, load
 from mesh.errors import MarqueeError
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
@@ -78,11 +78,8 @@ async def serve() -> None:
             Writer(submissions, pending), RatingStore(pg), pending, Movies(movie_svc, movies_config), tokens
         ),
     )
-    server.add(
-        internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"],
-        RatingTotalsService(pg),
-        callers=("ranking_svc",),
-    )
+    totals = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
+    server.add(totals, RatingTotalsService(pg), callers=services.callers(totals.full_name))
     server.health.depends_on("kafka", submissions.ping)
     server.health.depends_on("postgres", pg.ping_any)
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)

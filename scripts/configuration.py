@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mesh.config import Setting, settings_of
+from mesh.services import SERVICES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 PACKAGES = {
     "mesh": "Every process",
-    "movie_svc": "movie_svc",
-    "rating_svc": "rating_svc",
-    "ranking_svc": "ranking_svc",
+    **{service.name: service.name for service in SERVICES},
     "edge": "The edge: its configuration and its controller",
 }
 HEAD = """# Configuration

@@ -14,12 +14,13 @@ import typer
 
 from local.stack import state as states
 from local.stack.layout import Home, Stack, StackError, choose_ports, default_home, keep_ports, kept_ports
+from mesh.services import PUBLIC
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 _PATIENCE_S: Final = 60.0
 
-Service = Annotated[str, typer.Argument(help="movie_svc, rating_svc or ranking_svc.")]
+Service = Annotated[str, typer.Argument(help=", ".join(service.name for service in PUBLIC))]
 
 
 @app.command()

@@ -9,7 +9,7 @@ from edge import publish
 from local.stack import certificates
 from local.stack.child import run_tool
 from local.stack.layout import Stack, StackError
-from local.stack.provision import TENANTS
+from mesh.services import PUBLIC
 from mesh.tls import EDGE
 
 DRAIN_S: Final = 8
@@ -56,9 +56,9 @@ async def prepare(stack: Stack, _name: str, log: IO[bytes]) -> None:
     edge = certificates.of(home, EDGE)
     backends = [
         word
-        for tenant in TENANTS
-        for name in stack.names(tenant.service)
-        for word in (f"--{tenant.service.removesuffix('_svc')}", stack.address(name, "grpc"))
+        for service in PUBLIC
+        for name in stack.names(service.name)
+        for word in (f"--{service.name.removesuffix('_svc')}", stack.address(name, "grpc"))
     ]
     if not home.flags_file.exists():
         home.flags_file.write_text('{"version": 2, "features": []}\n')

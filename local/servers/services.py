@@ -6,7 +6,7 @@ from typing import Final
 
 from local.stack import certificates
 from local.stack.layout import Shape, Stack
-from local.stack.provision import TENANTS
+from mesh.services import Part, called_by, named
 
 # Three copies, and time enough to find the next leader of a partition: see `kafka_server`. A write's caller
 # waits 5 s at the edge.
@@ -62,21 +62,29 @@ def certificate(stack: Stack, service: str) -> dict[str, str]:
 
 
 def stores(stack: Stack, service: str) -> dict[str, str]:
-    """The part of the contract that does not depend on the process: where the stores and the services are."""
+    """The part of the contract that does not depend on the process: the stores and the services that it uses.
+
+    Raises:
+        KeyError: there is no such service.
+    """
+    entry = named(service)
     values = {
-        "MARQUEE_PG_PRIMARY": stack.dsn(service),
-        "MARQUEE_PG_REPLICAS": ",".join(stack.replica_dsns(service)),
-        "MARQUEE_REDIS_URL": stack.redis_url(service),
-        "MARQUEE_REDIS_SENTINELS": stack.sentinels,
-        "MARQUEE_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "MARQUEE_PAGE_TOKEN_KEY": stack.secrets.get("page_token_key"),
         "MARQUEE_LOG_LEVEL": os.environ.get("MARQUEE_LOG_LEVEL", "info"),
     }
-    if stack.shape is Shape.CLUSTER:
-        values |= {name: os.environ.get(name, value) for name, value in _CLUSTER.items()}
-    for tenant in TENANTS:
-        if f"{tenant.service}/grpc" in stack.ports:
-            values[f"MARQUEE_{tenant.service.upper()}"] = stack.target(tenant.service)
+    if Part.PRIMARY in entry.needs:
+        values["MARQUEE_PG_PRIMARY"] = stack.dsn(service)
+        values["MARQUEE_PG_REPLICAS"] = ",".join(stack.replica_dsns(service))
+    if Part.REDIS in entry.needs:
+        values["MARQUEE_REDIS_URL"] = stack.redis_url(service)
+        values["MARQUEE_REDIS_SENTINELS"] = stack.sentinels
+    if Part.KAFKA in entry.needs:
+        values["MARQUEE_KAFKA_BOOTSTRAP"] = stack.kafka_bootstrap
+        if stack.shape is Shape.CLUSTER:
+            values |= {name: os.environ.get(name, value) for name, value in _CLUSTER.items()}
+    for other in called_by(entry):
+        if f"{other.name}/grpc" in stack.ports:
+            values[other.address_setting] = stack.target(other.name)
     return values
 
 

@@ -10,13 +10,13 @@ from typing import Final
 from cryptography import x509
 
 from local.stack.layout import Home, StackError
-from local.stack.provision import TENANTS
+from mesh.services import SERVICES
 from mesh.tls import EDGE, OPERATOR, TlsConfig
 
 # A third of what they are valid for: see local.stack.authority.
 _RENEW_AFTER_S: Final = 10 * 86_400
 
-NAMES: Final = (EDGE, OPERATOR, *(tenant.service for tenant in TENANTS))
+NAMES: Final = (EDGE, OPERATOR, *(service.name for service in SERVICES))
 
 
 def ensure(home: Home, *, rotate: bool = False) -> None:

@@ -1,18 +1,17 @@
-"""Who may reach what: one role, schema and key prefix a service, and nothing else (design, rule 9).
+"""Who may reach what: one role, schema and key prefix a service (`mesh.services`), and nothing else.
 
-The table is the truth for PostgreSQL and for Redis. Kubernetes makes the same
-from its own manifests, since there the passwords are its secrets.
+In Kubernetes, whoever brings the stores makes the same, since there the passwords are its secrets.
 """
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import asyncpg
 
 from local.stack.layout import DATABASE, Shape, Stack
 from mesh import sessions
+from mesh.services import SERVICES, Part
 
 REPLICATOR: Final = "replicator"
 REPLICA_SLOT: Final = "replica"
@@ -23,31 +22,19 @@ REDIS_ADMIN: Final = "marquee_admin"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-@dataclass(frozen=True)
-class Tenant:
-    """A service as the shared stores know it."""
-
-    service: str
-    """Name of its PostgreSQL role, of the schema that it owns, and of its Redis user."""
-    key_prefix: str
-    """What its Redis keys and channels begin with."""
-
-
-TENANTS: Final = (
-    Tenant("movie_svc", "movie:"),
-    Tenant("rating_svc", "rating:"),
-    Tenant("ranking_svc", "ranking:"),
-)
+_WITH_SCHEMA: Final = tuple(service.name for service in SERVICES if Part.PRIMARY in service.needs)
 
 
 def redis_acl(stack: Stack) -> str:
     """The users of Redis: each service its own prefix, one administrator for probes, no default."""
     admin = stack.secrets.get(f"redis/{REDIS_ADMIN}")
     lines = ["user default off resetkeys resetchannels -@all", f"user {REDIS_ADMIN} on >{admin} ~* &* +@all"]
-    for tenant in TENANTS:
-        password = stack.secrets.get(f"redis/{tenant.service}")
+    for service in SERVICES:
+        if Part.REDIS not in service.needs:
+            continue
+        password = stack.secrets.get(f"redis/{service.name}")
         lines.append(
-            f"user {tenant.service} on >{password} ~{tenant.key_prefix}* resetchannels &{tenant.key_prefix}* "
+            f"user {service.name} on >{password} ~{service.key_prefix}* resetchannels &{service.key_prefix}* "
             # Redis 6 counts all of CLIENT as an administrator's; tracking is what caches live on.
             "+@all -@admin -@dangerous +client|tracking +client|trackinginfo +client|caching "
             "+client|id +client|setname +client|getname +client|setinfo"
@@ -74,8 +61,7 @@ async def provision(stack: Stack) -> None:
             await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {REWINDER}")
     async with _superuser(stack, DATABASE) as connection, connection.transaction():
         await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        for tenant in TENANTS:
-            name = tenant.service
+        for name in _WITH_SCHEMA:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {name}")
             await connection.execute(f"REVOKE ALL ON SCHEMA {name} FROM PUBLIC")
             await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {name}")
@@ -96,15 +82,15 @@ async def replica_is_lost(stack: Stack) -> bool:
 
 
 async def _make_roles(stack: Stack, connection: Connection) -> None:
-    for name, attributes in [(REPLICATOR, "REPLICATION"), *((t.service, "") for t in TENANTS)]:
+    for name, attributes in [(REPLICATOR, "REPLICATION"), *((name, "") for name in _WITH_SCHEMA)]:
         # Role statements take no parameters; names and passwords are this module's own.
         password = stack.secrets.get(f"postgres/{name}")
         exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
         verb = "ALTER" if exists else "CREATE"
         await connection.execute(f"{verb} ROLE {name} LOGIN {attributes} PASSWORD '{password}'")
-    for tenant in TENANTS:
+    for name in _WITH_SCHEMA:
         for setting, value in sessions.SETTINGS.items():
-            await connection.execute(f"ALTER ROLE {tenant.service} SET {setting} = '{value}'")
+            await connection.execute(f"ALTER ROLE {name} SET {setting} = '{value}'")
 
 
 async def _make_slot(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a local stack: these tables are the whole of it. A new service is one more entry."""
+"""The processes of a local stack. Services' own follow from `mesh.services`: a new one is an entry there."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from local.servers import envoy_server, kafka_server, postgres_server, probes, r
 from local.servers.process import Process
 from local.stack.layout import Shape, Stack, StackError
 from local.stack.provision import provision
+from mesh.services import PUBLIC, SERVICES, Part, Role, Service
 
 INFRA: Final = "infra"
 
@@ -59,39 +60,37 @@ OMDB: Final = Process(
 )
 
 
-def _service(module: str, role: str, needs: Sequence[str]) -> Process:
-    """A process of a service: `python -m MODULE ROLE` with the environment of its service."""
+# What stands for each part: of these, a stack has what its shape has.
+_STANDS_FOR: Final = {
+    Part.PRIMARY: ("postgres", cluster.PROXY),
+    Part.REPLICA: ("postgres-replica",),
+    Part.REDIS: ("redis", cluster.SENTINEL),
+    Part.KAFKA: ("kafka",),
+    Part.OMDB: ("omdb",),
+}
+
+
+def _process(service: Service, role: Role) -> Process:
     return Process(
-        module if role == "serve" else f"{module}-{role}",
-        partial(services.command, module=module, role=role),
+        service.process(role),
+        partial(services.command, module=service.name, role=role.name),
         ports=["grpc", "metrics"],
         probe=probes.grpc,
-        needs=needs,
-        environment=partial(services.environment, service=module),
+        needs=[name for part in role.needs for name in _STANDS_FOR[part]],
+        environment=partial(services.environment, service=service.name),
         stop_timeout_s=20.0,
     )
 
 
-# What stands for each store: of these, a stack has what its shape has.
-_PRIMARY: Final = ("postgres", cluster.PROXY)
-_REPLICA: Final = ("postgres-replica",)
-_REDIS: Final = ("redis", cluster.SENTINEL)
-
-SERVICES: Final = (
-    _service("movie_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka", "omdb"]),
-    _service("rating_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka"]),
-    _service("rating_svc", "worker", needs=[*_PRIMARY, *_REDIS, "kafka"]),
-    _service("rating_svc", "relay", needs=[*_PRIMARY, "kafka"]),
-    _service("ranking_svc", "serve", needs=[*_PRIMARY, *_REPLICA, *_REDIS, "kafka"]),
-    _service("ranking_svc", "consumer", needs=[*_PRIMARY, *_REDIS, "kafka"]),
-)
+OWN: Final = tuple(_process(service, role) for service in SERVICES for role in service.roles)
+"""The processes of Marquee's services."""
 
 EDGE: Final = Process(
     "envoy",
     lambda stack, _: envoy_server.command(stack),
     ports=["edge", "admin"],
     probe=probes.envoy,
-    needs=["movie_svc", "rating_svc", "ranking_svc"],
+    needs=[service.name for service in PUBLIC],
     prepare=envoy_server.prepare,
     successor=envoy_server.successor,
 )
@@ -111,14 +110,14 @@ _STORES: Final = {Shape.PLAIN: INFRASTRUCTURE, Shape.CLUSTER: cluster.STORES}
 
 def table(shape: Shape) -> tuple[Process, ...]:
     """All processes that a stack of this shape may have."""
-    return (*_STORES[shape], OMDB, *SERVICES, EDGE, CONTROLLER)
+    return (*_STORES[shape], OMDB, *OWN, EDGE, CONTROLLER)
 
 
 def usual_instances(shape: Shape) -> dict[str, int]:
     """How many instances of each process a shape has, where that is not one."""
     if shape is Shape.PLAIN:
         return {}
-    return {**cluster.INSTANCES, **{process.name: 2 for process in SERVICES}}
+    return {**cluster.INSTANCES, **{process.name: 2 for process in OWN}}
 
 
 def wanted(shape: Shape) -> list[Process]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from local.stack import state as states
 from local.stack.layout import Home, StackError
-from local.supervision.processes import CONTROLLER, EDGE, SERVICES
+from local.supervision.processes import CONTROLLER, EDGE, OWN
 
 _PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.1
@@ -24,7 +24,7 @@ def restart(home: Home, names: Sequence[str], say: Callable[[str], None]) -> Non
         StackError: there is none of that name, or one did not become ready again.
     """
     running = _running(home)
-    own = [process.name for process in (*SERVICES, EDGE, CONTROLLER)]
+    own = [process.name for process in (*OWN, EDGE, CONTROLLER)]
     instances = [name for name in running.processes if name.partition(".")[0] in own]
     chosen = [name for name in instances if not names or name in names or name.partition(".")[0] in names]
     if unknown := set(names) - {each for name in chosen for each in (name, name.partition(".")[0])}:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mesh.services import SERVICES
+
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("local", "mesh", "movie_svc", "rating_svc", "ranking_svc", "edge", "scripts", "tests")
+FOLDERS = ("local", "mesh", "edge", "scripts", "tests", *(service.name for service in SERVICES))
 # The one place where each is made. asyncpg's single connections look into tables, and reach no part.
 MAKERS = {
     "redis.asyncio.Redis": "mesh/redisdb.py",

@@ -14,7 +14,6 @@ from tests.support.edge.mesh import Edge, running_edge
 from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
-SERVICE_NAMES = ("movie_svc", "rating_svc", "ranking_svc")
 
 
 def edge_files(folder: Path) -> EdgeTls:

@@ -12,8 +12,8 @@ import yaml
 
 from edge import canary, files, routes
 from edge.limits import DEFAULT_FILE
-from edge.render import SERVICES, EdgeTls, render_validated
-from tests.support.edge.mesh import Edge, envoy_command, running_edge
+from edge.render import EdgeTls, render_validated
+from tests.support.edge.mesh import SERVICES, Edge, envoy_command, running_edge
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 

@@ -14,7 +14,7 @@ import pytest
 from edge import tokens
 from local.stack import certificates
 from local.stack.layout import HOST, Home, Stack
-from local.stack.provision import TENANTS
+from mesh.services import SERVICES
 from mesh.tls import OPERATOR, host_name
 from tests.support.command import marquee, run
 from tests.support.stacks import running
@@ -50,7 +50,7 @@ async def client(stack: Stack, number: int, stop: asyncio.Event, outcomes: Count
 
 @pytest.mark.timeout(600)
 async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> None:
-    pairs = {tenant.service: 2 for tenant in TENANTS}
+    pairs = {service.name: 2 for service in SERVICES}
     home = Home(tmp_path / "home")
     with running(home, [], pairs) as stack:
         await warm(stack)
@@ -80,7 +80,7 @@ async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> 
 
 async def rotate(stack: Stack, outcomes: Counter[str]) -> None:
     """New certificates for all, taken up by every server while calls come in."""
-    servers = [name for tenant in TENANTS for name in stack.names(tenant.service)]
+    servers = [name for service in SERVICES for name in stack.names(service.name)]
     old = {name: await asyncio.to_thread(shown, stack, name) for name in servers}
     before, began = Counter(outcomes), time.monotonic()
     await asyncio.to_thread(marquee, stack.home, "certificates", "--rotate")

@@ -20,13 +20,13 @@ import redis.asyncio as redis
 from local.commands.status import look
 from local.stack import state as states
 from local.stack.layout import HOST, Home, Stack
-from local.stack.provision import TENANTS
 from mesh import redisdb
+from mesh.services import SERVICES, Service
 from tests.support.clients import redis_of
 from tests.support.command import run
 from tests.support.waiting import eventually
 
-SERVICES = [tenant.service for tenant in TENANTS]
+NAMES = [service.name for service in SERVICES]
 _REFUSED = r"(?i)permission"
 
 
@@ -193,13 +193,13 @@ async def test_the_replica_follows_the_primary(stack: Stack) -> None:
         await replica.close()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", NAMES)
 async def test_a_role_reaches_its_own_schema_and_no_other(stack: Stack, service: str) -> None:
     own = await asyncpg.connect(stack.dsn(service))
     await own.execute("CREATE TABLE IF NOT EXISTS private (secret text)")
     try:
         assert await own.fetchval("SELECT current_schema()") == service
-        for other in SERVICES:
+        for other in NAMES:
             if other == service:
                 continue
             stranger = await asyncpg.connect(stack.dsn(other))
@@ -223,14 +223,14 @@ async def test_a_wrong_password_is_refused(stack: Stack) -> None:
         await asyncpg.connect(stack.dsn("movie_svc").replace(password, "guess"))
 
 
-@pytest.mark.parametrize("tenant", TENANTS, ids=SERVICES)
-async def test_a_redis_user_reaches_its_own_keys_and_channels_alone(stack: Stack, tenant: Any) -> None:
-    async with redis_of(stack, tenant.service) as client:
-        await client.set(f"{tenant.key_prefix}mine", "1", ex=5)
-        assert await client.get(f"{tenant.key_prefix}mine") == b"1"
-        await client.publish(f"{tenant.key_prefix}news", "x")
-        for other in TENANTS:
-            if other == tenant:
+@pytest.mark.parametrize("service", SERVICES, ids=NAMES)
+async def test_a_redis_user_reaches_its_own_keys_and_channels_alone(stack: Stack, service: Service) -> None:
+    async with redis_of(stack, service.name) as client:
+        await client.set(f"{service.key_prefix}mine", "1", ex=5)
+        assert await client.get(f"{service.key_prefix}mine") == b"1"
+        await client.publish(f"{service.key_prefix}news", "x")
+        for other in SERVICES:
+            if other == service:
                 continue
             for call in (client.get, client.delete):
                 with pytest.raises(redis.ResponseError, match=_REFUSED):

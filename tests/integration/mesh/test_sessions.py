@@ -11,11 +11,11 @@ import pytest
 
 from local.servers.services import stores
 from local.stack.layout import Stack
-from local.stack.provision import TENANTS
 from mesh import postgres, sessions
 from mesh.config import load
 from mesh.errors import MarqueeError
 from mesh.postgres import Postgres, PostgresConfig
+from mesh.services import SERVICES
 from tests.support.holder import holding
 
 # A busy machine may be slow to notice; without a bound, it would be minutes at least.
@@ -39,7 +39,7 @@ async def table(pg: Postgres) -> AsyncIterator[str]:
         await connection.execute(f"DROP TABLE {name}")
 
 
-@pytest.mark.parametrize("service", [tenant.service for tenant in TENANTS])
+@pytest.mark.parametrize("service", [service.name for service in SERVICES])
 async def test_every_role_has_the_settings(stack: Stack, service: str) -> None:
     connection = await asyncpg.connect(stack.dsn(service))
     try:

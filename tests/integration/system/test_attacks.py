@@ -18,15 +18,9 @@ from edge import contract, tokens
 from local.stack import authority, certificates
 from local.stack.layout import Stack
 from mesh import tls
+from mesh.services import SERVICES
 
-PROCESSES = [
-    "movie_svc",
-    "rating_svc",
-    "rating_svc-worker",
-    "rating_svc-relay",
-    "ranking_svc",
-    "ranking_svc-consumer",
-]
+PROCESSES = [service.process(role) for service in SERVICES for role in service.roles]
 SPOOFED = (
     ("x-marquee-subject", "victim"),
     ("x-marquee-scopes", "marquee.admin"),

@@ -20,7 +20,7 @@ from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, rat
 from edge import routes
 from local.stack.layout import Stack
 from tests.support import ranking_process
-from tests.support.edge.mesh import Edge, Instance, running_edge
+from tests.support.edge.mesh import SERVICES, Edge, Instance, running_edge
 from tests.support.movies import MovieProcess, Omdb
 from tests.support.ratings import Role
 from tests.support.waiting import eventually
@@ -44,8 +44,8 @@ async def edge_before_ratings(stack: Stack, movies: str, logs: Path) -> AsyncIte
     """Envoy before a real rating_svc, which asks for movies at an address."""
     asks = {"MARQUEE_MOVIE_SVC": movies, "MARQUEE_RATING_MOVIE_TIMEOUT_S": OWN_S}
     async with Role(stack, "serve", logs, **asks) as ratings:
-        other = "127.0.0.1:1"
-        endpoints = {"movie_svc": [movies], "rating_svc": [ratings.address], "ranking_svc": [other]}
+        away = {name: ["127.0.0.1:1"] for name in SERVICES}
+        endpoints = away | {"movie_svc": [movies], "rating_svc": [ratings.address]}
         async with running_edge(endpoints=endpoints, expect_ready=False) as edge:
 
             async def reachable() -> bool:

@@ -1,4 +1,4 @@
-"""A real Envoy before three small services that answer as the tests tell them to."""
+"""A real Envoy before small services that answer as the tests tell them to."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from marquee.rankings.v1 import rankings_pb2, rankings_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
 import envoy
-from edge import tokens
+from edge import routes, tokens
 from edge.render import EdgeSettings, render
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 MOVIES = "marquee.movies.v1.MovieService"
 RATINGS = "marquee.ratings.v1.RatingService"
 RANKINGS = "marquee.rankings.v1.RankingService"
-SERVICES = {"movie_svc": MOVIES, "rating_svc": RATINGS, "ranking_svc": RANKINGS}
+SERVICES = {cluster: name for name, cluster in routes.clusters(routes.load_table()).items()}
 
 Handler = Callable[[Message, grpc.aio.ServicerContext], Awaitable[Message]]
 
@@ -67,7 +67,7 @@ def not_found(name: str) -> tuple[grpc.StatusCode, str, list[Any]]:
 
 
 class Instance:
-    """One instance of all three services; `handlers` replaces an RPC's answer by its name."""
+    """One instance of all services; `handlers` replaces an RPC's answer by its name."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []

@@ -12,9 +12,11 @@ import yaml
 import envoy
 from edge import contract, routes, shared_limits, tokens
 from edge.limits import DEFAULT_FILE, Limits
-from edge.render import SERVICES, EdgeSettings, main, render
+from edge.render import EdgeSettings, main, render
 from edge.template import load
+from mesh.services import PUBLIC
 
+NAMES = [service.name for service in PUBLIC]
 BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
 
 
@@ -22,7 +24,7 @@ def settings(folder: Path, **changes: Any) -> EdgeSettings:
     given: dict[str, Any] = {
         "edge_port": 8080,
         "admin_port": 9901,
-        "endpoints": {name: ["127.0.0.1:50051"] for name in SERVICES},
+        "endpoints": {name: ["127.0.0.1:50051"] for name in NAMES},
         "jwks": tokens.ensure_keys(folder / "keys"),
         **changes,
     }
@@ -49,9 +51,9 @@ def test_envoy_takes_it_without_a_warning(tmp_path: Path) -> None:
 
 def test_host_names_are_asked_of_dns(tmp_path: Path) -> None:
     endpoints = {
+        **{name: ["10.0.0.1:50051"] for name in NAMES},
         "movie_svc": ["movie-svc.marquee:50051"],
         "rating_svc": ["10.0.0.1:50051", "[2001:db8::1]:50051"],
-        "ranking_svc": ["ranking-svc:50051"],
     }
     bootstrap = render(settings(tmp_path, endpoints=endpoints), tmp_path / "out")
     clusters = {
@@ -79,7 +81,7 @@ def test_rendering_the_same_again_touches_nothing(tmp_path: Path) -> None:
     render(settings(tmp_path), tmp_path / "out")
     after = {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir() if path.suffix == ".yaml"}
     assert after == before
-    endpoints = {name: ["127.0.0.1:50099"] for name in SERVICES}
+    endpoints = {name: ["127.0.0.1:50099"] for name in NAMES}
     render(settings(tmp_path, endpoints=endpoints), tmp_path / "out")
     changed = {
         path.name
@@ -114,11 +116,40 @@ def test_an_rpc_without_a_class_stops_the_build() -> None:
         routes.route_configuration(methods, table, Path("pages"))
 
 
+def test_a_public_service_without_classes_stops_the_build() -> None:
+    table = routes.load_table()
+    del table["services"]["marquee.movies.v1.MovieService"]
+    with pytest.raises(ValueError, match=r"envoy/routes\.yaml has no RPC of movie_svc"):
+        routes.clusters(table)
+
+
+def test_classes_of_a_service_that_nobody_answers_stop_the_build() -> None:
+    table = routes.load_table()
+    table["services"]["marquee.other.v1.Other"] = {"token": "optional", "methods": {"Get": "read"}}
+    with pytest.raises(
+        ValueError, match=r"no service in mesh/services\.py answers marquee\.other\.v1\.Other"
+    ):
+        routes.clusters(table)
+
+
+def test_services_without_an_instance_of_their_own_are_looked_up_by_name(tmp_path: Path) -> None:
+    keys = tokens.ensure_keys(tmp_path / "keys")
+    given = [f"--out={tmp_path}", "--edge-port=1", "--admin-port=2", f"--jwks={keys}", "--movie=10.0.0.1:7"]
+    assert main(given) == 1, "where the others are, nobody has said"
+    assert main([*given, "--service-port=50051"]) == 0
+    clusters = yaml.safe_load((tmp_path / "envoy.yaml").read_text())["static_resources"]["clusters"]
+    found = {each["name"]: each for each in clusters}
+    assert found["movie_svc"]["type"] == "EDS"
+    [locality] = found["rating_svc"]["load_assignment"]["endpoints"]
+    [endpoint] = locality["lb_endpoints"]
+    address = endpoint["endpoint"]["address"]["socket_address"]
+    assert address == {"address": "rating-svc", "port_value": 50051}
+
+
 def test_a_class_for_no_rpc_stops_the_build() -> None:
     table = routes.load_table()
     methods = contract.public_methods(contract.load())
     table["services"]["marquee.rankings.v1.RankingAdminService"] = {
-        "cluster": "ranking_svc",
         "token": "required",
         "methods": {"RebuildCharts": "write"},
     }
