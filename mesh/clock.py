@@ -14,6 +14,7 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import Gauge
 
 SKEW: Final = Gauge(
@@ -47,6 +48,13 @@ def now_us() -> int:
 def utc_now() -> datetime:
     """The time, as a datetime of UTC."""
     return datetime.fromtimestamp(now(), UTC)
+
+
+def timestamp(micros: int) -> Timestamp:
+    """Microseconds since 1970, as protobuf has times."""
+    made = Timestamp()
+    made.FromMicroseconds(micros)
+    return made
 
 
 def learn(store_s: float, asked: float, answered: float) -> None:

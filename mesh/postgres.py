@@ -263,6 +263,11 @@ async def connect(config: PostgresConfig) -> Postgres:
     return postgres
 
 
+def affected(status: str) -> int:
+    """How many rows a statement changed, from what the server answered: `DELETE 3` → 3."""
+    return int(status.rpartition(" ")[2])
+
+
 def away(error: BaseException) -> MarqueeError:
     """What is answered while the database is away, for that reason."""
     log.warning("database away: %s: %s", type(error).__name__, error)

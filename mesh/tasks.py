@@ -1,4 +1,4 @@
-"""Ending tasks for good."""
+"""Ending tasks for good, and errors that nobody waits for."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,3 +20,12 @@ async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+
+
+def retrieved(done: "asyncio.Future[Any]") -> None:
+    """Says that a future's error was seen; for `add_done_callback`, where nobody may wait for it any more.
+
+    Without it asyncio reports the error as one that was never retrieved.
+    """
+    if not done.cancelled():
+        done.exception()

@@ -14,7 +14,9 @@ from mesh import kafka, migrations, pages, postgres, redisdb, server, tables
 from mesh.config import load
 from mesh.errors import MarqueeError
 from mesh.kafka.fenced import FencedProducer
+from mesh.pruning import Pruner
 from mesh.turns import Turns
+from movie_svc import metrics
 from movie_svc.asking.intake import Intake
 from movie_svc.asking.lease import Leases
 from movie_svc.asking.plots import Plots
@@ -33,11 +35,12 @@ from movie_svc.reads import Reads
 from movie_svc.service import MovieService
 from movie_svc.storing import naming, relay
 from movie_svc.storing.listings import Listings
-from movie_svc.storing.store import Store
+from movie_svc.storing.store import AGED, Store
 from movie_svc.storing.typos import Typos
 
 NAME: Final = "movie_svc"
 _IMPORT_TIMEOUT_S: Final = 60.0
+_PRUNE_INTERVAL_S: Final = 3600.0
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -91,6 +94,7 @@ async def serve() -> None:
         service_server.background("wishes", wishes.run)
         service_server.background("relay", send_events)
         service_server.background("names", lambda: naming.keep(pg))
+        service_server.background("pruner", Pruner(pg, AGED, metrics.PRUNED, _PRUNE_INTERVAL_S).run)
         service_server.background("refresh", Refresher(omdb_config, store, turns, intake, omdb, wishes).run)
         await service_server.run()
         await reads.settled()

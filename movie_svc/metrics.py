@@ -62,6 +62,9 @@ REFRESHED: Final = Counter(
     "Titles asked of OMDb again, by outcome (changed, same, absent, failed).",
     ("outcome",),
 )
+PRUNED: Final = Counter(
+    "marquee_movie_pruned_total", "Rows deleted because they say nothing any more, by table.", ("table",)
+)
 HEDGED: Final = Counter(
     "marquee_movie_hedged_reads_total",
     "Reads for which the primary was asked too because a replica took too long. Growth: a replica hangs.",

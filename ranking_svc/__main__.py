@@ -14,14 +14,14 @@ from mesh import channel, kafka, migrations, postgres, redisdb
 from mesh.config import load
 from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
+from mesh.pruning import Pruner
 from mesh.server import Server, ServerConfig, main
-from ranking_svc import topics
+from ranking_svc import inbox, metrics, topics
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig, ConsumerConfig, FormulaConfig, PeersConfig, TokenConfig
 from ranking_svc.consumer import aggregator
 from ranking_svc.facts import FactsFiller, facts_consumer
 from ranking_svc.feed import Feed
-from ranking_svc.inbox import Pruner
 from ranking_svc.nudges import Nudges
 from ranking_svc.rebuild import Rebuilder
 from ranking_svc.reconcile import Reconciler
@@ -32,6 +32,7 @@ from ranking_svc.watch import Watchers
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # A recount of all ratings takes longer than any other call.
 _RECOUNT_TIMEOUT_S: Final = 120.0
+_PRUNE_INTERVAL_S: Final = 60.0
 
 
 async def serve() -> None:
@@ -107,7 +108,9 @@ async def consumer() -> None:
         config,
     )
     filler = FactsFiller(store, movies_pb2_grpc.MovieServiceStub(movies), nudges)
-    pruner = Pruner(store, queue, load(Retention), topics.RATINGS_CHANGED)
+    pruner = Pruner(
+        pg, inbox.aged(queue, load(Retention), topics.RATINGS_CHANGED), metrics.PRUNED, _PRUNE_INTERVAL_S
+    )
 
     async def take_changes() -> None:
         await topics.await_topic(queue, topics.RATINGS_CHANGED)

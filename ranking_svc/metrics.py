@@ -27,6 +27,9 @@ FACTS: Final = Counter(
     "unusable (an answer that can't be kept).",
     ("source",),
 )
+PRUNED: Final = Counter(
+    "marquee_ranking_pruned_total", "Rows deleted because of their age, by table.", ("table",)
+)
 CHART_MOVIES: Final = Gauge("marquee_ranking_chart_movies", "Movies that stand in each chart.", ("chart",))
 CHART_AGE: Final = Gauge(
     "marquee_ranking_chart_age_seconds",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.postgres import Connection
+from mesh.postgres import Connection, affected
 from ranking_svc.basis import Basis, holds
 from ranking_svc.events import Delta, deltas, log_heats
 from ranking_svc.model import Change, Counted, Facts, Histogram
@@ -47,15 +47,6 @@ _REQUEST: Final = """
     SELECT movie FROM unnest($1::int[]) AS n (movie)
     WHERE NOT EXISTS (SELECT FROM facts AS f WHERE f.movie = n.movie)
     ORDER BY movie ON CONFLICT DO NOTHING"""
-
-_PRUNE: Final = """
-    DELETE FROM inbox WHERE event_id IN (
-        SELECT event_id FROM inbox
-        WHERE taken_at < now() - make_interval(secs => $1)
-          AND NOT (redriven AND taken_at >= now() - make_interval(secs => $2))
-        ORDER BY taken_at LIMIT $3)"""
-_PRUNE_DEAD: Final = "DELETE FROM dead_letters WHERE buried_at < now() - make_interval(secs => $1)"
-_PRUNE_REPAIRED: Final = "DELETE FROM repaired WHERE repaired_at < now() - make_interval(secs => $1)"
 
 _PUT_FACTS: Final = """
     INSERT INTO facts AS f (movie, title, year, type, genres, box_office_usd, change_time)
@@ -102,15 +93,6 @@ class Store(ChartStore, FormulaStore):
         """Counts changes, each event id once, all of them or none."""
         async with self._postgres.write() as connection:
             return await take(connection, changes)
-
-    async def prune_inbox(self, older_than_s: float, letters_s: float, limit: int) -> int:
-        """Forgets up to `limit` of the oldest events, those that were redriven only after `letters_s`;
-        returns how many it were.
-        """
-        async with writing(self._postgres) as connection:
-            await connection.execute(_PRUNE_REPAIRED, letters_s)
-            await connection.execute(_PRUNE_DEAD, letters_s)
-            return _affected(await connection.execute(_PRUNE, older_than_s, letters_s, limit))
 
     # Facts
 
@@ -162,9 +144,9 @@ class Store(ChartStore, FormulaStore):
             # Who has asked for a movie's basis must not count behind a repair's back.
             await repairing(connection)
             done = await connection.execute(_REPAIR, movie, *recount, *seen.counts, seen.version)
-            if _affected(done) == 1 and basis:
+            if affected(done) == 1 and basis:
                 await connection.execute(_REPAIRED, movie, basis)
-            return _affected(done) == 1
+            return affected(done) == 1
 
 
 async def take(connection: Connection, changes: Iterable[Change]) -> Taken:
@@ -208,7 +190,3 @@ async def _add(connection: Connection, by_movie: Mapping[int, Delta]) -> None:
         await connection.execute(_COOL, *map(list, zip(*gone, strict=True)))
     if new := [row["movie"] for row in rows if row["is_new"]]:
         await connection.execute(_REQUEST, new)
-
-
-def _affected(tag: str) -> int:
-    return int(tag.rpartition(" ")[2])

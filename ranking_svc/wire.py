@@ -7,10 +7,9 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from google.protobuf import timestamp_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from mesh import names
+from mesh import clock, names
 from mesh.wire import DELIMITED, FIXED64, VARINT, delimited, repeated, tag, varint
 from ranking_svc.chart import Entry, Weighing
 from ranking_svc.formula import Formula
@@ -89,7 +88,7 @@ def _score(tally: Tally, formula: Formula) -> bytes:
         mean=tally.total / tally.votes,
         weighted=formula.weighted(tally.total, tally.votes),
         histogram=[max(count, 0) for count in tally.histogram],
-        update_time=_timestamp(tally.update_time),
+        update_time=clock.timestamp(round(tally.update_time * 1e6)),
     ).SerializeToString()
 
 
@@ -104,10 +103,3 @@ def _line(entry: Entry, formula: Formula) -> bytes:
         if entry.facts.year is not None:
             made.year = entry.facts.year
     return made.SerializeToString()
-
-
-def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
-    made = timestamp_pb2.Timestamp()
-    # The database counts in microseconds.
-    made.FromMicroseconds(round(seconds * 1e6))
-    return made

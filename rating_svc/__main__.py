@@ -19,8 +19,9 @@ from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
 from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
 from mesh.postgres import PostgresConfig
+from mesh.pruning import Pruner
 from mesh.server import Server, ServerConfig, main
-from rating_svc import dlq, generations, growth, lives, topics
+from rating_svc import dlq, generations, growth, lives, metrics, store, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import (
     WORKERS,
@@ -40,7 +41,7 @@ from rating_svc.settled import Settled
 from rating_svc.store import RatingStore
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.totals import RatingTotalsService
-from rating_svc.worker import Pruner, Submissions, make_reader
+from rating_svc.worker import Submissions, make_reader
 from rating_svc.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ async def worker() -> None:
 
     handler = Submissions(registry, settling, retention, WORKERS)
     run = make_reader(consumer, kafka_config, producer, pg, handler, config)
+    pruner = Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s)
     server = Server(f"{NAME}-worker", load(ServerConfig))
     server.health.depends_on("worker", run.ping, required=True)
     server.health.depends_on("kafka", producer.ping)
@@ -123,7 +125,7 @@ async def worker() -> None:
     server.background("worker", run.run)
     server.background("settling", settling.run)
     server.background("stale pending writes", pending.expire)
-    server.background("pruner", Pruner(pg, retention, config.prune_interval_s).run)
+    server.background("pruner", pruner.run)
     try:
         await server.run()
     finally:

@@ -13,17 +13,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import asyncpg
-from google.protobuf.timestamp_pb2 import Timestamp
 from marquee.ratings.v1.events_pb2 import RatingChanged
 
-from mesh import names
+from mesh import clock, names
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaProducer
 from mesh.postgres import GONE
 from rating_svc import metrics, topics
 from rating_svc.config import RelayConfig
 from rating_svc.store import OUTBOX_CHANNEL, Outbox, OutboxEvent
-from rating_svc.submissions import now_us
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +86,7 @@ class Relay:
         """Publishes events, in their order; gives the numbers of those that the log has."""
         ends = await asyncio.gather(*(self._send(event) for event in events), return_exceptions=True)
         published = []
-        now = now_us()
+        now = clock.now_us()
         for event, end in zip(events, ends, strict=True):
             if end is None:
                 published.append(event.number)
@@ -110,12 +108,11 @@ class Relay:
 
 def encode(event: OutboxEvent) -> bytes:
     """The event for the topic."""
-    seconds, micros = divmod(event.submit_us, 1_000_000)
     return RatingChanged(
         schema_version=SCHEMA_VERSION,
         event_id=event.event_id,
         movie=names.movie_name(event.movie),
         old_score=event.old_score,
         new_score=event.new_score,
-        submit_time=Timestamp(seconds=seconds, nanos=micros * 1000),
+        submit_time=clock.timestamp(event.submit_us),
     ).SerializeToString()

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from marquee.ratings.v1 import ratings_pb2 as pb
 
-from mesh import identity, names
+from mesh import clock, identity, names
 from mesh.errors import denied
 from rating_svc.cache import Pending
 from rating_svc.merge import Shown
@@ -53,12 +52,7 @@ def message(user: str, shown: Shown) -> pb.Rating:
         movie=names.movie_name(shown.movie),
         score=shown.score,
         state=pb.Rating.STATE_PENDING if shown.pending else pb.Rating.STATE_ACTIVE,
-        create_time=None if shown.create_us is None else _timestamp(shown.create_us),
-        update_time=_timestamp(shown.update_us),
+        create_time=None if shown.create_us is None else clock.timestamp(shown.create_us),
+        update_time=clock.timestamp(shown.update_us),
         etag=f'"{shown.update_us:x}-{shown.score:x}"',
     )
-
-
-def _timestamp(micros: int) -> Timestamp:
-    seconds, rest = divmod(micros, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)

@@ -8,8 +8,11 @@ from typing import Final
 
 import asyncpg
 
+from mesh.kafka import dead_letters
 from mesh.kafka.event_ids import OFFSETS
+from mesh.kafka.retention import Retention
 from mesh.postgres import Connection, Postgres
+from mesh.pruning import Aged
 from rating_svc.collapse import Identity, Step
 from rating_svc.config import WORKERS
 from rating_svc.submissions import Position
@@ -114,19 +117,6 @@ SELECT l.epoch, o.partition,
 FROM kafka_offsets AS o JOIN submission_log AS l
     ON l.topic_id = o.topic_id AND (l.partition IS NULL OR l.partition = o.partition)
 WHERE o.reader = $1 ORDER BY 1, 2"""
-
-_PRUNE_REQUESTS: Final = """
-DELETE FROM seen_requests WHERE (user_id, request_id, movie_id, score) IN (
-    SELECT user_id, request_id, movie_id, score FROM seen_requests
-    WHERE seen_at < now() - $1::interval ORDER BY seen_at LIMIT $2)"""
-_PRUNE_TOMBSTONES: Final = """
-DELETE FROM ratings WHERE score IS NULL AND (user_id, movie_id) IN (
-    SELECT user_id, movie_id FROM ratings
-    WHERE score IS NULL AND update_time < now() - $1::interval ORDER BY update_time LIMIT $2)"""
-_PRUNE_DEAD_LETTERS: Final = """
-DELETE FROM dead_letters WHERE (reader, topic_id, partition, log_offset) IN (
-    SELECT reader, topic_id, partition, log_offset FROM dead_letters
-    WHERE buried_at < now() - $1::interval ORDER BY buried_at LIMIT $2)"""
 
 _OUTBOX_READ: Final = """
 SELECT number, event_id, movie_id, old_score, new_score, submit_time FROM outbox ORDER BY number LIMIT $1"""
@@ -285,19 +275,13 @@ async def apply(connection: Connection, steps: Sequence[Step]) -> Outcome:
     return Outcome(row["applied"], row["changed"])
 
 
-async def prune_requests(connection: Connection, retention_s: int, limit: int) -> int:
-    """Forgets up to `limit` request ids that are too old; gives how many those were."""
-    return _count(await connection.execute(_PRUNE_REQUESTS, timedelta(seconds=retention_s), limit))
-
-
-async def prune_tombstones(connection: Connection, retention_s: int, limit: int) -> int:
-    """Deletes up to `limit` rows that were taken back long ago; gives how many those were."""
-    return _count(await connection.execute(_PRUNE_TOMBSTONES, timedelta(seconds=retention_s), limit))
-
-
-async def prune_dead_letters(connection: Connection, retention_s: int, limit: int) -> int:
-    """Forgets up to `limit` dead letters whose message the log can't hold any more; gives how many."""
-    return _count(await connection.execute(_PRUNE_DEAD_LETTERS, timedelta(seconds=retention_s), limit))
+def aged(retention: Retention) -> list[Aged]:
+    """What no copy of a message in the log can need any more."""
+    return [
+        Aged("seen_requests", "user_id, request_id, movie_id, score", "seen_at", retention.remember_s),
+        Aged("ratings", "user_id, movie_id", "update_time", retention.tombstones_s, "score IS NULL"),
+        dead_letters.aged(retention.remember_s),
+    ]
 
 
 class Outbox:
@@ -358,8 +342,3 @@ def _row(record: asyncpg.Record) -> Row:
         to_us(record[3]),
         Position(record[4], record[5]),
     )
-
-
-def _count(status: str) -> int:
-    """`DELETE 3` → 3."""
-    return int(status.rpartition(" ")[2])

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 from marquee.ratings.v1.events_pb2 import RatingSubmitted
 
 from mesh import clock, names
@@ -45,11 +44,6 @@ class Submission:
     """When rating_svc took it, in microseconds since 1970."""
 
 
-def now_us() -> int:
-    """The time, in microseconds since 1970."""
-    return clock.now_us()
-
-
 def checked_score(score: int, field: str = "score") -> int:
     """The score; INVALID_ARGUMENT naming `field` if it is not 1–10."""
     if not LOWEST_SCORE <= score <= HIGHEST_SCORE:
@@ -75,14 +69,13 @@ def checked_request_id(text: str, field: str = "request_id") -> uuid.UUID | None
 
 def encode(submission: Submission) -> bytes:
     """The event for the log."""
-    seconds, micros = divmod(submission.submit_us, 1_000_000)
     return RatingSubmitted(
         schema_version=SCHEMA_VERSION,
         request_id=str(submission.request_id),
         user=submission.user,
         movie=names.movie_name(submission.movie),
         score=submission.score,
-        submit_time=Timestamp(seconds=seconds, nanos=micros * 1000),
+        submit_time=clock.timestamp(submission.submit_us),
     ).SerializeToString()
 
 

@@ -4,12 +4,11 @@ What is read again, for whatever reason, changes nothing: identities of
 submissions are remembered for longer than the log holds any copy of them.
 """
 
-import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from mesh import clock
 from mesh.kafka import (
     BatchConsumer,
     BatchReader,
@@ -83,7 +82,7 @@ class Submissions(Handler[Submission | None, Outcome]):
         _SUPERSEDED.inc(len(outcome.arrivals) - outcome.known - len(last))
         _DUPLICATE.inc(outcome.known)
         metrics.CHANGES.inc(outcome.stored.changed)
-        now = submissions.now_us()
+        now = clock.now_us()
         for step in last:
             metrics.STORED_AFTER.observe(max(0, now - step.submit_us) / 1e6)
         for arrival in outcome.arrivals:
@@ -153,35 +152,3 @@ def make_reader(
     limit = DeadLetterLimit(config.dead_letter_count, config.dead_letter_share)
     box = DeadLetterBox(reader, topics.DEAD_LETTERS, producer, postgres, limit)
     return BatchReader(reader, consumer, kafka, postgres, handler, box, config.batch)
-
-
-class Pruner:
-    """Deletes what is too old, a little at a time."""
-
-    def __init__(
-        self, postgres: Postgres, retention: Retention, interval_s: float, portion: int = 5000
-    ) -> None:
-        self._postgres = postgres
-        self._retention = retention
-        self._interval_s = interval_s
-        self._portion = portion
-
-    async def run(self) -> None:
-        """Prunes now and then, for ever. Several workers at once do no harm."""
-        while True:
-            await asyncio.sleep(self._interval_s * random.uniform(0.5, 1.5))  # noqa: S311
-            await self.prune()
-
-    async def prune(self) -> None:
-        """Deletes all that is too old: what no copy of a message in the log can need any more."""
-        keep = self._retention
-        for table, prune, kept_s in (
-            ("seen_requests", store.prune_requests, keep.remember_s),
-            ("ratings", store.prune_tombstones, keep.tombstones_s),
-            ("dead_letters", store.prune_dead_letters, keep.remember_s),
-        ):
-            deleted = self._portion
-            while deleted == self._portion:
-                async with self._postgres.write() as connection:
-                    deleted = await prune(connection, kept_s, self._portion)
-                metrics.PRUNED.labels(table).inc(deleted)

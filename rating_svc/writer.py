@@ -5,9 +5,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mesh import identity
+from mesh import clock, identity
 from mesh.errors import MarqueeError, invalid
-from rating_svc import submissions
 from rating_svc.cache import Named, Pending, PendingWrites
 from rating_svc.metrics import REPEATED, SUBMITTED
 from rating_svc.submission_log import SubmissionLog
@@ -84,9 +83,7 @@ class Writer:
     async def _append(self, user: str, wish: Wish, refused: MarqueeError | None = None) -> Named:
         if refused is not None:
             raise refused
-        submission = Submission(
-            user, wish.movie, wish.score, wish.request_id or uuid.uuid4(), submissions.now_us()
-        )
+        submission = Submission(user, wish.movie, wish.score, wish.request_id or uuid.uuid4(), clock.now_us())
         position = await self._log.append(submission, _headers())
         pending = Pending(position, wish.score, submission.submit_us)
         return Named(wish.movie, pending, wish.request_id)

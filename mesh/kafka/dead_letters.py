@@ -10,7 +10,7 @@ clock.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,8 @@ from prometheus_client import Counter
 from mesh.kafka.offsets import Place
 from mesh.kafka.producer import KafkaProducer
 from mesh.kafka.record import Record
-from mesh.postgres import Postgres
+from mesh.postgres import Postgres, affected
+from mesh.pruning import Aged
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,11 @@ _COUNT: Final = """
 SELECT count(*)::int FROM dead_letters
 WHERE reader = $1 AND buried_at > clock_timestamp() - make_interval(secs => $2)"""
 _REASON_LENGTH: Final = 100
+
+
+def aged(kept_s: float | Callable[[], Awaitable[float]]) -> Aged:
+    """What a service remembers of its dead letters, for its pruner; see `mesh.pruning` for `kept_s`."""
+    return Aged("dead_letters", "reader, topic_id, partition, log_offset", "buried_at", kept_s)
 
 
 class Poison(ValueError):
@@ -158,7 +164,7 @@ class DeadLetterBox:
                 [letter.record.offset for letter in letters],
                 [letter.why.reason[:_REASON_LENGTH] for letter in letters],
             )
-            new = int(done.rpartition(" ")[2])
+            new = affected(done)
             count = await connection.fetchval(_COUNT, self._reader, self._limit.window_s)
             # Raised inside: a letter that is not sent must not count either.
             if new and count > self._limit.count and self._share.of(new) > self._limit.share:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from mesh.postgres import Connection
+from mesh.postgres import Connection, affected
 
 TABLE: Final = """\
 CREATE TABLE kafka_offsets (
@@ -138,7 +138,7 @@ class Offsets:
             [move.next_offset for move in moves],
             [move.fingerprint for move in moves],
         )
-        if int(done.rpartition(" ")[2]) < len(moves):
+        if affected(done) < len(moves):
             raise OutOfStep(", ".join(f"{move.place.partition}:{move.first_offset}" for move in moves))
 
     async def reset(self, connection: Connection, place: Place, was: int, start: int) -> None:

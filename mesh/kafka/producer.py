@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from mesh.errors import MarqueeError, exhausted, unavailable
 from mesh.kafka.config import KafkaConfig
+from mesh.tasks import retrieved
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class KafkaProducer:
         self._in_flight += 1
         IN_FLIGHT.set(self._in_flight)
         # Nobody may be left to take the outcome: the caller can be cancelled.
-        done.add_done_callback(_ignore)
+        done.add_done_callback(retrieved)
         try:
             # `done` must not be cancelled with the caller: the message is on its way all the same.
             position = await asyncio.wait_for(asyncio.shield(done), timeout_s or self._config.timeout_s + 1)
@@ -188,8 +189,3 @@ def _failed(topic: str, error: Exception) -> MarqueeError:
     PRODUCED.labels(topic, "failed").inc()
     log.warning("%s did not acknowledge: %s", topic, error or "time-out")
     return unavailable("QUEUE_UNAVAILABLE", "the write could not be queued in time; try again", retry_after=2)
-
-
-def _ignore(done: asyncio.Future[Position]) -> None:
-    if not done.cancelled():
-        done.exception()

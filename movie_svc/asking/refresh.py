@@ -31,7 +31,6 @@ _FOLLOW_S: Final = 5.0
 _IDLE_S: Final = 1.0
 _PACE_S: Final = 0.2
 _LONGEST_REST_S: Final = 30.0
-_CLEAN_S: Final = 3600.0
 
 
 class Refresher:
@@ -47,7 +46,6 @@ class Refresher:
         self._wishes = wishes
         self._due_every_s = _DAY_S / max(1.0, config.daily_limit * config.refresh_share)
         self._due_at = 0.0
-        self._clean_at = 0.0
 
     async def run(self) -> None:
         """Leads whenever no other replica does."""
@@ -63,9 +61,6 @@ class Refresher:
 
     async def step(self) -> float:
         """Asks for at most one title; gives after how many seconds to come again."""
-        if time.monotonic() >= self._clean_at:
-            await self._store.forget_expired()
-            self._clean_at = time.monotonic() + _CLEAN_S
         if not self._omdb.enabled or self._omdb.breaker.is_open:
             return _IDLE_S
         number = await self._next()

@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 
 from mesh.postgres import Connection, Postgres
+from mesh.pruning import Aged
 from movie_svc import titles
 from movie_svc.hedge import HedgedReads
 from movie_svc.storing import naming, records
@@ -84,6 +85,14 @@ class Titled:
     entry: Entry
     asked: bool
     """Whether OMDb was asked for that name lately."""
+
+
+AGED: Final = [
+    Aged("absent", "id", "fresh_until", 0.0),
+    Aged("lookups", "title_key, year, type", "fresh_until", 0.0),
+    Aged("searches", "query, year, type, page", "fresh_until", 0.0),
+]
+"""What says nothing any more: absences, look-ups and searches that are not fresh."""
 
 
 class Store:
@@ -230,12 +239,6 @@ class Store:
                 plot,
                 fresh_until,
             )
-
-    async def forget_expired(self) -> None:
-        """Deletes what says nothing any more: absences, look-ups and searches that are not fresh."""
-        async with self._pg.write() as connection:
-            for table in ("absent", "lookups", "searches"):
-                await connection.execute(f"DELETE FROM {table} WHERE fresh_until < now()")
 
     async def outbox(self, limit: int) -> list[tuple[int, int, bytes]]:
         """The oldest events, as (id, movie's number, event)."""

@@ -20,6 +20,7 @@ import psutil
 
 from local.stack import state as states
 from local.stack.layout import Home, Stack
+from mesh import clock
 from mesh.kafka import KafkaConfig, KafkaProducer
 from rating_svc import submissions, topics
 from rating_svc.submissions import Submission
@@ -37,7 +38,7 @@ def cpu_s(pid: int) -> float:
 
 async def fill(stack: Stack, count: int) -> None:
     producer = KafkaProducer(KafkaConfig(bootstrap=stack.kafka_bootstrap))
-    chance, now = random.Random(1), submissions.now_us()
+    chance, now = random.Random(1), clock.now_us()
     for start in range(0, count, 1000):
         wishes = [
             Submission(

@@ -10,8 +10,9 @@ import pytest
 from local.stack.layout import Stack
 from mesh.kafka.retention import Retention
 from mesh.kafka.topics import alter_topic
+from mesh.pruning import Pruner
+from ranking_svc import inbox, metrics
 from ranking_svc.consumer import Aggregator
-from ranking_svc.inbox import Pruner
 from ranking_svc.model import Change
 from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
 from tests.support.rankings import NOW, Place, event, history, letters_of, name_of, place_in
@@ -146,15 +147,13 @@ async def test_rating_and_taking_back_over_and_over_adds_no_heat(place: Place) -
 async def test_the_inbox_forgets_what_is_old_and_keeps_what_is_not(place: Place) -> None:
     changes, _ = history(50)
     await place.store.apply(changes[:30])
-    await _aged(place, 9)
+    await _aged(place, 30)
     await place.store.apply(changes[30:])
     # Ids say nothing about age: the oldest ones are not the smallest.
     await place.store.apply([replace(change, event_id=1_000_000 - change.event_id) for change in changes[:5]])
-    await _aged(place, 9, "event_id > 900000")
-    day_s = 86_400
-    assert await place.store.prune_inbox(8 * day_s, 30 * day_s, 20) == 20
-    assert await place.store.prune_inbox(8 * day_s, 30 * day_s, 20) == 15
-    assert await place.store.prune_inbox(8 * day_s, 30 * day_s, 20) == 0
+    await _aged(place, 30, "event_id > 900000")
+    # More of them than a transaction deletes.
+    await _pruned(place, portion=20)
     assert await place.taken() == 20
 
 
@@ -165,9 +164,9 @@ async def _aged(place: Place, days: int, which: str = "true") -> None:
         )
 
 
-async def _pruned(place: Place) -> None:
-    while await Pruner(place.store, place.queue, Retention(), place.topic).prune(1000):
-        pass
+async def _pruned(place: Place, portion: int = 1000) -> None:
+    rows = inbox.aged(place.queue, Retention(), place.topic)
+    await Pruner(place.pg, rows, metrics.PRUNED, 60, portion).prune()
 
 
 async def test_a_topic_that_holds_its_messages_for_longer_is_read_again_and_counts_nothing_twice(

@@ -13,11 +13,11 @@ from local.stack.layout import Stack
 from mesh.kafka import dead_letters as every
 from mesh.kafka.event_ids import place_of
 from mesh.kafka.topics import bounds_of
+from mesh.pruning import Pruner
 from rating_svc import dead_letters, dlq, metrics, store
 from rating_svc.cache import Named, Pending
 from rating_svc.config import WORKERS
 from rating_svc.submissions import Position, Submission, encode
-from rating_svc.worker import Pruner
 from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.waiting import eventually
 
@@ -80,6 +80,10 @@ async def test_reading_the_whole_log_again_changes_nothing(bench: Rig) -> None:
     assert await bench.events() == events
 
 
+async def prune(bench: Rig) -> None:
+    await Pruner(bench.postgres, store.aged(bench.retention), metrics.PRUNED, 60).prune()
+
+
 async def test_an_identity_is_not_forgotten_while_the_log_may_hold_a_copy(bench: Rig) -> None:
     """Ann rates 8, then 3, and the first request comes once more: days later, all of it is read again."""
     first = submission("ann", 1, 8)
@@ -89,13 +93,13 @@ async def test_an_identity_is_not_forgotten_while_the_log_may_hold_a_copy(bench:
         await bench.drained()
     days = bench.retention.held_s
     await bench.fetch("UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)", days)
-    await Pruner(bench.postgres, bench.retention, 60).prune()
+    await prune(bench)
     async with bench.working(bench.worker(group="again")):
         await bench.drained("again")
     assert await bench.scores() == {("ann", 1): 3}
     # What was read again is as young as the copy that was read: it is kept for as long once more.
     await bench.fetch("UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)", days)
-    await Pruner(bench.postgres, bench.retention, 60).prune()
+    await prune(bench)
     async with bench.working(bench.worker(group="much later")):
         await bench.drained("much later")
     assert await bench.scores() == {("ann", 1): 3}
@@ -104,7 +108,7 @@ async def test_an_identity_is_not_forgotten_while_the_log_may_hold_a_copy(bench:
         "UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)",
         bench.retention.remember_s + 60,
     )
-    await Pruner(bench.postgres, bench.retention, 60).prune()
+    await prune(bench)
     assert await bench.fetch("SELECT FROM seen_requests") == []
 
 
