@@ -8,7 +8,7 @@ A call comes in at `service`, which looks it over (`requests`) and hands it on:
 
 | room | what it is about | may use |
 |---|---|---|
-| `titles`, `wire`, `metrics`, `config`, `hedge` | the ground: titles' keys, answers' bytes, settings | – |
+| `titles`, `wire`, `metrics`, `config` | the ground: titles' keys, answers' bytes, settings | – |
 | `omdb` | OMDb's API: what it is asked, what it may cost, what its answers mean | the ground |
 | `storing` | this service's tables: movies, names, the outbox of changes | those above |
 | `caching` | memory and Redis before the tables | those above |

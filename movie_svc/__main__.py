@@ -13,6 +13,7 @@ from marquee.movies.v1 import movies_pb2
 from mesh import kafka, migrations, pages, postgres, redisdb, server, tables
 from mesh.config import load
 from mesh.errors import MarqueeError
+from mesh.hedge import HedgedReads
 from mesh.kafka.fenced import FencedProducer
 from mesh.pruning import Pruner
 from mesh.turns import Turns
@@ -26,7 +27,6 @@ from movie_svc.caching.cache import L1, RedisCache
 from movie_svc.caching.tracking import Tracker
 from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
 from movie_svc.finder import Finder
-from movie_svc.hedge import HedgedReads
 from movie_svc.importer import Importer
 from movie_svc.omdb.calls import Calls
 from movie_svc.omdb.client import Omdb
@@ -59,7 +59,7 @@ async def serve() -> None:
 
         # Another release's keys would answer one title with another.
         await naming.renew_all(pg)
-        hedged = HedgedReads(pg)
+        hedged = HedgedReads(pg, metrics.HEDGED)
         store, listings, l1 = Store(pg, hedged), Listings(pg, hedged), L1(cache_config)
         quota = Quota(Calls(pg), omdb_config)
         stack.push_async_callback(quota.close)
@@ -109,7 +109,9 @@ async def run_import(options: argparse.Namespace) -> None:
     redis = redisdb.connect(load(redisdb.RedisConfig))
     try:
         importer = Importer(
-            Store(pg, HedgedReads(pg)), RedisCache(redis, load(CacheConfig)), load(FreshnessConfig)
+            Store(pg, HedgedReads(pg, metrics.HEDGED)),
+            RedisCache(redis, load(CacheConfig)),
+            load(FreshnessConfig),
         )
         if options.command == "import":
             tally = await importer.answers(options.file, from_start=options.from_start)

@@ -15,9 +15,11 @@ from marquee.ratings.v1 import internal_pb2, ratings_pb2
 from mesh import channel, dial, kafka, migrations, postgres, redisdb, services
 from mesh.config import ConfigError, load
 from mesh.errors import MarqueeError
+from mesh.hedge import HedgedReads
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
 from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
+from mesh.pipe import Pipe
 from mesh.postgres import PostgresConfig
 from mesh.pruning import Pruner
 from mesh.server import Server, ServerConfig, main
@@ -33,7 +35,6 @@ from rating_svc.config import (
     WorkerConfig,
 )
 from rating_svc.movies import Movies
-from rating_svc.pipe import Pipe
 from rating_svc.registry import Registry, family
 from rating_svc.relay import Relay
 from rating_svc.service import RatingService
@@ -72,11 +73,12 @@ async def serve() -> None:
         if movies_config.target
         else None
     )
+    ratings = RatingStore(pg, HedgedReads(pg, metrics.HEDGED))
     server = Server(NAME, load(ServerConfig))
     server.add(
         ratings_pb2.DESCRIPTOR.services_by_name["RatingService"],
         RatingService(
-            Writer(submissions, pending), RatingStore(pg), pending, Movies(movie_svc, movies_config), tokens
+            Writer(submissions, pending), ratings, pending, Movies(movie_svc, movies_config), tokens
         ),
     )
     totals = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]

@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import RedisError
 
 from mesh import clock
+from mesh.pipe import Pipe, RedisAway, Script
 from rating_svc.config import PendingConfig
 from rating_svc.metrics import PENDING_STALE, PENDING_UNSHARED
-from rating_svc.pipe import Pipe, RedisAway, Script
 from rating_svc.submissions import Position
 
 log = logging.getLogger(__name__)

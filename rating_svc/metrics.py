@@ -32,6 +32,10 @@ PENDING_STALE: Final = Counter(
     "Users whose pending writes were deleted since no worker stored them in MARQUEE_RATING_PENDING_TTL_S. "
     "Rises: see to the workers; what they store later is not lost, but its authors don't see it until then.",
 )
+HEDGED: Final = Counter(
+    "marquee_rating_hedged_reads_total",
+    "Reads for which the primary was asked too because a replica took too long. Growth: a replica hangs.",
+)
 
 IMPORT_RETRIES: Final = Counter(
     "marquee_rating_import_retries_total",

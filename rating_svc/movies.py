@@ -1,6 +1,5 @@
 """Whether a movie exists: asked of movie_svc, remembered, and never a reason to refuse in doubt."""
 
-import logging
 import random
 import time
 from collections import OrderedDict
@@ -14,10 +13,9 @@ from marquee.movies.v1.movies_pb2_grpc import MovieServiceStub
 
 from mesh import identity, names
 from mesh.errors import MarqueeError, not_found
+from mesh.pause import Pause
 from rating_svc.config import MovieCheckConfig
 from rating_svc.metrics import MOVIE_CHECKS
-
-log = logging.getLogger(__name__)
 
 BATCH: Final = 100
 """Movies asked about at once, at most: MovieService's own limit."""
@@ -40,7 +38,7 @@ class Movies:
         self._config = config
         self._known: OrderedDict[int, tuple[bool, float]] = OrderedDict()
         self._failures = 0
-        self._paused_until = 0.0
+        self._pause = Pause("movie_svc", config.pause_s, "ratings are taken unchecked")
 
     async def require(self, movie: int) -> None:
         """Refuses a movie that definitely does not exist.
@@ -68,7 +66,7 @@ class Movies:
         return missing
 
     async def _ask(self, movies: list[int]) -> set[int]:
-        if self._stub is None or time.monotonic() < self._paused_until:
+        if self._stub is None or self._pause.on:
             _UNCHECKED.inc(len(movies))
             return set()
         request = BatchGetMoviesRequest(
@@ -106,14 +104,8 @@ class Movies:
         self._failures += 1
         if self._failures >= _FAILURES:
             # Each rating would wait for the whole time-out, and learn nothing.
-            log.warning(
-                "movie_svc gives no answer (%s: %s); ratings are taken unchecked for %g s",
-                error.code().name,
-                error.details(),
-                self._config.pause_s,
-            )
+            self._pause.begin(f"{error.code().name}: {error.details()}")
             self._failures = 0
-            self._paused_until = time.monotonic() + self._config.pause_s
 
 
 def movie_not_found(movie: int) -> MarqueeError:

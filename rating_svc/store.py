@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from mesh.hedge import HedgedReads
 from mesh.kafka import dead_letters
 from mesh.kafka.event_ids import OFFSETS
 from mesh.kafka.retention import Retention
@@ -164,8 +165,13 @@ class OutboxEvent:
 class RatingStore:
     """What the RPC front reads."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, hedged: HedgedReads) -> None:
         self._postgres = postgres
+        self._hedged = hedged
+
+    def _reads(self, *, fresh: bool) -> Postgres | HedgedReads:
+        """Who is asked: a replica that hangs is not waited for; the primary is, as no other is fresh."""
+        return self._postgres if fresh else self._hedged
 
     async def get(self, user: str, movie: int, *, fresh: bool) -> Row | None:
         """A user's row for a movie; `fresh` asks the primary.
@@ -173,7 +179,7 @@ class RatingStore:
         Raises:
             MarqueeError: UNAVAILABLE if no database answers.
         """
-        found = await self._postgres.fetchrow(GET, user, movie, fresh=fresh)
+        found = await self._reads(fresh=fresh).fetchrow(GET, user, movie, fresh=fresh)
         return None if found is None else _row(found)
 
     async def page(
@@ -198,7 +204,7 @@ class RatingStore:
             MarqueeError: UNAVAILABLE if no database answers.
         """
         micros, movie = before or (_FAR_FUTURE_US, 0)
-        found = await self._postgres.fetch(
+        found = await self._reads(fresh=fresh).fetch(
             LIST, user, list(pending), to_time(micros), movie, *scores, limit, fresh=fresh
         )
         wanted = set(pending)
@@ -213,7 +219,8 @@ class RatingStore:
         Raises:
             MarqueeError: UNAVAILABLE if no database answers.
         """
-        return [_row(r) for r in await self._postgres.fetch(EXPORT, user, movie, limit, fresh=fresh)]
+        reads = self._reads(fresh=fresh)
+        return [_row(record) for record in await reads.fetch(EXPORT, user, movie, limit, fresh=fresh)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The caches in front of the database: in this process, and in Redis. Both hold ready bytes."""
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,13 +11,12 @@ from typing import Final
 import redis.asyncio as redis
 
 from mesh import clock
+from mesh.pause import Pause
 from mesh.redisdb import AWAY
 from movie_svc import metrics
 from movie_svc.config import CacheConfig
 from movie_svc.storing.entries import Entry, unpacked
 from movie_svc.storing.records import ahead, spread
-
-log = logging.getLogger(__name__)
 
 KEY_PREFIX: Final = "movie:m:"
 # What an entry takes in memory beside its bytes: objects, dictionary slots.
@@ -189,7 +187,7 @@ class RedisCache:
     def __init__(self, client: "redis.Redis", config: CacheConfig) -> None:
         self._client = client
         self._config = config
-        self._paused_until = 0.0
+        self._pause = Pause("Redis", config.redis_pause_s)
         self._replace = client.register_script(_REPLACE)
         self._renew: Callable[[int, bytes], None] = lambda _number, _raw: None
         self._writes: set[asyncio.Task[None]] = set()
@@ -200,12 +198,12 @@ class RedisCache:
 
     async def get_many(self, numbers: Collection[int]) -> Mapping[int, Entry]:
         """What Redis has of the numbers, in one round trip."""
-        if time.monotonic() < self._paused_until:
+        if self._pause.on:
             return {}
         try:
             values = await self._client.mget([f"{KEY_PREFIX}{number}" for number in numbers])
         except AWAY as error:
-            self._pause(error)
+            self._pause.begin(error)
             return {}
         found = {}
         now = clock.now()
@@ -224,7 +222,7 @@ class RedisCache:
         try:
             await self._replace(keys=[f"{KEY_PREFIX}{number}"], args=[raw, packed, int(ttl * 1000)])
         except AWAY as error:
-            self._pause(error)
+            self._pause.begin(error)
 
     def put_later(self, entries: Mapping[int, Entry], when: When) -> None:
         """As `put`, in the background."""
@@ -240,7 +238,7 @@ class RedisCache:
 
     async def put(self, entries: Mapping[int, Entry], when: When) -> None:
         """Stores entries, in one round trip."""
-        if not entries or time.monotonic() < self._paused_until:
+        if not entries or self._pause.on:
             return
         now = clock.now()
         try:
@@ -263,17 +261,8 @@ class RedisCache:
                     pipeline.eval(_PUT, 1, key, packed, repr(entry.fetched_at), ttl_ms, only)
             await pipeline.execute()
         except AWAY as error:
-            self._pause(error)
+            self._pause.begin(error)
 
     def resume(self) -> None:
         """Ends the pause after a failure: Redis is known to be back."""
-        self._paused_until = 0.0
-
-    def _pause(self, error: BaseException) -> None:
-        log.warning(
-            "Redis is away (%s: %s); left alone for %g s",
-            type(error).__name__,
-            error,
-            self._config.redis_pause_s,
-        )
-        self._paused_until = time.monotonic() + self._config.redis_pause_s
+        self._pause.end()

@@ -9,7 +9,6 @@ calls than the day has; what is left of them is given back at the end.
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -18,6 +17,7 @@ from aiolimiter import AsyncLimiter
 
 from mesh import clock
 from mesh.errors import MarqueeError
+from mesh.pause import Pause
 from movie_svc import metrics
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb.calls import Verdict
@@ -69,7 +69,7 @@ class Quota:
         self._reserve = 0
         self._reserve_day = 0
         self._alone_limiter = AsyncLimiter(max(1, config.rate_per_s * _ALONE), 1)
-        self._alone_until = 0.0
+        self._alone = Pause("the count of OMDb's calls", _PAUSE_S, "this replica goes on by its reserve")
         self._asking: set[asyncio.Task[Verdict]] = set()
 
     def ceiling(self, purpose: Purpose) -> int:
@@ -81,7 +81,7 @@ class Quota:
 
     async def take(self, purpose: Purpose) -> Refusal | None:
         """Counts one call; None if it may go."""
-        if time.monotonic() < self._alone_until:
+        if self._alone.on:
             return await self._take_alone(purpose)
         wanted = int(self._config.daily_limit * _RESERVE) - self._left()
         asked = asyncio.get_running_loop().create_task(
@@ -134,8 +134,7 @@ class Quota:
         self._reserve += asked.result().granted
 
     async def _go_on_alone(self, purpose: Purpose, reason: str) -> Refusal | None:
-        log.warning("nobody counts OMDb's calls (%s); this replica has %d in reserve", reason, self._left())
-        self._alone_until = time.monotonic() + _PAUSE_S
+        self._alone.begin(f"{reason}; {self._left()} calls in reserve")
         metrics.QUOTA_LOCAL.set(1)
         return await self._take_alone(purpose)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from mesh.hedge import HedgedReads
 from mesh.postgres import Postgres
 from movie_svc import titles
-from movie_svc.hedge import HedgedReads
 from movie_svc.storing.entries import Entry
 from movie_svc.storing.store import ENTRY, NAMED, entry
 

@@ -13,10 +13,10 @@ from typing import Final
 
 import asyncpg
 
+from mesh.hedge import HedgedReads
 from mesh.postgres import Connection, Postgres
 from mesh.pruning import Aged
 from movie_svc import titles
-from movie_svc.hedge import HedgedReads
 from movie_svc.storing import naming, records
 from movie_svc.storing.entries import Entry
 from movie_svc.storing.records import Known, Record

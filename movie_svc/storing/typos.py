@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from mesh.hedge import HedgedReads
 from movie_svc import titles
-from movie_svc.hedge import HedgedReads
 from movie_svc.storing.listings import Filters, Page, Query
 from movie_svc.storing.store import ENTRY, entry
 

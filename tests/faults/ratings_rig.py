@@ -20,12 +20,12 @@ from mesh import migrations, postgres, redisdb
 from mesh.kafka import BatchConsumer, BatchReader, KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.retention import Retention
 from mesh.kafka.topics import bounds_of
+from mesh.pipe import Pipe
 from mesh.postgres import PostgresConfig
 from mesh.redisdb import RedisConfig
 from rating_svc import generations, submissions, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import LogConfig, PendingConfig, WorkerConfig
-from rating_svc.pipe import Pipe
 from rating_svc.registry import Registry, family
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.submissions import Submission

@@ -21,9 +21,9 @@ import asyncpg
 
 from local.stack.layout import Home
 from mesh import migrations
+from mesh.hedge import HedgedReads
 from mesh.postgres import Postgres, PostgresConfig, connect
 from movie_svc import titles as movie_titles
-from movie_svc.hedge import HedgedReads
 from movie_svc.storing import naming
 from movie_svc.storing.listings import Filters, Listings
 from movie_svc.storing.store import Store

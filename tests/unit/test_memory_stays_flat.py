@@ -11,6 +11,7 @@ import pytest
 from marquee.movies.v1.movies_pb2 import BatchGetMoviesRequest, BatchGetMoviesResponse
 
 from mesh import redisdb
+from mesh.pipe import Pipe
 from mesh.redisdb import RedisConfig
 from movie_svc.asking.wishes import Wishes
 from movie_svc.caching.cache import L1
@@ -22,7 +23,6 @@ from ranking_svc.watch import Watchers
 from rating_svc.cache import Named, Pending, PendingWrites, Settling
 from rating_svc.config import MovieCheckConfig, PendingConfig
 from rating_svc.movies import Movies
-from rating_svc.pipe import Pipe
 from rating_svc.submissions import Position
 
 pytestmark = pytest.mark.slow

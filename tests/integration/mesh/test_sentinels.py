@@ -11,6 +11,7 @@ import pytest
 
 from mesh import redisdb
 from mesh.config import ConfigError
+from mesh.pipe import Pipe
 from mesh.redisdb import AWAY, RedisConfig
 from mesh.tasks import end
 from movie_svc.caching.cache import KEY_PREFIX, L1, RedisCache
@@ -20,7 +21,6 @@ from movie_svc.storing.entries import Entry
 from ranking_svc.nudges import Nudges
 from rating_svc.cache import Named, Pending, PendingWrites
 from rating_svc.config import PendingConfig
-from rating_svc.pipe import Pipe
 from rating_svc.submissions import Position
 from tests.support.sentinels import DOWN_AFTER_S, Sentinels, running_sentinels
 from tests.support.waiting import eventually

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from local.stack.layout import Stack
 from mesh import migrations, postgres
-from movie_svc.hedge import HedgedReads
+from mesh.hedge import HedgedReads
 from movie_svc.storing.listings import Filters, Listings
 from movie_svc.storing.store import Store
 from movie_svc.storing.typos import Typos

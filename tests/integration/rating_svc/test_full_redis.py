@@ -17,10 +17,10 @@ from local.servers import redis_server
 from local.stack.layout import Home, Stack
 from local.stack.provision import REDIS_ADMIN
 from mesh import redisdb
+from mesh.pipe import Pipe
 from mesh.redisdb import RedisConfig
 from rating_svc.cache import Named, Pending, PendingWrites
 from rating_svc.config import PendingConfig
-from rating_svc.pipe import Pipe
 from rating_svc.submissions import Position
 from tests.support.ports import free_port
 from tests.support.ratings import Role, User

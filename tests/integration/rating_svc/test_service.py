@@ -21,11 +21,11 @@ from local.servers.probes import redis_url
 from local.servers.services import stores
 from local.stack.layout import Stack
 from mesh import redisdb
+from mesh.pipe import Pipe
 from mesh.redisdb import RedisConfig
 from rating_svc import store, topics
 from rating_svc.cache import Named, Pending, PendingWrites
 from rating_svc.config import PendingConfig
-from rating_svc.pipe import Pipe
 from rating_svc.submissions import Position
 from tests.support.errors import refused
 from tests.support.ratings import Role, User, mine, movie_name, totals

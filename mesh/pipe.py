@@ -6,8 +6,6 @@ that; and Kafka acknowledges writes by the batch, so they come here by the batch
 
 import asyncio
 import hashlib
-import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,9 +13,8 @@ from typing import Any, Final
 import redis.asyncio as redis
 from redis.exceptions import NoScriptError, RedisError
 
+from mesh.pause import Pause
 from mesh.redisdb import AWAY
-
-log = logging.getLogger(__name__)
 
 _MAX_COMMANDS: Final = 512
 
@@ -43,15 +40,14 @@ class Pipe:
 
     def __init__(self, client: "redis.Redis", pause_s: float) -> None:
         self._client = client
-        self._pause_s = pause_s
-        self._away_until = 0.0
+        self._pause = Pause("Redis", pause_s)
         self._queue: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
 
     @property
     def away(self) -> bool:
         """Whether Redis failed a moment ago."""
-        return time.monotonic() < self._away_until
+        return self._pause.on
 
     async def call(self, *command: Any) -> Any:
         """Gives the answer to a command.
@@ -95,7 +91,7 @@ class Pipe:
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except AWAY as error:
-            self._pause(error)
+            self._pause.begin(error)
             answers = [RedisAway(str(error))] * len(portion)
         for (_, answer), value in zip(portion, answers, strict=True):
             if answer.done():
@@ -104,10 +100,3 @@ class Pipe:
                 answer.set_exception(value)
             else:
                 answer.set_result(value)
-
-    def _pause(self, error: BaseException) -> None:
-        if not self.away:
-            log.warning(
-                "Redis is away (%s: %s); left alone for %g s", type(error).__name__, error, self._pause_s
-            )
-        self._away_until = time.monotonic() + self._pause_s

@@ -4,10 +4,11 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 
 from mesh.errors import MarqueeError, unavailable
+from mesh.hedge import HedgedReads
 from mesh.postgres import Postgres
-from movie_svc.hedge import HedgedReads
 
 
 class Servers:
@@ -28,7 +29,9 @@ class Servers:
 
 
 def hedged(servers: Servers, hedge_s: float = 0.05) -> HedgedReads:
-    return HedgedReads(cast(Postgres, servers), hedge_s=hedge_s)
+    return HedgedReads(
+        cast(Postgres, servers), Counter("hedged", "", registry=CollectorRegistry()), hedge_s=hedge_s
+    )
 
 
 async def ask(servers: Servers, hedge_s: float = 0.05) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from prometheus_client import Counter
 
 from mesh.postgres import Postgres
-from movie_svc import metrics
+from mesh.tasks import retrieved
 
 T = TypeVar("T")
 
@@ -26,8 +27,10 @@ _AVOID_S: Final = 5.0
 class HedgedReads:
     """Queries that only read; see `mesh.postgres.Postgres` for what they raise."""
 
-    def __init__(self, postgres: Postgres, hedge_s: float = _HEDGE_S) -> None:
+    def __init__(self, postgres: Postgres, hedged: Counter, hedge_s: float = _HEDGE_S) -> None:
+        """`hedged` counts the reads for which a second server was asked."""
         self._pg = postgres
+        self._hedged = hedged
         self._hedge_s = hedge_s
         self._avoid_until = 0.0
 
@@ -50,19 +53,13 @@ class HedgedReads:
         done, _ = await asyncio.wait((first,), timeout=self._hedge_s)
         if done:
             return first.result()
-        metrics.HEDGED.inc()
+        self._hedged.inc()
         second = asyncio.ensure_future(ask(not fresh))
         for question in (first, second):
-            question.add_done_callback(_retrieved)
+            question.add_done_callback(retrieved)
         done, pending = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
         if pending and all(question.exception() for question in done):
             done, _ = await asyncio.wait(pending)
         if not fresh and not first.done():
             self._avoid_until = time.monotonic() + _AVOID_S
         return next((q for q in done if q.exception() is None), first if first.done() else second).result()
-
-
-def _retrieved(question: "asyncio.Future[Any]") -> None:
-    """Nobody may wait for it any more: its error must not be reported as lost then."""
-    if not question.cancelled():
-        question.exception()
