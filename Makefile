@@ -69,8 +69,9 @@ format: install ## Format the code
 types: install ## Check types
 	$(BIN)/mypy
 
-docs: install ## Renew docs/configuration.md from the code
+docs: install ## Renew docs/configuration.md and the index of decisions
 	$(PYTHON_BIN) scripts/configuration.py
+	$(PYTHON_BIN) scripts/decisions.py
 
 protos: install ## Rebuild the stubs from the protos
 	$(PYTHON_BIN) -m pip install -q --no-deps --no-build-isolation --force-reinstall ./protos

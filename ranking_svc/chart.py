@@ -1,7 +1,7 @@
 """Charts in memory: every order that is listed, kept sorted while movies change.
 
 A server answers all charts and ranks from here, without asking anybody; see
-docs/decisions/0031-charts-in-memory.md for what that costs and saves.
+docs/decisions/0031-charts-are-kept-in-memory.md for what that costs and saves.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Both wrap confluent-kafka's synchronous clients. Its own asyncio producer adds
 100–200 ms and refuses headers; aiokafka costs more than twice the CPU a message
-(docs/decisions/0006-kafka-clients.md).
+(docs/decisions/0006-kafka-through-confluent-kafka.md).
 """
 
 from mesh.kafka.batches import BatchReader

@@ -1,6 +1,6 @@
 """Each kind of part of a cluster is lost for good and frozen, under load, and what that costs is measured.
 
-    python -m tests.faults.cluster_losses [--only postgres …] [--write docs/cluster.md]
+    python -m tests.faults.cluster_losses [--only postgres …] [--write docs/operations/cluster.md]
 
 `--write` puts the table into the page, in place of the one before.
 """

@@ -1,6 +1,6 @@
 """Last night's backup is restored: what was rated since comes back from the log, and is counted once.
 
-By the steps of docs/operations-of-the-log.md, on the whole mesh.
+By the steps of docs/operations/operations-of-the-log.md, on the whole mesh.
 """
 
 import asyncio

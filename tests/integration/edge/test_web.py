@@ -314,10 +314,11 @@ async def test_a_page_may_ask_before_any_call(edge: Edge, path: str) -> None:
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
 
 
-async def test_a_page_may_send_what_the_readme_speaks_of(edge: Edge) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    named = {name.lower() for name in re.findall(r"""-H ['"]([A-Za-z-]+):""", readme)}
-    named |= set(re.findall(r"sends `([a-z-]+): ", readme))
+async def test_a_page_may_send_what_the_docs_speak_of(edge: Edge) -> None:
+    root = Path(__file__).parents[3]
+    docs = "".join(page.read_text() for page in [root / "README.md", *(root / "docs").rglob("*.md")])
+    named = {name.lower() for name in re.findall(r"""-H ['"]([A-Za-z-]+):""", docs)}
+    named |= set(re.findall(r"sends `([a-z-]+): ", docs))
     assert {"authorization", "content-type", "marquee-release", "cache-control"} <= named
     # And what the edge or the services look at in a request, or hand on for traces.
     named |= {"if-none-match", "x-request-id", "traceparent", "tracestate", "marquee-client", "grpc-timeout"}
