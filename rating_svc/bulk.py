@@ -11,11 +11,11 @@ from mesh import names
 from mesh.errors import MarqueeError, unavailable
 from rating_svc import movies as movie_check
 from rating_svc import resources
-from rating_svc.cache import Pending
+from rating_svc.cache import PendingWrite
 from rating_svc.metrics import IMPORT_RETRIES
 from rating_svc.movies import Movies, movie_not_found
 from rating_svc.submissions import checked_request_id, checked_score
-from rating_svc.writer import Wish, Writer
+from rating_svc.writer import Write, Writer
 
 MAX_BATCH: Final = 500
 """Submissions of one BatchRateMovies, at most."""
@@ -30,11 +30,11 @@ _PASSING: Final = ("OVERLOADED", "QUEUE_UNAVAILABLE")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of many: what is wished for, or why that can't be."""
+    """One of many: what its client asks for, or why that can't be."""
 
     name: str
     """As the client sent it."""
-    wish: Wish | MarqueeError
+    write: Write | MarqueeError
 
 
 def batch_item(request: pb.RateMovieRequest, user: str, index: int) -> Item:
@@ -44,20 +44,20 @@ def batch_item(request: pb.RateMovieRequest, user: str, index: int) -> Item:
         owner, movie = names.rating_parts(request.name, f"{field}.name")
         resources.require_own(owner, user)
         score = checked_score(request.score, f"{field}.score")
-        wish = Wish(movie, score, checked_request_id(request.request_id, f"{field}.request_id"))
+        write = Write(movie, score, checked_request_id(request.request_id, f"{field}.request_id"))
     except MarqueeError as error:
         return Item(request.name, error)
-    return Item(request.name, wish)
+    return Item(request.name, write)
 
 
 def import_item(request: pb.ImportRatingsRequest) -> Item:
     """A message of ImportRatings."""
     try:
         movie = names.movie_number(request.movie, "movie")
-        wish = Wish(movie, checked_score(request.score), None)
+        write = Write(movie, checked_score(request.score), None)
     except MarqueeError as error:
         return Item(request.movie[:_SHOWN_CHARS], error)
-    return Item(request.movie, wish)
+    return Item(request.movie, write)
 
 
 class Bulk:
@@ -70,7 +70,7 @@ class Bulk:
     async def rate(self, user: str, items: Sequence[Item], kind: str) -> list[pb.RateResult]:
         """Takes or refuses each; one result each, in their order."""
         ends = await self._submit(user, await self._checked(items), kind)
-        return [_result(user, item, end) for item, end in zip(items, ends, strict=True)]
+        return [_result(user, item.name, end) for item, end in zip(items, ends, strict=True)]
 
     async def take_all(
         self, user: str, requests: AsyncIterator[pb.ImportRatingsRequest]
@@ -106,7 +106,7 @@ class Bulk:
             retried = await self._submit(user, [items[i] for i in again], "import")
             for i, end in zip(again, retried, strict=True):
                 ends[i] = end
-        answer.imported += sum(isinstance(end, Pending) for end in ends)
+        answer.imported += sum(isinstance(end, PendingWrite) for end in ends)
         if any(map(_may_pass, ends)):
             raise unavailable(
                 "QUEUE_UNAVAILABLE",
@@ -117,32 +117,29 @@ class Bulk:
             if isinstance(end, MarqueeError):
                 answer.failed += 1
                 if len(answer.failures) < _MAX_FAILURES:
-                    answer.failures.append(_result(user, item, end))
+                    answer.failures.append(_result(user, item.name, end))
 
     async def _checked(self, items: Sequence[Item]) -> list[Item]:
         """The items, refused where there is no such movie."""
-        movies = sorted({item.wish.movie for item in items if isinstance(item.wish, Wish)})
+        movies = sorted({item.write.movie for item in items if isinstance(item.write, Write)})
         groups = [movies[i : i + movie_check.BATCH] for i in range(0, len(movies), movie_check.BATCH)]
         missing: set[int] = set().union(*await asyncio.gather(*map(self._movies.missing, groups)))
         return [
-            Item(item.name, movie_not_found(item.wish.movie))
-            if isinstance(item.wish, Wish) and item.wish.movie in missing
+            Item(item.name, movie_not_found(item.write.movie))
+            if isinstance(item.write, Write) and item.write.movie in missing
             else item
             for item in items
         ]
 
-    async def _submit(self, user: str, items: Sequence[Item], kind: str) -> list[Pending | MarqueeError]:
-        wishes = [item.wish for item in items if isinstance(item.wish, Wish)]
-        ends = iter(await self._writer.submit_all(user, wishes, kind) if wishes else ())
-        return [next(ends) if isinstance(item.wish, Wish) else item.wish for item in items]
+    async def _submit(self, user: str, items: Sequence[Item], kind: str) -> list[PendingWrite | MarqueeError]:
+        return await self._writer.submit_all(user, [item.write for item in items], kind)
 
 
-def _may_pass(end: Pending | MarqueeError) -> bool:
+def _may_pass(end: PendingWrite | MarqueeError) -> bool:
     return isinstance(end, MarqueeError) and end.reason in _PASSING
 
 
-def _result(user: str, item: Item, end: Pending | MarqueeError) -> pb.RateResult:
+def _result(user: str, name: str, end: PendingWrite | MarqueeError) -> pb.RateResult:
     if isinstance(end, MarqueeError):
-        return pb.RateResult(name=item.name, reason=end.reason, message=end.message)
-    assert isinstance(item.wish, Wish)
-    return pb.RateResult(name=item.name, rating=resources.submitted(user, item.wish.movie, end))
+        return pb.RateResult(name=name, reason=end.reason, message=end.message)
+    return pb.RateResult(name=name, rating=resources.submitted(user, end))

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
@@ -97,28 +97,22 @@ _SWEEP_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingWrite:
     """A write that stands in the log."""
 
-    position: Position
+    movie: int
     score: int | None
-    """None: taken back."""
+    """None: the rating is deleted."""
+    position: Position
     submit_us: int
     """Microseconds since 1970."""
+    request_id: uuid.UUID | None = field(default=None, compare=False)
+    """What its client called it; None if it did not, or if it was read from Redis."""
     settled: bool = False
     """Whether the workers are past it, and every replica has what they made of it."""
 
 
-T = TypeVar("T", bound=Pending | None)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A pending write, and the request_id that its client gave it, if any."""
-
-    movie: int
-    pending: Pending
-    request_id: uuid.UUID | None
+T = TypeVar("T", bound=PendingWrite | None)
 
 
 class PendingWrites:
@@ -139,8 +133,8 @@ class PendingWrites:
         self._local = _Local(config)
         self._settled = settled
 
-    async def put(self, user: str, writes: Sequence[Named]) -> list[Pending]:
-        """Remembers writes of one user; gives each, or what it repeats.
+    async def put(self, user: str, writes: Sequence[PendingWrite]) -> list[PendingWrite]:
+        """Remembers writes of one user; returns each, or the earlier one that it repeats.
 
         Never fails: while Redis is away or full, the other replicas don't see the
         writes until they are in the database.
@@ -152,25 +146,26 @@ class PendingWrites:
             if write.request_id is not None:
                 keys.append(_request_key(user, write.request_id))
                 index = len(keys)
-            position = write.pending.position
-            args += (write.movie, position.epoch, position.offset, _packed(write.pending), index)
+            args += (write.movie, write.position.epoch, write.position.offset, _packed(write), index)
         try:
             before: list[bytes] = await self._pipe.run(_PUT, keys, args)
         except (RedisAway, RedisError) as error:
             PENDING_UNSHARED.inc(len(writes))
             log.debug("pending writes not shared: %s", error)
             before = [b""] * len(writes)
-        answers = []
-        for value, write in zip(before, writes, strict=True):
-            if value:
-                answers.append(_unpacked(value))
+        shown = []
+        for earlier, write in zip(before, writes, strict=True):
+            if earlier:
+                shown.append(_unpacked(write.movie, earlier))
             else:
-                self._local.put(user, write.movie, write.pending)
-                answers.append(write.pending)
-        return answers
+                self._local.put(user, write)
+                shown.append(write)
+        return shown
 
-    async def named(self, user: str, request_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, int]]:
-        """What requests of these names were: movie and score (0: to take it back). Empty without Redis."""
+    async def requested(
+        self, user: str, request_ids: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, tuple[int, int]]:
+        """What was asked for under these ids: movie and score (0: to delete it). Empty without Redis."""
         keys = [_request_key(user, request_id) for request_id in request_ids]
         try:
             found: list[bytes | None] = await self._pipe.call("MGET", *keys)
@@ -179,17 +174,17 @@ class PendingWrites:
         pairs = zip(request_ids, found, strict=True)
         return {request_id: _of_request(value) for request_id, value in pairs if value}
 
-    async def get(self, user: str, movie: int) -> tuple[Pending | None, bool]:
+    async def get(self, user: str, movie: int) -> tuple[PendingWrite | None, bool]:
         """The pending write for a movie, and whether Redis was asked."""
         local = self._local.of(user).get(movie)
         try:
             value: bytes | None = await self._pipe.call("HGET", _pending_key(user), movie)
         except (RedisAway, RedisError):
             return self._marked(user, local), False
-        shared = _unpacked(value) if value else None
+        shared = _unpacked(movie, value) if value else None
         return self._marked(user, _later(local, shared)), True
 
-    async def all(self, user: str) -> tuple[dict[int, Pending], bool]:
+    async def all(self, user: str) -> tuple[dict[int, PendingWrite], bool]:
         """A user's pending writes by movie, and whether Redis was asked."""
         found = dict(self._local.of(user))
         shared: Mapping[bytes, bytes] = {}
@@ -199,16 +194,16 @@ class PendingWrites:
         except (RedisAway, RedisError):
             asked = False
         for key, value in shared.items():
-            movie, pending = int(key), _unpacked(value)
-            held = found.get(movie)
-            if held is None or held.position < pending.position:
-                found[movie] = pending
-        return {movie: self._marked(user, pending) for movie, pending in found.items()}, asked
+            write = _unpacked(int(key), value)
+            held = found.get(write.movie)
+            if held is None or held.position < write.position:
+                found[write.movie] = write
+        return {movie: self._marked(user, write) for movie, write in found.items()}, asked
 
-    def _marked(self, user: str, pending: T) -> T:
-        if pending is not None and self._settled(user, pending.position):
-            return replace(pending, settled=True)
-        return pending
+    def _marked(self, user: str, write: T) -> T:
+        if write is not None and self._settled(user, write.position):
+            return replace(write, settled=True)
+        return write
 
     async def clear(self, user: str, dealt_with: Mapping[int, Position]) -> None:
         """Forgets writes up to the given places in the log, by movie."""
@@ -290,26 +285,26 @@ class _Local:
     def __init__(self, config: PendingConfig) -> None:
         self._limit = config.local_limit
         self._ttl_us = config.ttl_s * 1_000_000
-        self._users: OrderedDict[str, dict[int, Pending]] = OrderedDict()
+        self._users: OrderedDict[str, dict[int, PendingWrite]] = OrderedDict()
         self._count = 0
 
-    def put(self, user: str, movie: int, pending: Pending) -> None:
+    def put(self, user: str, write: PendingWrite) -> None:
         writes = self._users.setdefault(user, {})
-        held = writes.get(movie)
+        held = writes.get(write.movie)
         if held is None:
             self._count += 1
-        if held is None or held.position < pending.position:
-            writes[movie] = pending
+        if held is None or held.position < write.position:
+            writes[write.movie] = write
         self._users.move_to_end(user)
         while self._count > self._limit and self._users:
             self._count -= len(self._users.popitem(last=False)[1])
 
-    def of(self, user: str) -> Mapping[int, Pending]:
+    def of(self, user: str) -> Mapping[int, PendingWrite]:
         writes = self._users.get(user)
         if not writes:
             return {}
         oldest = clock.now_us() - self._ttl_us
-        return {movie: pending for movie, pending in writes.items() if pending.submit_us > oldest}
+        return {movie: write for movie, write in writes.items() if write.submit_us > oldest}
 
 
 # The braces are Redis Cluster's: all keys of a user lie in one slot.
@@ -323,20 +318,20 @@ def _request_key(user: str, request_id: uuid.UUID) -> str:
 
 def _of_request(value: bytes) -> tuple[int, int]:
     movie, _, packed = value.partition(b" ")
-    return int(movie), _unpacked(packed).score or 0
+    return int(movie), _unpacked(int(movie), packed).score or 0
 
 
-def _packed(pending: Pending) -> str:
-    epoch, offset = pending.position
-    return f"{epoch}:{offset}:{pending.score or 0}:{pending.submit_us}"
+def _packed(write: PendingWrite) -> str:
+    epoch, offset = write.position
+    return f"{epoch}:{offset}:{write.score or 0}:{write.submit_us}"
 
 
-def _unpacked(value: bytes) -> Pending:
+def _unpacked(movie: int, value: bytes) -> PendingWrite:
     epoch, offset, score, submit_us = map(int, value.split(b":"))
-    return Pending(Position(epoch, offset), score or None, submit_us)
+    return PendingWrite(movie, score or None, Position(epoch, offset), submit_us)
 
 
-def _later(one: Pending | None, other: Pending | None) -> Pending | None:
+def _later(one: PendingWrite | None, other: PendingWrite | None) -> PendingWrite | None:
     if one is None or (other is not None and one.position < other.position):
         return other
     return one

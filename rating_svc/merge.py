@@ -9,7 +9,7 @@ write: it repeated a request that had taken effect before.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rating_svc.cache import Pending
+from rating_svc.cache import PendingWrite
 from rating_svc.store import Row
 
 
@@ -25,7 +25,7 @@ class Shown:
     update_us: int
 
 
-def current(movie: int, row: Row | None, pending: Pending | None) -> Shown | None:
+def current(movie: int, row: Row | None, pending: PendingWrite | None) -> Shown | None:
     """A user's rating of a movie; None if there is none, or it was taken back."""
     if pending is not None and (row is None or (row.position < pending.position and not pending.settled)):
         if pending.score is None:
@@ -39,7 +39,7 @@ def current(movie: int, row: Row | None, pending: Pending | None) -> Shown | Non
 
 def page(
     rows: Iterable[Row],
-    pending: Mapping[int, Pending],
+    pending: Mapping[int, PendingWrite],
     pending_rows: Mapping[int, Row],
     before: tuple[int, int] | None,
     scores: tuple[int, int],
@@ -66,7 +66,7 @@ def page(
 
 
 def in_order(
-    rows: Sequence[Row], pending: Mapping[int, Pending], after: int, until: int | None
+    rows: Sequence[Row], pending: Mapping[int, PendingWrite], after: int, until: int | None
 ) -> list[Shown]:
     """A portion of a user's ratings in the order of movies: in (after, until], or all behind `after`."""
     by_movie = {row.movie: row for row in rows}

@@ -6,13 +6,13 @@ from marquee.ratings.v1 import ratings_pb2 as pb
 
 from mesh import clock, identity, names
 from mesh.errors import denied
-from rating_svc.cache import Pending
+from rating_svc.cache import PendingWrite
 from rating_svc.merge import Shown
 
 _ME: Final = "me"
 
 
-def own(name: str) -> tuple[str, int]:
+def caller_and_movie(name: str) -> tuple[str, int]:
     """The caller and the movie of a rating's name.
 
     Raises:
@@ -24,8 +24,8 @@ def own(name: str) -> tuple[str, int]:
     return caller, movie
 
 
-def own_parent(parent: str) -> str:
-    """The caller; raises like `own`."""
+def caller_of(parent: str) -> str:
+    """The caller, whose name `parent` is; raises like `caller_and_movie`."""
     caller = identity.require().subject
     require_own(names.user_of(parent), caller)
     return caller
@@ -37,9 +37,9 @@ def require_own(user: str, caller: str) -> None:
         raise denied("NOT_YOUR_RATING", "these are another user's ratings; yours are under users/me")
 
 
-def submitted(user: str, movie: int, write: Pending) -> pb.Rating:
-    """The answer to a submission that stands in the log."""
-    made = message(user, Shown(movie, write.score or 0, True, None, write.submit_us))
+def submitted(user: str, write: PendingWrite) -> pb.Rating:
+    """The answer to a write that stands in the log."""
+    made = message(user, Shown(write.movie, write.score or 0, True, None, write.submit_us))
     if write.score is None:
         made.state = pb.Rating.STATE_DELETED
     return made

@@ -12,10 +12,10 @@ from mesh.rpc import Context
 from rating_svc import bulk, merge
 from rating_svc.cache import PendingWrites
 from rating_svc.movies import Movies
-from rating_svc.resources import message, own, own_parent, submitted
+from rating_svc.resources import caller_and_movie, caller_of, message, submitted
 from rating_svc.store import RatingStore
 from rating_svc.submissions import HIGHEST_SCORE, LOWEST_SCORE, checked_request_id, checked_score
-from rating_svc.writer import Wish, Writer
+from rating_svc.writer import Write, Writer
 
 _DEFAULT_PAGE: Final = 50
 _MAX_PAGE: Final = 1000
@@ -41,21 +41,21 @@ class RatingService:
         self._bulk = bulk.Bulk(writer, movies)
 
     async def RateMovie(self, request: pb.RateMovieRequest, _context: Context) -> pb.Rating:
-        user, movie = own(request.name)
-        wish = Wish(movie, checked_score(request.score), checked_request_id(request.request_id))
+        user, movie = caller_and_movie(request.name)
+        write = Write(movie, checked_score(request.score), checked_request_id(request.request_id))
         await self._movies.require(movie)
-        return submitted(user, movie, await self._writer.submit(user, wish, "rate"))
+        return submitted(user, await self._writer.submit(user, write, "rate"))
 
     async def DeleteRating(self, request: pb.DeleteRatingRequest, _context: Context) -> pb.Rating:
-        user, movie = own(request.name)
-        wish = Wish(movie, None, checked_request_id(request.request_id))
-        return submitted(user, movie, await self._writer.submit(user, wish, "delete"))
+        user, movie = caller_and_movie(request.name)
+        write = Write(movie, None, checked_request_id(request.request_id))
+        return submitted(user, await self._writer.submit(user, write, "delete"))
 
     async def GetRating(self, request: pb.GetRatingRequest, _context: Context) -> pb.Rating:
-        user, movie = own(request.name)
-        pending, shared = await self._pending.get(user, movie)
+        user, movie = caller_and_movie(request.name)
+        pending, redis_asked = await self._pending.get(user, movie)
         try:
-            row = await self._store.get(user, movie, fresh=not shared)
+            row = await self._store.get(user, movie, fresh=not redis_asked)
         except MarqueeError:
             if pending is None:
                 raise
@@ -66,14 +66,14 @@ class RatingService:
         return message(user, shown)
 
     async def ListRatings(self, request: pb.ListRatingsRequest, _context: Context) -> pb.ListRatingsResponse:
-        user = own_parent(request.parent)
+        user = caller_of(request.parent)
         scores = _score_range(request)
         size = page_size(request.page_size, _DEFAULT_PAGE, _MAX_PAGE)
         cursor = self._tokens.decode(request.page_token, user, scores)
         before = None if cursor is None else (cursor[0], cursor[1])
-        pending, shared = await self._pending.all(user)
+        pending, redis_asked = await self._pending.all(user)
         pending_rows, rows = await self._store.page(
-            user, list(pending), before, scores, size + 1, fresh=not shared
+            user, list(pending), before, scores, size + 1, fresh=not redis_asked
         )
         found = merge.page(rows, pending, pending_rows, before, scores)
         answer = pb.ListRatingsResponse(ratings=[message(user, shown) for shown in found[:size]])
@@ -85,7 +85,7 @@ class RatingService:
     async def BatchRateMovies(
         self, request: pb.BatchRateMoviesRequest, _context: Context
     ) -> pb.BatchRateMoviesResponse:
-        user = own_parent(request.parent)
+        user = caller_of(request.parent)
         if not 1 <= len(request.requests) <= bulk.MAX_BATCH:
             raise invalid(
                 "requests", f"{len(request.requests)} are too few or too many; send 1 to {bulk.MAX_BATCH}"
@@ -102,12 +102,12 @@ class RatingService:
     async def ExportRatings(
         self, request: pb.ExportRatingsRequest, _context: Context
     ) -> AsyncIterator[pb.Rating]:
-        user = own_parent(request.parent)
+        user = caller_of(request.parent)
         after = 0
         while True:
             # Asked anew for each page: what has left the pending writes since is in the rows by then.
-            pending, shared = await self._pending.all(user)
-            rows = await self._store.after(user, after, _EXPORT_PAGE, fresh=not shared)
+            pending, redis_asked = await self._pending.all(user)
+            rows = await self._store.after(user, after, _EXPORT_PAGE, fresh=not redis_asked)
             until = rows[-1].movie if len(rows) == _EXPORT_PAGE else None
             for shown in merge.in_order(rows, pending, after, until):
                 yield message(user, shown)

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from mesh import clock, identity
 from mesh.errors import MarqueeError, invalid
-from rating_svc.cache import Named, Pending, PendingWrites
+from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.metrics import REPEATED, SUBMITTED
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.submissions import Submission
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Write:
     """What a user asks for."""
 
     movie: int
     score: int | None
-    """None: to take the rating back."""
+    """None: to delete the rating."""
     request_id: uuid.UUID | None
-    """The client's name for this submission, if it gave one."""
+    """What the client calls it, so that it may send it again; None if it does not."""
 
 
 class Writer:
@@ -31,10 +31,10 @@ class Writer:
         self._log = log
         self._pending = pending
 
-    async def submit(self, user: str, wish: Wish, kind: str) -> Pending:
-        """Puts one submission into the log; gives it, or the earlier one that it repeats.
+    async def submit(self, user: str, write: Write, kind: str) -> PendingWrite:
+        """Puts one write into the log; returns it, or the earlier one that it repeats.
 
-        When this returns, the submission can't be lost and its author sees it.
+        When this returns, the write can't be lost and its author sees it.
 
         Raises:
             MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED`, UNAVAILABLE
@@ -42,55 +42,67 @@ class Writer:
                 request_id it is safe to send it again. INVALID_ARGUMENT
                 `REQUEST_ID_REUSED`: its request_id is known to be another one's.
         """
-        (end,) = await self._others(user, [wish])
-        if end is not None:
+        (checked,) = await self._checked(user, [write])
+        (end,) = await self._show(user, [await self._append(user, checked)], kind)
+        if isinstance(end, MarqueeError):
             raise end
-        write = await self._append(user, wish)
-        SUBMITTED.labels(kind).inc()
-        return (await self._show(user, [write]))[0]
+        return end
 
-    async def submit_all(self, user: str, wishes: Sequence[Wish], kind: str) -> list[Pending | MarqueeError]:
-        """Puts submissions of one user into the log in their order; gives each, or why it was not taken."""
-        reused = await self._others(user, wishes)
-        ended = await asyncio.gather(
-            *(self._append(user, wish, end) for wish, end in zip(wishes, reused, strict=True)),
-            return_exceptions=True,
-        )
-        for end in ended:
-            if isinstance(end, BaseException) and not isinstance(end, MarqueeError):
-                raise end
-        taken = [write for write in ended if isinstance(write, Named)]
-        SUBMITTED.labels(kind).inc(len(taken))
-        shown = iter(await self._show(user, taken) if taken else ())
-        return [next(shown) if isinstance(end, Named) else end for end in ended]  # type: ignore[misc]
+    async def submit_all(
+        self, user: str, writes: Sequence[Write | MarqueeError], kind: str
+    ) -> list[PendingWrite | MarqueeError]:
+        """Puts writes of one user into the log in their order.
 
-    async def _others(self, user: str, wishes: Sequence[Wish]) -> list[MarqueeError | None]:
-        """For each wish, an error if its request_id is known to be another submission's.
+        Returns:
+            For each what `submit` returns, or why it was not taken. An error stays as it is.
+        """
+        checked = await self._checked(user, writes)
+        ends = await asyncio.gather(*(self._append(user, write) for write in checked))
+        return await self._show(user, ends, kind)
+
+    async def _checked(
+        self, user: str, writes: Sequence[Write | MarqueeError]
+    ) -> Sequence[Write | MarqueeError]:
+        """The writes, refused where a request_id is known to be another one's.
 
         Two that come at the same moment both take effect: nothing is dropped that was answered with OK.
         """
-        ids = list(dict.fromkeys(wish.request_id for wish in wishes if wish.request_id is not None))
+        ids = dict.fromkeys(w.request_id for w in writes if isinstance(w, Write) and w.request_id)
         if not ids:
-            return [None] * len(wishes)
-        known = await self._pending.named(user, ids)
-        found: list[MarqueeError | None] = []
-        for wish in wishes:
-            this = (wish.movie, wish.score or 0)
-            other = wish.request_id is not None and known.setdefault(wish.request_id, this) != this
-            found.append(_reused() if other else None)
-        return found
+            return writes
+        known = await self._pending.requested(user, list(ids))
+        checked: list[Write | MarqueeError] = []
+        for write in writes:
+            if isinstance(write, Write) and write.request_id:
+                this = (write.movie, write.score or 0)
+                checked.append(write if known.setdefault(write.request_id, this) == this else _reused())
+            else:
+                checked.append(write)
+        return checked
 
-    async def _append(self, user: str, wish: Wish, refused: MarqueeError | None = None) -> Named:
-        if refused is not None:
-            raise refused
-        submission = Submission(user, wish.movie, wish.score, wish.request_id or uuid.uuid4(), clock.now_us())
-        position = await self._log.append(submission, _headers())
-        pending = Pending(position, wish.score, submission.submit_us)
-        return Named(wish.movie, pending, wish.request_id)
+    async def _append(self, user: str, write: Write | MarqueeError) -> PendingWrite | MarqueeError:
+        if isinstance(write, MarqueeError):
+            return write
+        submission = Submission(
+            user, write.movie, write.score, write.request_id or uuid.uuid4(), clock.now_us()
+        )
+        try:
+            position = await self._log.append(submission, _headers())
+        except MarqueeError as error:
+            return error
+        return PendingWrite(write.movie, write.score, position, submission.submit_us, write.request_id)
 
-    async def _show(self, user: str, writes: Sequence[Named]) -> list[Pending]:
-        shown = await self._pending.put(user, writes)
-        REPEATED.inc(sum(s is not w.pending for s, w in zip(shown, writes, strict=True)))
+    async def _show(
+        self, user: str, ends: Sequence[PendingWrite | MarqueeError], kind: str
+    ) -> list[PendingWrite | MarqueeError]:
+        """Lets the author see the writes that the log has; the earlier one in place of each repeat."""
+        taken = {i: end for i, end in enumerate(ends) if isinstance(end, PendingWrite)}
+        SUBMITTED.labels(kind).inc(len(taken))
+        shown = list(ends)
+        if taken:
+            for i, write in zip(taken, await self._pending.put(user, list(taken.values())), strict=True):
+                shown[i] = write
+        REPEATED.inc(sum(end is not write for end, write in zip(ends, shown, strict=True)))
         return shown
 
 

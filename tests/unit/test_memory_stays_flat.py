@@ -20,7 +20,7 @@ from movie_svc.storing.entries import Entry
 from ranking_svc.cache import Answers
 from ranking_svc.chart import Chart
 from ranking_svc.watch import Watchers
-from rating_svc.cache import Named, Pending, PendingWrites, Settling
+from rating_svc.cache import PendingWrite, PendingWrites, Settling
 from rating_svc.config import MovieCheckConfig, PendingConfig
 from rating_svc.movies import Movies
 from rating_svc.submissions import Position
@@ -77,9 +77,9 @@ async def test_writes_while_redis_is_away() -> None:
 
     async def one_round(numbers: range) -> None:
         for number in numbers:
-            write = Pending(Position(1, number), 7, time.time_ns() // 1000)
-            await pending.put(f"user-{number}", [Named(number, write, None)])
-            await pending.put("ann", [Named(number, write, None)])
+            write = PendingWrite(number, 7, Position(1, number), time.time_ns() // 1000)
+            await pending.put(f"user-{number}", [write])
+            await pending.put("ann", [write])
             await pending.get(f"nobody-{number}", number)
             await pending.all(f"nobody-{number}")
 

@@ -19,7 +19,7 @@ from movie_svc.caching.tracking import Tracker
 from movie_svc.config import CacheConfig
 from movie_svc.storing.entries import Entry
 from ranking_svc.nudges import Nudges
-from rating_svc.cache import Named, Pending, PendingWrites
+from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.config import PendingConfig
 from rating_svc.submissions import Position
 from tests.support.sentinels import DOWN_AFTER_S, Sentinels, running_sentinels
@@ -54,8 +54,8 @@ class Users:
     async def writes(self) -> bool:
         """Whether a rating's pending write gets there, by a script in a pipeline, and is read from there."""
         self._writes += 1
-        write = Pending(Position(1, self._writes), 7, time.time_ns() // 1000)
-        await self.pending.put("ann", [Named(self._writes, write, None)])
+        write = PendingWrite(self._writes, 7, Position(1, self._writes), time.time_ns() // 1000)
+        await self.pending.put("ann", [write])
         found, shared = await self.pending.get("ann", self._writes)
         return shared and found == write
 

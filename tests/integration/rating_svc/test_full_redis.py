@@ -19,7 +19,7 @@ from local.stack.provision import REDIS_ADMIN
 from mesh import redisdb
 from mesh.pipe import Pipe
 from mesh.redisdb import RedisConfig
-from rating_svc.cache import Named, Pending, PendingWrites
+from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.config import PendingConfig
 from rating_svc.submissions import Position
 from tests.support.ports import free_port
@@ -92,19 +92,17 @@ async def _answers(client: "redis.Redis") -> bool:
         return False
 
 
-def write(offset: int, score: int = 7) -> Pending:
-    return Pending(Position(1, offset), score, time.time_ns() // 1000)
+def write(offset: int, movie: int, request_id: uuid.UUID | None = None) -> PendingWrite:
+    return PendingWrite(movie, 7, Position(1, offset), time.time_ns() // 1000, request_id)
 
 
-async def put(pending: PendingWrites, users: range, movie: int = 1) -> dict[str, Pending]:
-    written = {f"user-{number}": write(number) for number in users}
-    await asyncio.gather(
-        *(pending.put(user, [Named(movie, one, uuid.uuid4())]) for user, one in written.items())
-    )
+async def put(pending: PendingWrites, users: range, movie: int = 1) -> dict[str, PendingWrite]:
+    written = {f"user-{number}": write(number, movie, uuid.uuid4()) for number in users}
+    await asyncio.gather(*(pending.put(user, [one]) for user, one in written.items()))
     return written
 
 
-async def shared(pending: PendingWrites, users: list[str], movie: int = 1) -> dict[str, Pending]:
+async def shared(pending: PendingWrites, users: list[str], movie: int = 1) -> dict[str, PendingWrite]:
     """Which of these users' writes Redis has."""
     found = await asyncio.gather(*(pending.get(user, movie) for user in users))
     assert all(asked for _, asked in found)
@@ -140,7 +138,7 @@ async def test_a_write_that_a_full_redis_refuses_shows_where_it_was_taken(small:
 async def test_nothing_is_left_of_writes_that_were_stored(small: SmallRedis) -> None:
     pending = small.pending()
     for number in range(300):
-        await pending.put(f"user-{number}", [Named(movie, write(movie), None) for movie in (1, 2)])
+        await pending.put(f"user-{number}", [write(movie, movie) for movie in (1, 2)])
         await pending.clear(f"user-{number}", {1: Position(1, 1)})
         assert await small.admin.zscore(INDEX, f"user-{number}")
         await pending.clear(f"user-{number}", {2: Position(1, 2)})

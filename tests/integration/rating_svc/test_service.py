@@ -24,7 +24,7 @@ from mesh import redisdb
 from mesh.pipe import Pipe
 from mesh.redisdb import RedisConfig
 from rating_svc import store, topics
-from rating_svc.cache import Named, Pending, PendingWrites
+from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.config import PendingConfig
 from rating_svc.submissions import Position
 from tests.support.errors import refused
@@ -255,12 +255,12 @@ async def test_pending_writes_are_compared_by_epoch_before_offset(stack: Stack) 
     """The log began a new life: its offsets are small again."""
     redis = redisdb.connect(RedisConfig(url=stores(stack, "rating_svc")["MARQUEE_REDIS_URL"]))
     user, at = f"user-{uuid.uuid4()}", time.time_ns() // 1000
-    old, new = Pending(Position(1, 900), 3, at), Pending(Position(2, 5), 8, at + 1)
+    old, new = PendingWrite(1, 3, Position(1, 900), at), PendingWrite(1, 8, Position(2, 5), at + 1)
     try:
         for order in ((old, new), (new, old)):
             # Each as another replica: what one remembers by itself must not help.
             for one in order:
-                await PendingWrites(Pipe(redis, 0.1), PendingConfig()).put(user, [Named(1, one, None)])
+                await PendingWrites(Pipe(redis, 0.1), PendingConfig()).put(user, [one])
             pending = PendingWrites(Pipe(redis, 0.1), PendingConfig())
             assert await pending.get(user, 1) == (new, True)
             await pending.clear(user, {1: Position(1, 1000)})
@@ -269,7 +269,7 @@ async def test_pending_writes_are_compared_by_epoch_before_offset(stack: Stack) 
             assert await pending.get(user, 1) == (None, True)
         mine = PendingWrites(Pipe(redis, 0.1), PendingConfig())
         for one in (new, old):
-            await mine.put(user, [Named(1, one, None)])
+            await mine.put(user, [one])
         await mine.clear(user, {1: Position(2, 5)})
         assert await mine.get(user, 1) == (new, True)
     finally:

@@ -15,7 +15,7 @@ from mesh.kafka.event_ids import place_of
 from mesh.kafka.topics import bounds_of
 from mesh.pruning import Pruner
 from rating_svc import dead_letters, dlq, metrics, store
-from rating_svc.cache import Named, Pending
+from rating_svc.cache import PendingWrite
 from rating_svc.config import WORKERS
 from rating_svc.submissions import Position, Submission, encode
 from tests.faults.ratings_rig import Rig, rig, submission
@@ -400,7 +400,7 @@ async def test_dealt_with_writes_leave_redis_also_if_they_were_repeats(bench: Ri
     user = f"user-{uuid.uuid4()}"
     first = submission(user, 1, 5)
     await bench.submit([first, first])
-    await bench.pending.put(user, [Named(1, Pending(Position(1, 1), 5, first.submit_us), None)])
+    await bench.pending.put(user, [PendingWrite(1, 5, Position(1, 1), first.submit_us)])
     worker = bench.worker()
     async with bench.working(worker):
         await bench.stored({(user, 1): 5})

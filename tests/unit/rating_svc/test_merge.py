@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rating_svc import merge
-from rating_svc.cache import Pending
+from rating_svc.cache import PendingWrite
 from rating_svc.merge import Shown
 from rating_svc.store import Row
 from rating_svc.submissions import Position
@@ -21,7 +21,11 @@ rows = st.dictionaries(st.sampled_from(MOVIES), st.tuples(scores, times, positio
         movie: Row(movie, score, at, at, position) for movie, (score, at, position) in found.items()
     }
 )
-pendings = st.dictionaries(st.sampled_from(MOVIES), st.builds(Pending, positions, scores, times), max_size=8)
+pendings = st.lists(
+    st.builds(PendingWrite, st.sampled_from(MOVIES), scores, positions, times),
+    max_size=8,
+    unique_by=lambda write: write.movie,
+).map(lambda writes: {write.movie: write for write in writes})
 ranges = st.tuples(st.integers(1, 10), st.integers(1, 10)).map(lambda pair: (min(pair), max(pair)))
 
 
@@ -31,7 +35,7 @@ def order(shown: Shown) -> tuple[int, int]:
 
 def list_page(
     table: dict[int, Row],
-    pending: dict[int, Pending],
+    pending: dict[int, PendingWrite],
     before: tuple[int, int] | None,
     limits: tuple[int, int],
     size: int,
@@ -53,7 +57,7 @@ def list_page(
 
 @given(rows, pendings, ranges, st.integers(1, 5))
 def test_the_pages_of_a_list_hold_each_rating_once_and_in_order(
-    table: dict[int, Row], pending: dict[int, Pending], limits: tuple[int, int], size: int
+    table: dict[int, Row], pending: dict[int, PendingWrite], limits: tuple[int, int], size: int
 ) -> None:
     expected = [
         shown
@@ -75,7 +79,7 @@ def test_the_pages_of_a_list_hold_each_rating_once_and_in_order(
 
 @given(rows, pendings, st.integers(1, 4))
 def test_an_export_in_portions_holds_each_rating_once(
-    table: dict[int, Row], pending: dict[int, Pending], size: int
+    table: dict[int, Row], pending: dict[int, PendingWrite], size: int
 ) -> None:
     found: list[Shown] = []
     after = 0
@@ -94,8 +98,8 @@ def row(score: int | None, offset: int) -> Row:
     return Row(1, score, 5, 10, Position(1, offset))
 
 
-def pending(score: int | None, offset: int) -> Pending:
-    return Pending(Position(1, offset), score, 20)
+def pending(score: int | None, offset: int) -> PendingWrite:
+    return PendingWrite(1, score, Position(1, offset), 20)
 
 
 def test_a_write_that_the_row_does_not_have_yet_is_pending_and_keeps_the_time_of_creation() -> None:
@@ -128,7 +132,7 @@ def test_what_was_taken_back_is_gone_at_once_and_stays_gone() -> None:
 
 
 def test_a_write_of_a_new_life_of_the_log_wins_over_any_row_of_the_old_one() -> None:
-    assert merge.current(1, row(3, 1000), Pending(Position(2, 0), 9, 20)) == Shown(1, 9, True, 5, 20)
+    assert merge.current(1, row(3, 1000), PendingWrite(1, 9, Position(2, 0), 20)) == Shown(1, 9, True, 5, 20)
 
 
 def test_a_portion_of_an_export_ends_with_the_last_of_its_movies() -> None:
