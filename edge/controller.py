@@ -20,7 +20,7 @@ from edge.flags import FlagError, Flags
 from edge.live import Routes
 from edge.statistics import StatisticsError
 from edge.trials import Canary, Trials
-from mesh import logs
+from mesh import logs, metrics
 from mesh.config import ConfigError, load, setting
 
 log = logging.getLogger(__name__)
@@ -178,6 +178,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    metrics.tell_build("edge-controller")
     if config.metrics_address:
         host, _, port = config.metrics_address.rpartition(":")
         start_http_server(int(port), addr=host)

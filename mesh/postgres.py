@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import asyncpg
+from prometheus_client import Gauge
 
 from mesh import dial
 from mesh.config import setting
@@ -45,6 +46,25 @@ GONE: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
+)
+
+
+CONNECTIONS: Final = Gauge(
+    "marquee_postgres_pool_connections",
+    "Connections of this process to a database, by state: used, idle. All of MARQUEE_PG_POOL used for long, "
+    "with others waiting: look for slow statements before making the pool larger.",
+    ("server", "state"),
+)
+LIMIT: Final = Gauge(
+    "marquee_postgres_pool_limit_connections",
+    "Connections that this process may have to a database at most: MARQUEE_PG_POOL.",
+    ("server",),
+)
+WAITING: Final = Gauge(
+    "marquee_postgres_pool_waiting",
+    "Calls of this process that wait for a connection to a database. Above zero for long: statements are "
+    "slow, or the database does not answer.",
+    ("server",),
 )
 
 
@@ -122,7 +142,9 @@ class Postgres:
         self._turn = 0
 
     def _node(self, label: str, dsn: str) -> _Node:
-        return _Node(Server(label, dsn), self._pool(dsn))
+        pool = self._pool(dsn)
+        _export(label, pool)
+        return _Node(Server(label, dsn), pool)
 
     def _pool(self, dsn: str) -> "asyncpg.Pool[asyncpg.Record]":
         return asyncpg.create_pool(
@@ -254,6 +276,20 @@ class Postgres:
     async def measure(self) -> None:
         """Does both once."""
         await self._lag.measure()
+
+
+def _export(label: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Asked at each scrape, in its thread: none of this moves anything."""
+    LIMIT.labels(label).set(pool.get_max_size())
+    CONNECTIONS.labels(label, "used").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    CONNECTIONS.labels(label, "idle").set_function(pool.get_idle_size)
+    WAITING.labels(label).set_function(lambda: _waiting(pool))
+
+
+def _waiting(pool: "asyncpg.Pool[asyncpg.Record]") -> int:
+    # asyncpg does not tell it otherwise. There is no queue before the pool is first used.
+    queue: Any = getattr(pool, "_queue", None)
+    return len(queue._getters) if queue is not None else 0
 
 
 async def connect(config: PostgresConfig) -> Postgres:

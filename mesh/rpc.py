@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from mesh import errors, identity, tls, tracing
 from mesh.errors import MarqueeError
-from mesh.metrics import MethodMetrics
+from mesh.metrics import GRPC, MethodMetrics
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ def handlers(
     Raises:
         TypeError: the servicer lacks a method.
     """
+    GRPC.export()
     made: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         behaviour = getattr(servicer, method.name, None)
@@ -148,6 +149,9 @@ class _Method:
     async def _decode_all(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for message in raw:
             yield self._decode(message)
+        # The stream also ends where the caller was cut off: then the cancellation comes now, and what has
+        # come so far is not taken for all.
+        await asyncio.sleep(0)
 
     def _overdue(self) -> MarqueeError:
         return errors.deadline_exceeded(
@@ -157,6 +161,12 @@ class _Method:
 
 def _anybody() -> bool:
     return True
+
+
+def _has_left(error: BaseException) -> bool:
+    """Whether the call was cancelled before it failed: its caller is gone, or this process ends."""
+    task = asyncio.current_task()
+    return isinstance(error, GeneratorExit) or (task is not None and task.cancelling() > 0)
 
 
 class _Scope:
@@ -194,17 +204,18 @@ class _Scope:
 
     async def fail(self, error: BaseException) -> NoReturn:
         """Ends the call with an error: as it says, or INTERNAL and a line in the log."""
+        if _has_left(error):
+            # Whatever was interrupted may have made another error of that: nobody waits for an answer.
+            self._code = grpc.StatusCode.CANCELLED
+            if isinstance(error, asyncio.CancelledError | GeneratorExit):
+                raise error
+            log.info("%s was interrupted, since its caller had left: %r", self._name, error)
+            raise asyncio.CancelledError from error
         if isinstance(error, MarqueeError):
             await self._abort(error)
         if isinstance(error, grpc.aio.AbortError):
             code = self._context.code()
             self._code = code if isinstance(code, grpc.StatusCode) else _CODES[code]
-            raise error
-        task = asyncio.current_task()
-        if isinstance(error, GeneratorExit) or (
-            isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-        ):
-            self._code = grpc.StatusCode.CANCELLED
             raise error
         # A CancelledError that comes from something below and not from this call's own end must not
         # leave the handler: grpcio would never answer the client.

@@ -21,10 +21,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from mesh import http_page, logs, rpc, services, tls, tracing
+from mesh import http_page, logs, metrics, rpc, services, tls, tracing, vitals
 from mesh.config import ConfigError, load, setting
 from mesh.health import Health, ProbeServicer
-from mesh.metrics import TASK_FAILURES
 from mesh.tasks import end
 
 log = logging.getLogger(__name__)
@@ -133,7 +132,12 @@ class Server:
         if self._config.metrics_address:
             host, _, port = self._config.metrics_address.rpartition(":")
             http_page.start(host, int(port), self.health.details)
-        tasks = [asyncio.create_task(self.health.watch(), name="health")]
+        metrics.GRPC.export()
+        metrics.tell_build(self.name)
+        tasks = [
+            asyncio.create_task(self.health.watch(), name="health"),
+            asyncio.create_task(self._supervise("vitals", lambda: vitals.watch(self._files)), name="vitals"),
+        ]
         tasks += [
             asyncio.create_task(self._supervise(name, run), name=name) for name, run in self._background
         ]
@@ -193,7 +197,7 @@ class Server:
                 await task()
                 return
             except Exception:
-                TASK_FAILURES.labels(name).inc()
+                metrics.TASK_FAILURES.labels(name).inc()
                 log.exception("background task %s failed; starts again in %.1f s", name, backoff)
             if asyncio.get_running_loop().time() - started > _MAX_BACKOFF_S:
                 backoff = _FIRST_BACKOFF_S

@@ -37,6 +37,7 @@ _PRUNE_INTERVAL_S: Final = 60.0
 
 async def serve() -> None:
     """Answers scores and charts from memory; one of all servers rebuilds them hourly."""
+    metrics.SERVE.export()
     database, charts, formula = load(postgres.PostgresConfig), load(ChartConfig), load(FormulaConfig)
     peers, channels = load(PeersConfig), load(channel.ChannelConfig)
     server = Server("ranking_svc", load(ServerConfig))
@@ -82,6 +83,7 @@ async def serve() -> None:
 
 async def consumer() -> None:
     """Takes changes of ratings and of movies in."""
+    metrics.CONSUMER.export()
     database, queue, config = load(postgres.PostgresConfig), load(kafka.KafkaConfig), load(ConsumerConfig)
     server = Server("ranking_svc", load(ServerConfig))
     await migrations.migrate(database.own_session, MIGRATIONS)

@@ -54,6 +54,8 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 async def serve() -> None:
     """Answers RPCs."""
+    metrics.SERVE.export()
+    metrics.PENDING.export()
     pending_config, movies_config = load(PendingConfig), load(MovieCheckConfig)
     tokens = PageTokens(load(ServeConfig).page_token_key)
     await _prepare()
@@ -103,6 +105,8 @@ async def serve() -> None:
 
 async def worker() -> None:
     """Brings the log into the database."""
+    metrics.WORKER.export()
+    metrics.PENDING.export()
     config, kafka_config, retention = load(WorkerConfig), load(KafkaConfig), load(Retention)
     pending_config = load(PendingConfig)
     await _prepare()
@@ -138,6 +142,7 @@ async def worker() -> None:
 
 async def relay() -> None:
     """Hands changes on."""
+    metrics.RELAY.export()
     pg_config = load(PostgresConfig)
     await _prepare()
     producer = KafkaProducer(load(KafkaConfig))

@@ -14,18 +14,23 @@ from prometheus_client import Counter, Gauge
 
 from mesh.errors import MarqueeError, exhausted, unavailable
 from mesh.kafka.config import KafkaConfig
+from mesh.metrics import Group
 from mesh.tasks import retrieved
 
 log = logging.getLogger(__name__)
 
+_METRICS: Final = Group()
+
 IN_FLIGHT: Final = Gauge(
     "marquee_kafka_producer_in_flight",
     "Messages handed to Kafka and not yet acknowledged. At MARQUEE_KAFKA_MAX_IN_FLIGHT new ones are refused.",
+    registry=_METRICS,
 )
 PRODUCED: Final = Counter(
     "marquee_kafka_produced_total",
     "Messages by outcome: acknowledged, failed, refused.",
     ("topic", "outcome"),
+    registry=_METRICS,
 )
 
 
@@ -47,6 +52,7 @@ class KafkaProducer:
     """
 
     def __init__(self, config: KafkaConfig) -> None:
+        _METRICS.export()
         self._config = config
         self._producer = _make_producer(config)
         self._loop = asyncio.get_running_loop()

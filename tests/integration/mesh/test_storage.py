@@ -282,3 +282,27 @@ async def test_a_statement_that_takes_too_long_is_given_up(database: PostgresCon
         assert caught.value.reason == "DATABASE_UNAVAILABLE"
     finally:
         await pg.close()
+
+
+async def test_who_waits_for_a_connection_is_counted(database: PostgresConfig) -> None:
+    pg = await postgres.connect(replace(database, pool_size=2))
+
+    def pool(metric: str, **labels: str) -> float | None:
+        return REGISTRY.get_sample_value(f"marquee_postgres_pool_{metric}", {"server": "primary", **labels})
+
+    async def hold() -> None:
+        async with pg.write() as connection:
+            await connection.execute("SELECT pg_sleep(60)")
+
+    calls = [asyncio.create_task(hold()) for _ in range(5)]
+    try:
+        await eventually(lambda: pool("connections", state="used") == 2)
+        await eventually(lambda: pool("waiting") == 3)
+        assert pool("limit_connections") == 2
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    await eventually(lambda: pool("waiting") == 0)
+    await eventually(lambda: pool("connections", state="used") == 0)
+    await pg.close()
