@@ -7,7 +7,7 @@ MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types docs protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types docs manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ types: install ## Check types
 docs: install ## Renew docs/configuration.md and the index of decisions
 	$(PYTHON_BIN) scripts/configuration.py
 	$(PYTHON_BIN) scripts/decisions.py
+
+manifests: install ## Renew k8s/base/services.yaml from the table of services
+	$(PYTHON_BIN) -m k8s.workloads
 
 protos: install ## Rebuild the stubs from the protos
 	$(PYTHON_BIN) -m pip install -q --no-deps --no-build-isolation --force-reinstall ./protos

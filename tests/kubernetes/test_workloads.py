@@ -6,19 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from k8s import workloads
 from k8s.cluster.control_plane import Cluster
 from k8s.cluster.processes import ClusterError
+from mesh.services import SERVICES
 
 BASE = Path(__file__).parents[2] / "k8s" / "base"
-WORKLOADS = {
-    "edge",
-    "movie-svc",
-    "rating-svc",
-    "rating-worker",
-    "rating-relay",
-    "ranking-svc",
-    "ranking-consumer",
-}
+WORKLOADS = {"edge", *(workloads.name(service, role) for service in SERVICES for role in service.roles)}
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from mesh.services import SERVICES
 from tests.mutations.plan import ROOT, Group
 
 _SOURCES: Final = ("rating_svc", "ranking_svc", "mesh")
-_COPIED: Final = ("movie_svc", "edge", "envoy", "local", "protos", "k8s")
+_OTHERS: Final = tuple(service.name for service in SERVICES if service.name not in _SOURCES)
+_COPIED: Final = (*_OTHERS, "edge", "envoy", "local", "protos", "k8s")
 _LINKED: Final = (*_SOURCES, *_COPIED, "tests", "pyproject.toml")
 _KILLED: Final = 1
 

@@ -1,0 +1,93 @@
+"""Writes k8s/base/services.yaml from the table of services and k8s/templates: `python -m k8s.workloads`."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from mesh import services
+from mesh.services import SERVE, SERVICES, Part, Role, Service
+from mesh.tls import EDGE, host_name
+
+PAGE: Final = Path(__file__).parent / "base" / "services.yaml"
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_HEAD: Final = (
+    "# The services' accounts, workloads and policies.\n"
+    "# `make manifests` makes this file from mesh/services.py and k8s/templates: change those.\n"
+)
+_GRPC_PORT: Final = 50051
+_STORE_PORTS: Final = {Part.PRIMARY: 5432, Part.REPLICA: 5432, Part.REDIS: 6379, Part.KAFKA: 9092}
+_OMDB_PORT: Final = 443
+
+
+def name(service: Service, role: Role) -> str:
+    """The name of a role's workload: `movie-svc` for the server, `rating-worker` for another."""
+    if role.name == SERVE:
+        return host_name(service.name)
+    return f"{service.name.removesuffix('_svc')}-{role.name}"
+
+
+def render() -> str:
+    """The whole file."""
+    parts = []
+    for service in SERVICES:
+        parts.append(_filled("service", {"service": host_name(service.name), "callers": _callers(service)}))
+        for role in service.roles:
+            parts.extend(_workload(service, role))
+    return _HEAD + "---\n".join(parts)
+
+
+def _workload(service: Service, role: Role) -> Iterator[str]:
+    values = {
+        "name": name(service, role),
+        "package": service.name,
+        "service": host_name(service.name),
+        "role": role.name,
+        "purpose": role.purpose,
+        "environment": _environment(service),
+        "cpu_millis": str(role.cpu_millis),
+        "memory_mib": str(role.memory_mib),
+        "memory_limit_mib": str(role.memory_limit_mib),
+        "rules": "\n    ".join(_egress(service, role)),
+    }
+    yield _filled("workload", values)
+    if not role.takes_turns:
+        yield _filled("budget", values)
+    if values["rules"]:
+        yield _filled("egress", values)
+
+
+def _environment(service: Service) -> str:
+    """Where the services are that it calls; the rest stands in marquee.env and in its Secret."""
+    variables = [
+        f'{{name: {other.address_setting}, value: "dns:///{host_name(other.name)}:{_GRPC_PORT}"}}'
+        for other in services.called_by(service)
+    ]
+    return f"[{', '.join(variables)}]"
+
+
+def _callers(service: Service) -> str:
+    """Who may call it, by the label `marquee/service`."""
+    names = [each.name for each in SERVICES if service in services.called_by(each)]
+    return f"[{', '.join([EDGE] * service.public + [host_name(each) for each in names])}]"
+
+
+def _egress(service: Service, role: Role) -> Iterator[str]:
+    for other in services.called_by(service):
+        pods = f"{{podSelector: {{matchLabels: {{app.kubernetes.io/name: {host_name(other.name)}}}}}}}"
+        yield f"- {{to: [{pods}], ports: [{{protocol: TCP, port: {_GRPC_PORT}}}]}}"
+    ports = sorted({_STORE_PORTS[part] for part in role.needs if part in _STORE_PORTS})
+    if ports:
+        stores = "{podSelector: {matchExpressions: [{key: marquee/store, operator: Exists}]}}"
+        shown = ", ".join(f"{{protocol: TCP, port: {port}}}" for port in ports)
+        yield f"- {{to: [{stores}], ports: [{shown}]}}"
+    if Part.OMDB in role.needs:
+        yield f"- {{ports: [{{protocol: TCP, port: {_OMDB_PORT}}}]}}"
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return Template((_TEMPLATES / f"{template}.yaml").read_text()).substitute(values)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())
