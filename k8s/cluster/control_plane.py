@@ -119,10 +119,10 @@ class Cluster:
         path = self.folder / f"{name}.conf"
         cluster = {
             "server": f"https://127.0.0.1:{self.ports['api']}",
-            "certificate-authority": self.pki.path("ca.crt"),
+            "certificate-authority": self.pki.path("ca.pem"),
         }
         user = {
-            "client-certificate": self.pki.path(f"{name}.crt"),
+            "client-certificate": self.pki.path(f"{name}.pem"),
             "client-key": self.pki.path(f"{name}.key"),
         }
         content = {
@@ -168,24 +168,24 @@ class Cluster:
                 f"--secure-port={self.ports['api']}",
                 f"--advertise-address={advertised()}",
                 f"--service-cluster-ip-range={SERVICE_RANGE}",
-                f"--tls-cert-file={path('apiserver.crt')}",
+                f"--tls-cert-file={path('apiserver.pem')}",
                 f"--tls-private-key-file={path('apiserver.key')}",
-                f"--client-ca-file={path('ca.crt')}",
+                f"--client-ca-file={path('ca.pem')}",
                 f"--cert-dir={self.folder / 'pki'}",
                 "--authorization-mode=Node,RBAC",
                 "--allow-privileged",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={path('accounts.key')}",
                 f"--service-account-signing-key-file={path('accounts.key')}",
-                f"--requestheader-client-ca-file={path('ca.crt')}",
+                f"--requestheader-client-ca-file={path('ca.pem')}",
                 "--requestheader-allowed-names=aggregator",
                 "--requestheader-username-headers=X-Remote-User",
                 "--requestheader-group-headers=X-Remote-Group",
                 "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-                f"--proxy-client-cert-file={path('aggregator.crt')}",
+                f"--proxy-client-cert-file={path('aggregator.pem')}",
                 f"--proxy-client-key-file={path('aggregator.key')}",
                 "--kubelet-preferred-address-types=InternalIP",
-                f"--kubelet-client-certificate={path('kubelet-client.crt')}",
+                f"--kubelet-client-certificate={path('kubelet-client.pem')}",
                 f"--kubelet-client-key={path('kubelet-client.key')}",
             ],
         )
@@ -199,8 +199,8 @@ class Cluster:
                 *(f"--{use}kubeconfig={manager}" for use in ("", "authentication-", "authorization-")),
                 f"--secure-port={self.ports['manager']}",
                 f"--service-account-private-key-file={path('accounts.key')}",
-                f"--root-ca-file={path('ca.crt')}",
-                f"--cluster-signing-cert-file={path('ca.crt')}",
+                f"--root-ca-file={path('ca.pem')}",
+                f"--cluster-signing-cert-file={path('ca.pem')}",
                 f"--cluster-signing-key-file={path('ca.key')}",
                 "--use-service-account-credentials",
                 "--leader-elect=false",

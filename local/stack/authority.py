@@ -10,12 +10,13 @@ import argparse
 import datetime as dt
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mesh.tls import TRUST_DOMAIN, TlsConfig, host_name
@@ -24,35 +25,55 @@ AUTHORITY_DAYS: Final = 3650
 LEAF_DAYS: Final = 30
 
 
-def ensure_authority(folder: Path) -> None:
-    """Makes `ca.pem` and `ca.key` unless they are there."""
-    if (folder / "ca.pem").exists() and (folder / "ca.key").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Marquee development authority")])
-    certificate = (
-        _builder(name, name, key.public_key(), AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    _write(folder / "ca.key", _pem_of(key), 0o600)
-    _write(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+class Authority:
+    """One authority in a folder, `ca.pem` and `ca.key`, which are made unless they are there."""
+
+    def __init__(self, folder: Path, name: str = "Marquee development authority") -> None:
+        self.folder: Final = folder
+        if not ((folder / "ca.pem").exists() and (folder / "ca.key").exists()):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._make(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+
+    def issue(self, name: str, subject: x509.Name, names: Sequence[x509.GeneralName], days: int) -> None:
+        """Writes `NAME.pem` and `NAME.key`, over those there are: a certificate for servers and clients.
+
+        The key is written before the certificate, each by a rename: a process that
+        reads in between keeps its old pair, since the two don't fit.
+        """
+        signer = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        authority = x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
+        key = ec.generate_private_key(ec.SECP256R1())
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = (
+            _builder(subject, authority.subject, key.public_key(), days)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+            )
+            .sign(signer, hashes.SHA256())
+        )
+        write_key(self.folder / f"{name}.key", key)
+        _write(self.folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def _make(self, name: x509.Name) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _builder(name, name, key.public_key(), AUTHORITY_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        write_key(self.folder / "ca.key", key)
+        _write(self.folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def issue(folder: Path, name: str, days: int = LEAF_DAYS) -> TlsConfig:
-    """Issues a new certificate for a process, such as `movie_svc`, over the one it has.
-
-    The key is written before the certificate, each by a rename: a process that
-    reads in between keeps its old pair, since the two don't fit.
-    """
-    ensure_authority(folder)
-    authority_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-    assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
-    authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
-    key = ec.generate_private_key(ec.SECP256R1())
+    """Issues a new certificate for a process, such as `movie_svc`, over the one it has."""
     names: list[x509.GeneralName] = [
         x509.UniformResourceIdentifier(TRUST_DOMAIN + name),
         x509.DNSName(host_name(name)),
@@ -60,20 +81,7 @@ def issue(folder: Path, name: str, days: int = LEAF_DAYS) -> TlsConfig:
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     ]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    certificate = (
-        _builder(subject, authority.subject, key.public_key(), days)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
-        .sign(authority_key, hashes.SHA256())
-    )
-    _write(folder / f"{name}.key", _pem_of(key), 0o600)
-    _write(folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    Authority(folder).issue(name, subject, names, days)
     return config_of(folder, name)
 
 
@@ -112,10 +120,12 @@ def _builder(
     )
 
 
-def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
+    """Replaces a file by one with this key, which only its owner can read."""
+    pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    _write(path, pem, 0o600)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
