@@ -2,7 +2,7 @@
 
 A call comes in at `service`, which looks it over (`requests`) and hands it on:
 
-- GetMovie, BatchGetMovies: `reads`, through the layers of `caching`, then `storing`, then `asking`.
+- GetMovie, BatchGetMovies: `reader`, through the layers of `caching`, then `storing`, then `asking`.
 - LookupMovie and SearchMovies: `finder`, which joins what is stored with what OMDb finds.
 - ListMovies: `storing.listings`.
 

@@ -18,11 +18,11 @@ from mesh.kafka.fenced import FencedProducer
 from mesh.pruning import Pruner
 from mesh.turns import Turns
 from movie_svc import metrics
-from movie_svc.asking.intake import Intake
+from movie_svc.asking.answers import OmdbAnswers
 from movie_svc.asking.lease import Leases
 from movie_svc.asking.plots import Plots
 from movie_svc.asking.refresh import Refresher
-from movie_svc.asking.wishes import Wishes
+from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.caching.cache import L1, RedisCache
 from movie_svc.caching.tracking import Tracker
 from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
@@ -31,7 +31,7 @@ from movie_svc.importer import Importer
 from movie_svc.omdb.calls import Calls
 from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.quota import Quota
-from movie_svc.reads import Reads
+from movie_svc.reader import MovieReader
 from movie_svc.service import MovieService
 from movie_svc.storing import naming, relay
 from movie_svc.storing.listings import Listings
@@ -64,14 +64,14 @@ async def serve() -> None:
         quota = Quota(Calls(pg), omdb_config)
         stack.push_async_callback(quota.close)
         omdb = Omdb(omdb_config, quota, session)
-        wishes = Wishes(redis, enabled=omdb_config.enabled)
+        refresh_queue = RefreshQueue(redis, enabled=omdb_config.enabled)
         redis_cache = RedisCache(redis, cache_config)
         leases = Leases(redis, redis_cache, omdb_config.deadline_s)
-        intake = Intake(l1, redis_cache, store, omdb, leases, freshness)
-        reads = Reads(l1, redis_cache, store, intake, wishes)
-        finder = Finder(store, listings, Typos(hedged), reads, intake, omdb, wishes, freshness)
+        answers = OmdbAnswers(l1, redis_cache, store, omdb, leases, freshness)
+        reader = MovieReader(l1, redis_cache, store, answers, refresh_queue)
+        finder = Finder(store, listings, Typos(hedged), reader, answers, omdb, refresh_queue, freshness)
         service = MovieService(
-            reads,
+            reader,
             finder,
             listings,
             Plots(store, omdb, freshness),
@@ -91,13 +91,15 @@ async def serve() -> None:
         service_server.health.depends_on("omdb", omdb.ping, optional=True)
         service_server.background("replica lag", pg.watch)
         service_server.background("invalidation", Tracker(redis, l1, redis_cache).run)
-        service_server.background("wishes", wishes.run)
+        service_server.background("refresh queue", refresh_queue.run)
         service_server.background("relay", send_events)
         service_server.background("names", lambda: naming.keep(pg))
         service_server.background("pruner", Pruner(pg, AGED, metrics.PRUNED, _PRUNE_INTERVAL_S).run)
-        service_server.background("refresh", Refresher(omdb_config, store, turns, intake, omdb, wishes).run)
+        service_server.background(
+            "refresh", Refresher(omdb_config, store, turns, answers, omdb, refresh_queue).run
+        )
         await service_server.run()
-        await reads.settled()
+        await reader.settled()
 
 
 async def run_import(options: argparse.Namespace) -> None:
@@ -114,17 +116,17 @@ async def run_import(options: argparse.Namespace) -> None:
             load(FreshnessConfig),
         )
         if options.command == "import":
-            tally = await importer.answers(options.file, from_start=options.from_start)
+            report = await importer.answers(options.file, from_start=options.from_start)
         else:
-            tally = await importer.catalogue(options.movies, options.links)
+            report = await importer.catalogue(options.movies, options.links)
     except (OSError, ValueError, MarqueeError) as error:
         raise SystemExit(f"{options.command}: {error}") from None
     finally:
         await pg.close()
         await redis.aclose()
-    if tally.passed.count:
+    if report.passed.count:
         raise SystemExit(tables.PASSED_OVER_CODE)
-    if tally.titles == 0 and tally.lines == 0:
+    if report.titles == 0 and report.lines == 0:
         print(f"{options.command}: nothing to do; --from-start imports it again", file=sys.stderr)
 
 

@@ -12,14 +12,14 @@ from marquee.movies.v1 import movies_pb2
 from mesh import clock, errors
 from mesh.errors import MarqueeError
 from movie_svc import titles
-from movie_svc.asking.flights import Flights
-from movie_svc.asking.intake import Answer, Intake, overdue, refused
-from movie_svc.asking.wishes import Wishes
+from movie_svc.asking.answers import OmdbAnswers, ReadResult, overdue, refused
+from movie_svc.asking.refresh_queue import RefreshQueue
+from movie_svc.asking.single_flight import SingleFlight
 from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import MAX_PAGE, PAGE_SIZE, Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
-from movie_svc.reads import Reads
+from movie_svc.reader import MovieReader
 from movie_svc.storing import records
 from movie_svc.storing.entries import Entry, of_record
 from movie_svc.storing.listings import Filters, Listings, Page, SearchedPage
@@ -59,24 +59,24 @@ class Finder:
         store: Store,
         listings: Listings,
         typos: Typos,
-        reads: Reads,
-        intake: Intake,
+        reader: MovieReader,
+        answers: OmdbAnswers,
         omdb: Omdb,
-        wishes: Wishes,
+        refresh_queue: RefreshQueue,
         freshness: FreshnessConfig,
     ) -> None:
         self._store = store
         self._listings = listings
         self._typos = typos
-        self._reads = reads
-        self._intake = intake
+        self._reader = reader
+        self._answers = answers
         self._omdb = omdb
-        self._wishes = wishes
+        self._refresh_queue = refresh_queue
         self._freshness = freshness
-        self._lookups: Flights[Entry | None] = Flights()
-        self._pages: Flights[_Hits | Failed] = Flights()
+        self._lookups: SingleFlight[Entry | None] = SingleFlight()
+        self._pages: SingleFlight[_Hits | Failed] = SingleFlight()
 
-    async def lookup(self, title: str, year: int | None, kind: int, timeout_s: float) -> Answer:
+    async def lookup(self, title: str, year: int | None, kind: int, timeout_s: float) -> ReadResult:
         """The best-known title of that name.
 
         Raises:
@@ -90,19 +90,19 @@ class Finder:
             stored = await self._store.by_title(keys, year, kind, fresh=fresh)
             if stored is not None:
                 if stored.entry.fresh_until < clock.now():
-                    self._wishes.wish(stored.number)
+                    self._refresh_queue.add(stored.number)
                 if year is None and not stored.asked:
                     # OMDb may know a better-known one: whoever asks next gets that.
                     self._lookups.start(
                         (key, year, kind), lambda: self._ask_by_title(title, keys, year, kind, what)
                     )
-                return Answer(stored.entry, "postgres")
+                return ReadResult(stored.entry, "postgres")
             known = await self._store.looked_up(keys, year, kind, fresh=fresh)
             if known is None:
                 continue
             if known.number is None:
                 raise _no_such(what)
-            return await self._reads.get(known.number, timeout_s)
+            return await self._reader.get(known.number, timeout_s)
         try:
             answered = await self._lookups.join(
                 (key, year, kind), lambda: self._ask_by_title(title, keys, year, kind, what), timeout_s
@@ -111,7 +111,7 @@ class Finder:
             raise overdue(what) from None
         if answered is None:
             raise _no_such(what)
-        return Answer(answered, "omdb")
+        return ReadResult(answered, "omdb")
 
     async def search(
         self, text: str, year: int | None, kind: int, size: int, cursor: Cursor | None, timeout_s: float
@@ -197,7 +197,7 @@ class Finder:
                 entry, number = of_record(record), record.number
             else:
                 log.info("asked for %s, OMDb answered %r (%s)", what, record.title, record.year)
-            await self._keep(lambda: self._intake.take(record.number, outcome, now))
+            await self._keep(lambda: self._answers.take(record.number, outcome, now))
         fresh_until = now + timedelta(seconds=records.spread(self._freshness.absent_s))
         await self._keep(lambda: self._store.remember_lookup(keys, year, kind, number, fresh_until))
         return entry
@@ -229,7 +229,7 @@ class Finder:
         result = SearchedPage(total, [record.number for record in found])
         fresh_until = now + timedelta(seconds=records.spread(self._freshness.search_s))
         if found:
-            await self._keep(lambda: self._intake.add(found))
+            await self._keep(lambda: self._answers.add(found))
         await self._keep(lambda: self._listings.remember_search(query, year, kind, page, result, fresh_until))
         return _Hits(result, {record.number: of_record(record) for record in found})
 
@@ -267,7 +267,7 @@ def _query(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _is_the_one(record: records.Record, keys: Sequence[str], year: int | None, kind: int) -> bool:
+def _is_the_one(record: records.MovieRecord, keys: Sequence[str], year: int | None, kind: int) -> bool:
     return (
         not set(keys).isdisjoint(titles.keys(record.title))
         and (year is None or record.year == year)
@@ -275,8 +275,8 @@ def _is_the_one(record: records.Record, keys: Sequence[str], year: int | None, k
     )
 
 
-def _lines(body: Mapping[str, Any], now: datetime) -> list[records.Record]:
-    found: dict[int, records.Record] = {}
+def _lines(body: Mapping[str, Any], now: datetime) -> list[records.MovieRecord]:
+    found: dict[int, records.MovieRecord] = {}
     for line in body.get("Search") or ():
         try:
             record = records.from_search(line, now)

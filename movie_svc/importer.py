@@ -23,7 +23,7 @@ from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import body
 from movie_svc.storing import catalogue, records
 from movie_svc.storing.entries import of_record
-from movie_svc.storing.records import Record
+from movie_svc.storing.records import MovieRecord
 from movie_svc.storing.store import Store
 
 _BATCH: Final = 1000
@@ -35,7 +35,7 @@ _SHOW_PLAIN_S: Final = 5.0
 
 
 @dataclass
-class Tally:
+class ImportReport:
     """What an import came to."""
 
     lines: int = 0
@@ -73,7 +73,7 @@ class Progress:
         self._bar = out.isatty()
         self._next = 0.0
 
-    def show(self, done_bytes: int, tally: Tally, *, last: bool = False) -> None:
+    def show(self, done_bytes: int, report: ImportReport, *, last: bool = False) -> None:
         now = time.monotonic()
         if now < self._next and not last:
             return
@@ -81,9 +81,9 @@ class Progress:
         share = min(1.0, done_bytes / self._total)
         if self._bar:
             bar = "█" * int(share * 30)
-            self._out.write(f"\r{bar:░<30} {share:4.0%}  {tally}\x1b[K" + ("\n" if last else ""))
+            self._out.write(f"\r{bar:░<30} {share:4.0%}  {report}\x1b[K" + ("\n" if last else ""))
         else:
-            self._out.write(f"{share:4.0%}  {tally}\n")
+            self._out.write(f"{share:4.0%}  {report}\n")
         self._out.flush()
 
 
@@ -95,7 +95,7 @@ class Importer:
         self._redis = redis
         self._freshness = freshness
 
-    async def answers(self, path: Path, *, from_start: bool = False) -> Tally:
+    async def answers(self, path: Path, *, from_start: bool = False) -> ImportReport:
         """Imports OMDb's answers, one JSON a line: the answer itself, or `{"body": answer}`.
 
         They count as fetched when the file was written last.
@@ -104,7 +104,7 @@ class Importer:
             OSError: the file can't be read.
             MarqueeError: the database is away; what was imported stays, and a second run goes on there.
         """
-        source, tally = _source(path), Tally()
+        source, report = _source(path), ImportReport()
         progress = Progress(source.size)
         done = 0 if from_start else await self._store.imported_lines(source.name)
         saving: asyncio.Task[int] | None = None
@@ -112,26 +112,26 @@ class Importer:
             for batch in _batches(file, done):
                 found = []
                 for line in batch:
-                    tally.lines += 1
+                    report.lines += 1
                     try:
-                        read = self._read(line, source.written, tally)
+                        read = self._read(line, source.written, report)
                     except ValueError as error:
-                        tally.passed.add(path, done + tally.lines, str(error))
+                        report.passed.add(path, done + report.lines, str(error))
                         continue
                     if read is not None:
                         found.append(read)
                 # The database stores one batch while the next is read.
                 if saving is not None:
-                    tally.changed += await saving
-                saving = asyncio.create_task(self._save(source.name, found, done + tally.lines))
-                progress.show(file.tell(), tally)
+                    report.changed += await saving
+                saving = asyncio.create_task(self._save(source.name, found, done + report.lines))
+                progress.show(file.tell(), report)
                 await asyncio.sleep(0)
             if saving is not None:
-                tally.changed += await saving
-            progress.show(file.tell(), tally, last=True)
-        return tally
+                report.changed += await saving
+            progress.show(file.tell(), report, last=True)
+        return report
 
-    async def catalogue(self, movies: Path, links: Path) -> Tally:
+    async def catalogue(self, movies: Path, links: Path) -> ImportReport:
         """Imports MovieLens' `movies.csv` and `links.csv`; what OMDb said of a title stays as it is.
 
         Raises:
@@ -139,39 +139,39 @@ class Importer:
             TableError: a file lacks a column.
             MarqueeError: the database is away.
         """
-        tally = Tally()
+        report = ImportReport()
         now = clock.utc_now()
         found = []
-        numbers = catalogue.numbers(links, tally.passed)
-        for line, row in catalogue.rows(movies, tally.passed):
-            tally.lines += 1
+        numbers = catalogue.numbers(links, report.passed)
+        for line, row in catalogue.rows(movies, report.passed):
+            report.lines += 1
             number = numbers.get(row["movieId"])
             if number is None:
-                tally.passed.add(movies, line, f"movieId {row['movieId']!r} has no IMDb id in {links.name}")
+                report.passed.add(movies, line, f"movieId {row['movieId']!r} has no IMDb id in {links.name}")
                 continue
             try:
                 found.append(catalogue.record(number, row["title"], row["genres"], now))
             except ValueError as error:
-                tally.passed.add(movies, line, str(error))
+                report.passed.add(movies, line, str(error))
         progress = Progress(len(found))
         for start in range(0, len(found), _BATCH):
             batch = found[start : start + _BATCH]
-            tally.changed += await self._store_all(batch)
-            tally.titles += len(batch)
-            progress.show(start + len(batch), tally, last=start + len(batch) == len(found))
-        return tally
+            report.changed += await self._store_all(batch)
+            report.titles += len(batch)
+            progress.show(start + len(batch), report, last=start + len(batch) == len(found))
+        return report
 
-    async def _save(self, name: str, found: list[Record], lines: int) -> int:
+    async def _save(self, name: str, found: list[MovieRecord], lines: int) -> int:
         changed = await self._store_all(found)
         await self._store.note_import(name, lines)
         return changed
 
-    async def _store_all(self, found: list[Record]) -> int:
+    async def _store_all(self, found: list[MovieRecord]) -> int:
         changed = await self._patiently(found)
         await self._redis.put({r.number: of_record(r) for r in changed}, When.SOMETHING_THERE)
         return len(changed)
 
-    async def _patiently(self, found: list[Record]) -> list[Record]:
+    async def _patiently(self, found: list[MovieRecord]) -> list[MovieRecord]:
         """Stores records; tries again while others hold their titles, or the database is away for a while."""
         for pause_s in _PAUSES_S:
             try:
@@ -180,7 +180,7 @@ class Importer:
                 await asyncio.sleep(pause_s)
         return await self._store.save(found)
 
-    def _read(self, line: bytes, fetched: datetime, tally: Tally) -> Record | None:
+    def _read(self, line: bytes, fetched: datetime, report: ImportReport) -> MovieRecord | None:
         """The record of a line; None if it holds none.
 
         Raises:
@@ -194,16 +194,16 @@ class Importer:
         if isinstance(answer.get("body"), dict):
             answer = answer["body"]
         if str(answer.get("Response", "True")).lower() != "true":
-            tally.refusals += 1
+            report.refusals += 1
             return None
         # A lone surrogate stays the escape that it came as.
         raw = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "backslashreplace"
         )
         found = records.from_answer(answer, raw, fetched, self._freshness)
-        tally.titles += 1
+        report.titles += 1
         for name in found.unparsed:
-            tally.unparsed[name] = tally.unparsed.get(name, 0) + 1
+            report.unparsed[name] = report.unparsed.get(name, 0) + 1
         return found
 
 

@@ -9,10 +9,10 @@ from mesh import clock, errors, names, pages, texts
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
-from movie_svc.asking.intake import Answer
+from movie_svc.asking.answers import ReadResult
 from movie_svc.asking.plots import Plots
 from movie_svc.finder import Finder
-from movie_svc.reads import Reads
+from movie_svc.reader import MovieReader
 from movie_svc.storing.entries import Entry
 from movie_svc.storing.listings import Filters, Listings
 
@@ -31,7 +31,7 @@ class MovieService:
 
     def __init__(
         self,
-        reads: Reads,
+        reader: MovieReader,
         finder: Finder,
         listings: Listings,
         plots: Plots,
@@ -40,7 +40,7 @@ class MovieService:
         grace_s: float,
     ) -> None:
         """`grace_s`: for how many seconds after OMDb was due to be asked again a title is not yet stale."""
-        self._reads = reads
+        self._reader = reader
         self._finder = finder
         self._listings = listings
         self._plots = plots
@@ -50,11 +50,11 @@ class MovieService:
     async def GetMovie(self, request: movies_pb2.GetMovieRequest, context: Context) -> bytes:
         number = names.movie_number(request.name)
         cut = requests.mask(request)
-        entry = self._reads.peek(number)
+        entry = self._reader.peek(number)
         if entry is not None:
-            answer = Answer(entry, "l1")
+            answer = ReadResult(entry, "l1")
         else:
-            answer = await self._reads.fetch(number, self._time_left(context))
+            answer = await self._reader.fetch(number, self._time_left(context))
         if answer.entry.absent:
             raise errors.not_found("MOVIE_NOT_FOUND", f"OMDb knows no {request.name}")
         data, etag = self._ready(answer.entry), answer.entry.etag
@@ -72,7 +72,7 @@ class MovieService:
             names.movie_number(name, f"names[{i}]") for i, name in enumerate(request.names)
         )
         cut = requests.mask(request)
-        found = await self._reads.get_many(numbers, self._time_left(context))
+        found = await self._reader.get_many(numbers, self._time_left(context))
         entries: list[Entry] = []
         missing: list[movies_pb2.MissingMovie] = []
         for number in numbers:
@@ -83,7 +83,7 @@ class MovieService:
                 missing.append(_missing(number, "MOVIE_NOT_FOUND"))
             else:
                 entries.append(answer.entry)
-        await self._describe_list(context, (a.layer for a in found.values() if isinstance(a, Answer)))
+        await self._describe_list(context, (a.layer for a in found.values() if isinstance(a, ReadResult)))
         return wire.batch(self._all_ready(entries, cut), missing)
 
     async def LookupMovie(self, request: movies_pb2.LookupMovieRequest, context: Context) -> bytes:
@@ -141,7 +141,7 @@ class MovieService:
         ready = map(self._ready, entries)
         return map(cut, ready) if cut else ready
 
-    async def _describe(self, context: Context, answer: Answer, etag: str) -> None:
+    async def _describe(self, context: Context, answer: ReadResult, etag: str) -> None:
         """Says in headers where an answer comes from and how long it may be kept (RFC 9111: `max-age` counts
         from when the source said it, as `age` does)."""
         entry = answer.entry

@@ -2,9 +2,9 @@
 
 | module | what it does |
 |---|---|
-| `intake` | asks for a movie that nobody here knows, and keeps the answer |
+| `answers` | asks for a movie that nobody here knows, and keeps the answer |
 | `plots` | the full plot, asked for when someone wants to read it |
-| `wishes`, `refresh` | which old records readers want again, and who asks for them |
-| `flights` | one question for all who wait in this process |
+| `refresh_queue`, `refresh` | which old records are read most, and who asks for them again |
+| `single_flight` | one question for all who wait in this process |
 | `lease` | one question for all replicas |
 """

@@ -6,7 +6,7 @@ from datetime import timedelta
 from mesh import clock
 from mesh.errors import MarqueeError
 from movie_svc import wire
-from movie_svc.asking.flights import Flights
+from movie_svc.asking.single_flight import SingleFlight
 from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb
@@ -26,7 +26,7 @@ class Plots:
         self._store = store
         self._omdb = omdb
         self._freshness = freshness
-        self._flights: Flights[str | None] = Flights()
+        self._flights: SingleFlight[str | None] = SingleFlight()
 
     async def add(self, number: int, data: bytes, entry: Entry, timeout_s: float) -> tuple[bytes, str]:
         """A movie's bytes with its full plot, and the etag of both together.

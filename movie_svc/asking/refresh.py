@@ -1,6 +1,6 @@
 """Asking OMDb again: what is read most and not fresh comes first, within the day's share of calls.
 
-One replica leads. It takes what was wished for most (`movie_svc.asking.wishes`); while
+One replica leads. It takes what was read most (`movie_svc.asking.refresh_queue`); while
 nobody wants anything it goes through what is due anyway, the best known first,
 evenly over the day.
 """
@@ -15,8 +15,8 @@ from mesh.errors import MarqueeError
 from mesh.names import movie_name
 from mesh.turns import Turns
 from movie_svc import metrics
-from movie_svc.asking.intake import Intake
-from movie_svc.asking.wishes import Wishes
+from movie_svc.asking.answers import OmdbAnswers
+from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb
@@ -37,13 +37,19 @@ class Refresher:
     """Keeps stored titles fresh."""
 
     def __init__(
-        self, config: OmdbConfig, store: Store, turns: Turns, intake: Intake, omdb: Omdb, wishes: Wishes
+        self,
+        config: OmdbConfig,
+        store: Store,
+        turns: Turns,
+        answers: OmdbAnswers,
+        omdb: Omdb,
+        refresh_queue: RefreshQueue,
     ) -> None:
         self._store = store
         self._turns = turns
-        self._intake = intake
+        self._answers = answers
         self._omdb = omdb
-        self._wishes = wishes
+        self._refresh_queue = refresh_queue
         self._due_every_s = _DAY_S / max(1.0, config.daily_limit * config.refresh_share)
         self._due_at = 0.0
 
@@ -69,7 +75,7 @@ class Refresher:
         return await self._refresh(number)
 
     async def _next(self) -> int | None:
-        while (wanted := await self._wishes.most_wanted()) is not None:
+        while (wanted := await self._refresh_queue.take()) is not None:
             entry = (await self._store.get_many([wanted], fresh=True)).get(wanted)
             if entry is not None and not entry.absent and entry.nears_its_end(clock.now()):
                 return wanted
@@ -84,10 +90,10 @@ class Refresher:
         outcome = await self._omdb.by_id(number, purpose=Purpose.REFRESH)
         if isinstance(outcome, Failed):
             metrics.REFRESHED.labels("failed").inc()
-            self._wishes.wish(number)
+            self._refresh_queue.add(number)
             return min(max(outcome.retry_after, _IDLE_S), _LONGEST_REST_S)
         try:
-            changed = await self._intake.take(number, outcome, asked_at)
+            changed = await self._answers.take(number, outcome, asked_at)
         except parse.ParseError as error:
             log.warning("%s: OMDb's answer is no title: %s", movie_name(number), error)
             metrics.REFRESHED.labels("failed").inc()

@@ -50,7 +50,7 @@ def numbers(links: Path, passed: PassedOver) -> dict[str, int]:
     return found
 
 
-def record(number: int, text: str, genres: str, now: datetime) -> records.Record:
+def record(number: int, text: str, genres: str, now: datetime) -> records.MovieRecord:
     """The record of one line: `Matrix, The (1999)`, `Action|Sci-Fi|Thriller`.
 
     OMDb's full answer is wanted as soon as there is time.

@@ -6,7 +6,7 @@ from typing import Final
 
 from marquee.movies.v1 import movies_pb2
 
-from movie_svc.storing.records import AHEAD, ETAG_CHARS, Record, ahead
+from movie_svc.storing.records import AHEAD, ETAG_CHARS, MovieRecord, ahead
 
 _FORMAT: Final = 2
 _HEAD: Final = struct.Struct(f"<BBddd{ETAG_CHARS}s")
@@ -47,7 +47,7 @@ class Entry:
         return _HEAD.pack(_FORMAT, self.source, *times, self.etag.encode()) + self.data
 
 
-def of_record(record: Record) -> Entry:
+def of_record(record: MovieRecord) -> Entry:
     return Entry(
         record.data,
         record.etag,

@@ -12,7 +12,7 @@ from typing import Final
 from mesh.errors import MarqueeError
 from mesh.postgres import Connection, Postgres
 from movie_svc import titles
-from movie_svc.storing.records import Record
+from movie_svc.storing.records import MovieRecord
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ Names = dict[tuple[str, int], str]
 """The name, as it is written, by key and movie's number."""
 
 
-async def remember(connection: Connection, found: Collection[Record]) -> None:
+async def remember(connection: Connection, found: Collection[MovieRecord]) -> None:
     """Adds the names of records, and those that their titles have now, before the records are written."""
     numbers = [record.number for record in found]
     rows = await connection.fetch("SELECT id, title FROM movies WHERE id = ANY($1::int[])", numbers)

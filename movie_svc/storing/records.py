@@ -23,7 +23,7 @@ _IN_EVENTS: Final = ("name", "title", "type", "year", "genres", "box_office_usd"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class MovieRecord:
     """One row of `movies`."""
 
     number: int
@@ -76,7 +76,7 @@ def make(
     *,
     answer: bytes | None = None,
     names: Iterable[str] = (),
-) -> Record:
+) -> MovieRecord:
     """The record of a movie; sets its source, fetch time and etag.
 
     `names` are other ones, by which it is found too.
@@ -85,7 +85,7 @@ def make(
     movie.fetch_time.FromDatetime(now.replace(microsecond=0))
     movie.etag = etag_of(movie)
     others = tuple(dict.fromkeys(name for name in names if name != movie.title))
-    return Record(
+    return MovieRecord(
         number=movie_number(movie.name),
         data=movie.SerializeToString(deterministic=True),
         etag=movie.etag,
@@ -106,7 +106,9 @@ def make(
     )
 
 
-def from_answer(body: Mapping[str, Any], raw: bytes, now: datetime, freshness: FreshnessConfig) -> Record:
+def from_answer(
+    body: Mapping[str, Any], raw: bytes, now: datetime, freshness: FreshnessConfig
+) -> MovieRecord:
     """The record of OMDb's full answer about a title.
 
     Raises:
@@ -123,7 +125,7 @@ def from_answer(body: Mapping[str, Any], raw: bytes, now: datetime, freshness: F
     )
 
 
-def from_search(line: Mapping[str, Any], now: datetime) -> Record:
+def from_search(line: Mapping[str, Any], now: datetime) -> MovieRecord:
     """The record of a line of OMDb's search results: it wants a full answer as soon as there is time.
 
     Raises:
@@ -143,7 +145,7 @@ class Known:
     """The stored bytes; None of OMDb's full answer, which no partial record adds anything to."""
 
 
-def combined(record: Record, known: Known | None) -> Record | None:
+def combined(record: MovieRecord, known: Known | None) -> MovieRecord | None:
     """What to store of a record, given what is known; None if nothing.
 
     A full answer replaces any partial record, however old its file is, and
@@ -163,9 +165,9 @@ def combined(record: Record, known: Known | None) -> Record | None:
     return both if both.etag != known.etag or both.source != known.source else None
 
 
-def one_each(found: Iterable[Record]) -> dict[int, Record]:
+def one_each(found: Iterable[MovieRecord]) -> dict[int, MovieRecord]:
     """The records by number; what comes several times is combined as if it had been stored in that order."""
-    by_number: dict[int, Record] = {}
+    by_number: dict[int, MovieRecord] = {}
     for record in found:
         before = by_number.get(record.number)
         if before is not None:
@@ -178,12 +180,12 @@ def one_each(found: Iterable[Record]) -> dict[int, Record]:
     return by_number
 
 
-def _also_called(record: Record, names: Iterable[str]) -> Record:
+def _also_called(record: MovieRecord, names: Iterable[str]) -> MovieRecord:
     others = tuple(dict.fromkeys(name for name in names if name != record.title))
     return replace(record, names=others, words=" ".join(titles.all_words(record.title, *others)))
 
 
-def merged(base: movies_pb2.Movie, other: movies_pb2.Movie, record: Record) -> Record:
+def merged(base: movies_pb2.Movie, other: movies_pb2.Movie, record: MovieRecord) -> MovieRecord:
     """The record of two partial movies: `base`, and what it lacks and `other` knows; `record`'s times."""
     movie = movies_pb2.Movie()
     movie.CopyFrom(other)

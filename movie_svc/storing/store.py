@@ -19,7 +19,7 @@ from mesh.pruning import Aged
 from movie_svc import titles
 from movie_svc.storing import naming, records
 from movie_svc.storing.entries import Entry
-from movie_svc.storing.records import Known, Record
+from movie_svc.storing.records import Known, MovieRecord
 
 ENTRY: Final = (
     "id, movie, etag, source, extract(epoch FROM fetch_time)::float8 AS fetched_at, "
@@ -107,13 +107,13 @@ class Store:
         rows = await self._reads.fetch(_GET, list(numbers), fresh=fresh)
         return {row["id"]: entry(row) for row in rows}
 
-    async def save(self, found: Sequence[Record]) -> list[Record]:
+    async def save(self, found: Sequence[MovieRecord]) -> list[MovieRecord]:
         """Stores records, and an event for each whose content has changed; gives those, as they are now.
 
         A full answer replaces any partial record, and is never replaced by one,
         nor by an older answer; partial records of a title are merged.
         """
-        changed: list[Record] = []
+        changed: list[MovieRecord] = []
         left = records.one_each(found)
         attempts = 0
         while left:
@@ -128,7 +128,7 @@ class Store:
             left = {number: record for number, record in left.items() if number not in known}
         return changed
 
-    async def _save(self, found: Mapping[int, Record]) -> tuple[set[int], list[Record]]:
+    async def _save(self, found: Mapping[int, MovieRecord]) -> tuple[set[int], list[MovieRecord]]:
         """Stores records in one transaction; returns the numbers that have been decided on, and what changed.
 
         What is left over came in from elsewhere at this moment.
@@ -285,7 +285,7 @@ def _known(row: asyncpg.Record | None) -> Known | None:
 
 
 async def _put(
-    connection: Connection, found: Sequence[Record], known: Collection[int]
+    connection: Connection, found: Sequence[MovieRecord], known: Collection[int]
 ) -> dict[int, datetime]:
     """Writes records, over those that are `known` alone; gives the numbers of those that were, and when."""
     if not found:
@@ -320,7 +320,7 @@ async def _put(
 
 
 async def _announce(
-    connection: Connection, changed: Sequence[Record], stored: Mapping[int, datetime]
+    connection: Connection, changed: Sequence[MovieRecord], stored: Mapping[int, datetime]
 ) -> None:
     if changed:
         await connection.execute(

@@ -13,7 +13,7 @@ from marquee.movies.v1.movies_pb2 import BatchGetMoviesRequest, BatchGetMoviesRe
 from mesh import redisdb
 from mesh.pipe import Pipe
 from mesh.redisdb import RedisConfig
-from movie_svc.asking.wishes import Wishes
+from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.caching.cache import L1
 from movie_svc.config import CacheConfig
 from movie_svc.storing.entries import Entry
@@ -139,12 +139,12 @@ async def test_titles_in_memory_while_fills_overlap_and_keys_change() -> None:
     assert 0 < l1.size_bytes <= LIMIT * 500
 
 
-async def test_wishes_while_redis_is_away() -> None:
-    wishes = Wishes(redisdb.connect(AWAY), enabled=True)
+async def test_what_is_to_be_asked_for_again_while_redis_is_away() -> None:
+    queue = RefreshQueue(redisdb.connect(AWAY), enabled=True)
 
     async def one_round(numbers: range) -> None:
         for number in numbers:
-            wishes.wish(number)
+            queue.add(number)
 
     await stays_flat(one_round, warm_up=15_000)
 

@@ -14,7 +14,7 @@ from google.protobuf import field_mask_pb2
 from marquee.movies.v1 import movies_pb2
 
 from local.stack.layout import Stack
-from movie_svc.asking.wishes import Wishes
+from movie_svc.asking.refresh_queue import RefreshQueue
 from tests.support.clients import delete_keys, redis_of
 from tests.support.errors import Details, refused
 from tests.support.movies import MovieProcess, Omdb, headers
@@ -459,18 +459,18 @@ async def test_replicas_share_the_days_calls(start: Start, omdb: Omdb) -> None:
     assert (await omdb.calls())["i"] == 4
 
 
-async def test_what_is_read_most_is_wanted_first(stack: Stack, omdb: Omdb) -> None:
+async def test_what_is_read_most_is_asked_for_again_first(stack: Stack, omdb: Omdb) -> None:
     """Of all replicas together: no one of them has read the second most."""
     client = redis_of(stack, "movie_svc")
-    one, other = Wishes(client, enabled=True), Wishes(client, enabled=True)
+    one, other = RefreshQueue(client, enabled=True), RefreshQueue(client, enabled=True)
     for number, here, there in ((111161, 3, 0), (133093, 2, 2), (68646, 1, 0), (12345678, 0, 9)):
         for _ in range(here):
-            one.wish(number)
+            one.add(number)
         for _ in range(there):
-            other.wish(number)
+            other.add(number)
     await one.flush()
     await other.flush()
-    assert [await one.most_wanted() for _ in range(5)] == [12345678, 133093, 111161, 68646, None]
+    assert [await one.take() for _ in range(5)] == [12345678, 133093, 111161, 68646, None]
     await client.aclose()
 
 

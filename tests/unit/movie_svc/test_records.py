@@ -18,11 +18,11 @@ def movie(**fields: Any) -> movies_pb2.Movie:
     return movies_pb2.Movie(name="movies/tt0000001", **{"title": "A Title", **fields})
 
 
-def made(source: int = movies_pb2.SOURCE_OMDB, at: datetime = NOW, **fields: Any) -> records.Record:
+def made(source: int = movies_pb2.SOURCE_OMDB, at: datetime = NOW, **fields: Any) -> records.MovieRecord:
     return records.make(movie(**fields), source, at, at)  # type: ignore[arg-type]
 
 
-def stored(record: records.Record) -> movies_pb2.Movie:
+def stored(record: records.MovieRecord) -> movies_pb2.Movie:
     return movies_pb2.Movie.FromString(record.data)
 
 

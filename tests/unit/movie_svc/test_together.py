@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from movie_svc.asking.flights import Flights
+from movie_svc.asking.single_flight import SingleFlight
 from movie_svc.caching.batches import Batches
 
 
@@ -45,7 +45,7 @@ async def test_while_as_many_as_allowed_are_under_way_the_rest_collects() -> Non
 
 
 async def test_all_who_ask_meanwhile_get_the_same_answer() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     asked = 0
 
     async def ask() -> int:
@@ -60,7 +60,7 @@ async def test_all_who_ask_meanwhile_get_the_same_answer() -> None:
 
 
 async def test_a_caller_that_leaves_does_not_end_the_flight_of_the_others() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     gate = asyncio.Event()
 
     async def ask() -> str:
@@ -79,7 +79,7 @@ async def test_a_caller_that_leaves_does_not_end_the_flight_of_the_others() -> N
 
 
 async def test_an_error_goes_to_all_and_is_not_kept() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     times = 0
 
     async def ask() -> str:

@@ -18,7 +18,7 @@ from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found, Outcome
 from movie_svc.storing import records
 from movie_svc.storing.entries import Entry, of_record
-from movie_svc.storing.records import Record
+from movie_svc.storing.records import MovieRecord
 from movie_svc.storing.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ _MAX_SAVES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReadResult:
     """An entry, and the layer that had it."""
 
     entry: Entry
     layer: str
 
 
-class Intake:
+class OmdbAnswers:
     """Asks OMDb for numbers, and keeps what it says."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Intake:
         self._freshness = freshness
         self._keeping: set[asyncio.Task[None]] = set()
 
-    async def ask(self, number: int, away: MarqueeError | None) -> Answer:
+    async def ask(self, number: int, away: MarqueeError | None) -> ReadResult:
         """What OMDb, or meanwhile another replica, has of a number that is not known here.
 
         `away` says why that can't be known just now: the database is away, and
@@ -68,7 +68,7 @@ class Intake:
         asked = self._omdb.enabled and not self._omdb.breaker.is_open
         found = await self._leases.take(number) if asked else None
         if found is not None:
-            return Answer(found, "redis")
+            return ReadResult(found, "redis")
         try:
             now = clock.utc_now()
             outcome = await self._omdb.by_id(number)
@@ -77,7 +77,7 @@ class Intake:
             await self._leases.release(number)
             raise
         self._keep_later(number, entry, record, outcome)
-        return Answer(entry, "omdb")
+        return ReadResult(entry, "omdb")
 
     async def take(self, number: int, outcome: Found | Absent, asked_at: datetime) -> int:
         """Stores what OMDb said of a number and puts it into all layers; gives how many titles changed.
@@ -101,7 +101,7 @@ class Intake:
         self._redis.put_later(entries, When.ALWAYS)
         return changed
 
-    async def add(self, found: Sequence[Record]) -> None:
+    async def add(self, found: Sequence[MovieRecord]) -> None:
         """Stores partial records; caches that hold their titles hear of it.
 
         Raises:
@@ -116,7 +116,7 @@ class Intake:
 
     def _understood(
         self, number: int, outcome: Outcome, away: MarqueeError | None, now: datetime
-    ) -> tuple[Entry, Record | None]:
+    ) -> tuple[Entry, MovieRecord | None]:
         """The entry of what OMDb said when asked at `now`, and the record unless it is an absence."""
         what = names.movie_name(number)
         if isinstance(outcome, Failed):
@@ -132,12 +132,12 @@ class Intake:
             raise away or refused(Failed(Failure.MALFORMED, str(error), 60), what) from error
         return of_record(record), record
 
-    def _keep_later(self, number: int, entry: Entry, record: Record | None, outcome: Outcome) -> None:
+    def _keep_later(self, number: int, entry: Entry, record: MovieRecord | None, outcome: Outcome) -> None:
         task = asyncio.get_running_loop().create_task(self._keep(number, entry, record, outcome))
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
 
-    async def _keep(self, number: int, entry: Entry, record: Record | None, outcome: Outcome) -> None:
+    async def _keep(self, number: int, entry: Entry, record: MovieRecord | None, outcome: Outcome) -> None:
         """Tells the other replicas what has been answered, and stores it."""
         self._l1.will_write((number,))
         await self._redis.put({number: entry}, When.ALWAYS)
@@ -147,7 +147,7 @@ class Intake:
         else:
             await self._save(number, record, outcome)
 
-    async def _save(self, number: int, record: Record | None, outcome: Outcome) -> None:
+    async def _save(self, number: int, record: MovieRecord | None, outcome: Outcome) -> None:
         """Stores what has been answered; gives up after some seconds."""
         for attempt in range(_SAVE_ATTEMPTS):
             try:
@@ -161,7 +161,7 @@ class Intake:
         metrics.UNSAVED.inc()
         log.warning("%s could not be stored: the primary is away", names.movie_name(number))
 
-    def _record(self, found: Found, now: datetime) -> Record:
+    def _record(self, found: Found, now: datetime) -> MovieRecord:
         return records.from_answer(found.body, found.raw, now, self._freshness)
 
     async def _forget(self, number: int, absent: Absent, now: datetime) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from mesh import clock, names
 from mesh.errors import MarqueeError
 from movie_svc import metrics
-from movie_svc.asking.intake import Answer, Intake, overdue
-from movie_svc.asking.wishes import Wishes
+from movie_svc.asking.answers import OmdbAnswers, ReadResult, overdue
+from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.caching.batches import Batches
 from movie_svc.caching.cache import L1, RedisCache, When
 from movie_svc.storing.entries import Entry
@@ -39,7 +39,7 @@ class _Layer:
         (self.absent if entry.absent else self.hit if entry.fresh_until > now else self.stale).inc()
 
 
-class Reads:
+class MovieReader:
     """Gives entries by number."""
 
     def __init__(
@@ -47,15 +47,15 @@ class Reads:
         l1: L1,
         redis: RedisCache,
         store: Store,
-        intake: Intake,
-        wishes: Wishes,
+        answers: OmdbAnswers,
+        refresh_queue: RefreshQueue,
     ) -> None:
         self._l1 = l1
         self._redis = redis
         self._store = store
-        self._intake = intake
-        self._wishes = wishes
-        self._flights: dict[int, asyncio.Future[Answer]] = {}
+        self._answers = answers
+        self._refresh_queue = refresh_queue
+        self._flights: dict[int, asyncio.Future[ReadResult]] = {}
         self._from_redis = Batches(self._ask_redis, at_once=2, largest=200)
         self._from_postgres = Batches(self._ask_postgres, at_once=4, largest=200)
         self._to_refill = Batches(self._refill, at_once=1, largest=200)
@@ -67,16 +67,16 @@ class Reads:
         l1.when_ending(self._renew_here)
         redis.when_ending(self._renew_in_redis)
 
-    async def get(self, number: int, timeout_s: float) -> Answer:
+    async def get(self, number: int, timeout_s: float) -> ReadResult:
         """What is known of one number.
 
         Raises:
             MarqueeError: UNAVAILABLE if nothing is, and OMDb could not be asked within `timeout_s`.
         """
         entry = self.peek(number)
-        return Answer(entry, "l1") if entry is not None else await self.fetch(number, timeout_s)
+        return ReadResult(entry, "l1") if entry is not None else await self.fetch(number, timeout_s)
 
-    async def fetch(self, number: int, timeout_s: float) -> Answer:
+    async def fetch(self, number: int, timeout_s: float) -> ReadResult:
         """As `get`, of what this process was found not to have."""
         try:
             # Others may wait for the same flight: it must not end with this caller.
@@ -84,14 +84,16 @@ class Reads:
         except TimeoutError:
             raise overdue(names.movie_name(number)) from None
 
-    async def get_many(self, numbers: Iterable[int], timeout_s: float) -> Mapping[int, Answer | MarqueeError]:
+    async def get_many(
+        self, numbers: Iterable[int], timeout_s: float
+    ) -> Mapping[int, ReadResult | MarqueeError]:
         """What is known of each number, or why nothing can be said."""
-        found: dict[int, Answer | MarqueeError] = {}
-        flights: dict[int, asyncio.Future[Answer]] = {}
+        found: dict[int, ReadResult | MarqueeError] = {}
+        flights: dict[int, asyncio.Future[ReadResult]] = {}
         for number in numbers:
             entry = self.peek(number)
             if entry is not None:
-                found[number] = Answer(entry, "l1")
+                found[number] = ReadResult(entry, "l1")
             else:
                 flights[number] = self._flight(number)
         if flights:
@@ -118,7 +120,7 @@ class Reads:
             if entry.absent:
                 self._l1.invalidate((number,))
                 return None
-            self._wishes.wish(number)
+            self._refresh_queue.add(number)
         return entry
 
     async def settled(self) -> None:
@@ -126,10 +128,10 @@ class Reads:
         batches = (self._from_redis, self._from_postgres, self._to_refill, self._to_renew)
         while tasks := [*(task for each in batches for task in each.running), *self._tasks]:
             await asyncio.gather(*tasks, return_exceptions=True)
-        await self._intake.settled()
+        await self._answers.settled()
         await self._redis.settled()
 
-    def _flight(self, number: int) -> asyncio.Future[Answer]:
+    def _flight(self, number: int) -> asyncio.Future[ReadResult]:
         flight = self._flights.get(number)
         if flight is not None:
             self._in_l1.coalesced.inc()
@@ -221,16 +223,16 @@ class Reads:
                 continue
             counters.found(entry, now)
             if entry.is_due(now):
-                self._wishes.wish(number)
+                self._refresh_queue.add(number)
             self._l1.put(number, entry, begun)
-            self._succeed(number, Answer(entry, layer))
+            self._succeed(number, ReadResult(entry, layer))
         return missing
 
     async def _ask_omdb(self, number: int, away: MarqueeError | None) -> None:
         """Asks OMDb for a number that is not known, or not to be known because the database is away."""
         begun = self._l1.begin_fill()
         try:
-            answer = await self._intake.ask(number, away)
+            answer = await self._answers.ask(number, away)
             if answer.layer == "omdb":
                 self._at_omdb.found(answer.entry, clock.now())
             else:  # another replica was asking already
@@ -246,7 +248,7 @@ class Reads:
         finally:
             self._l1.end_fill()
 
-    def _succeed(self, number: int, answer: Answer) -> None:
+    def _succeed(self, number: int, answer: ReadResult) -> None:
         flight = self._flights.pop(number, None)
         if flight is not None and not flight.done():
             flight.set_result(answer)
@@ -258,7 +260,7 @@ class Reads:
                 flight.set_exception(error)
 
 
-def _retrieved(flight: "asyncio.Future[Answer]") -> None:
+def _retrieved(flight: "asyncio.Future[ReadResult]") -> None:
     """All who waited may have given up: an error must not be reported as lost then."""
     if not flight.cancelled():
         flight.exception()
