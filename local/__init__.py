@@ -2,7 +2,7 @@
 
 | room | what it is about | may use |
 |---|---|---|
-| `stack` | a stack's folder, ports, secrets, certificates, tenants and state | nothing else here |
+| `stack` | a stack's folder, ports, secrets, certificates, provisioning and state | nothing else here |
 | `omdb_simulator` | what stands for OMDb: real answers, real failures | nothing else here |
 | `servers` | how each kind of process is started, and how one sees that it is ready | `stack` |
 | `cluster` | the stores in the shape of production: `marquee up --cluster` | `servers`, `stack` |

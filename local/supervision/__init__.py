@@ -2,7 +2,8 @@
 
 | module | what it does |
 |---|---|
-| `processes` | the table: each process, what it needs first, and how many there are |
+| `stores` | the stores of each shape, how many there are of each, and what they stand for |
+| `processes` | all processes, with what each needs first; services' own follow from `mesh.services` |
 | `supervisor` | a process of its own, which outlives the command that started it |
 | `rolling` | `marquee restart`: one instance after another, without a failed call |
 | `progress` | what is shown while a stack starts |

@@ -1,56 +1,20 @@
-"""The processes of a local stack. Services' own follow from `mesh.services`: a new one is an entry there."""
+"""The processes of a local stack: its stores (`stores`), Marquee's own, and the edge.
+
+Those of services follow from `mesh.services`: a new service is an entry there.
+"""
 
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from local import cluster
-from local.servers import envoy_server, kafka_server, postgres_server, probes, redis_server, services
+from local.servers import envoy_server, probes, services
 from local.servers.process import Process
 from local.stack.layout import Shape, Stack, StackError
-from local.stack.provision import provision
-from mesh.services import PUBLIC, SERVICES, Part, Role, Service
+from local.supervision.stores import INSTANCES, STANDS_FOR, STORES
+from mesh.services import PUBLIC, SERVICES, Role, Service
 
 INFRA: Final = "infra"
-
-INFRASTRUCTURE: Final = (
-    Process(
-        "postgres",
-        lambda stack, _: postgres_server.primary_command(stack),
-        ports=["sql"],
-        probe=probes.primary,
-        prepare=postgres_server.prepare_primary,
-        once_ready=provision,
-        privileges=postgres_server.plain_user,
-        stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
-    ),
-    Process(
-        "postgres-replica",
-        lambda stack, _: postgres_server.replica_command(stack),
-        ports=["sql"],
-        probe=probes.replica,
-        needs=["postgres"],
-        prepare=postgres_server.prepare_replica,
-        privileges=postgres_server.plain_user,
-        stop_signal=signal.SIGINT,
-    ),
-    Process(
-        "redis",
-        redis_server.command,
-        ports=["redis"],
-        probe=probes.redis,
-        prepare=redis_server.prepare,
-    ),
-    Process(
-        "kafka",
-        kafka_server.command,
-        ports=["broker", "controller"],
-        probe=probes.kafka,
-        prepare=kafka_server.prepare,
-    ),
-)
 
 OMDB: Final = Process(
     "omdb",
@@ -60,23 +24,13 @@ OMDB: Final = Process(
 )
 
 
-# What stands for each part: of these, a stack has what its shape has.
-_STANDS_FOR: Final = {
-    Part.PRIMARY: ("postgres", cluster.PROXY),
-    Part.REPLICA: ("postgres-replica",),
-    Part.REDIS: ("redis", cluster.SENTINEL),
-    Part.KAFKA: ("kafka",),
-    Part.OMDB: ("omdb",),
-}
-
-
 def _process(service: Service, role: Role) -> Process:
     return Process(
         service.process(role),
         partial(services.command, module=service.name, role=role.name),
         ports=["grpc", "metrics"],
         probe=probes.grpc,
-        needs=[name for part in role.needs for name in _STANDS_FOR[part]],
+        needs=[name for part in role.needs for name in STANDS_FOR[part]],
         environment=partial(services.environment, service=service.name),
         stop_timeout_s=20.0,
     )
@@ -105,19 +59,15 @@ CONTROLLER: Final = Process(
 )
 
 
-_STORES: Final = {Shape.PLAIN: INFRASTRUCTURE, Shape.CLUSTER: cluster.STORES}
-
-
 def table(shape: Shape) -> tuple[Process, ...]:
     """All processes that a stack of this shape may have."""
-    return (*_STORES[shape], OMDB, *OWN, EDGE, CONTROLLER)
+    return (*STORES[shape], OMDB, *OWN, EDGE, CONTROLLER)
 
 
 def usual_instances(shape: Shape) -> dict[str, int]:
     """How many instances of each process a shape has, where that is not one."""
-    if shape is Shape.PLAIN:
-        return {}
-    return {**cluster.INSTANCES, **{process.name: 2 for process in OWN}}
+    own = {process.name: 2 for process in OWN} if shape is Shape.CLUSTER else {}
+    return {**INSTANCES[shape], **own}
 
 
 def wanted(shape: Shape) -> list[Process]:
@@ -137,7 +87,7 @@ def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
     known = {process.name: process for process in wanted(shape)}
     if not only:
         return list(known.values())
-    infrastructure = [p.name for p in known.values() if p in (*_STORES[shape], OMDB)]
+    infrastructure = [p.name for p in known.values() if p in (*STORES[shape], OMDB)]
     chosen: set[str] = set()
 
     def add(name: str) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from local import cluster
 from local.cluster import etcd, patroni, proxy
 from local.servers import kafka_server, services
 from local.stack.layout import HOST, Home, Shape, Stack, StackError, choose_ports, keep_ports
 from local.supervision.processes import port_names, select, usual_instances
+from local.supervision.stores import PROXY
 
 
 def stack_of(folder: Path, shape: Shape) -> Stack:
@@ -71,7 +71,7 @@ def test_a_broker_that_goes_is_struck_off_well_within_the_time_of_a_write(tmp_pa
 async def test_whoever_leads_both_replicas_are_read(tmp_path: Path, leader: str) -> None:
     stack = stack_of(tmp_path, Shape.CLUSTER)
     read = set()
-    for name in stack.names(cluster.PROXY):
+    for name in stack.names(PROXY):
         with stack.home.log(name).open("wb") as log:
             await proxy.prepare(stack, name, log)
         text = (stack.data / f"{name}.json").read_text()
@@ -103,7 +103,7 @@ def test_etcd_keeps_its_ports_or_says_so(tmp_path: Path) -> None:
     keep_ports(stack.home, stack.ports)
     for name in stack.names("etcd"):
         (stack.data / name).mkdir()
-    kept = cluster.kept_ports(stack.home)
+    kept = etcd.kept_ports(stack.home)
     assert set(kept) == {f"{name}/{port}" for name in stack.names("etcd") for port in ("client", "peer")}
     with socket.socket() as other:
         other.bind((HOST, kept["etcd.2/peer"]))
