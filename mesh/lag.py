@@ -37,6 +37,11 @@ PRIMARY_UP: Final = Gauge(
     "1 while the primary answers this process; 0: reads go to replicas, however old, and writes are refused.",
 )
 
+TIMELINE: Final = Gauge(
+    "marquee_postgres_timeline",
+    "Which history the primary writes. Grows by one at each failover: see what became of the server before.",
+)
+
 _SAMPLES: Final = 240
 _DEADLINE_S: Final = 1.0
 # Without replicas only the clock is of interest.
@@ -197,6 +202,7 @@ class Lag:
                 raise ConnectionError("it is a replica now")
             # By then it stood there at the latest: a replica that has this is as fresh as the question.
             self._positions.add(asked, int(row["position"]))
+            TIMELINE.set(int(row["timeline"], 16))
             clock.learn(row["clock"], asked, answered)
         server.position, server.timeline = int(row["position"] or 0), row["timeline"] or ""
         server.measured_at, server.answers = asked, True

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from marquee.movies.v1 import movies_pb2
 
-from mesh import kafka, migrations, pages, postgres, redisdb, server, tables
+from mesh import kafka, migrations, pages, postgres, redisdb, server, tables, transactions
 from mesh.config import load
 from mesh.errors import MarqueeError
 from mesh.hedge import HedgedReads
@@ -92,6 +92,7 @@ async def serve() -> None:
         service_server.background("replica lag", pg.watch)
         service_server.background("invalidation", Tracker(redis, l1, redis_cache).run)
         service_server.background("refresh queue", refresh_queue.run)
+        service_server.background("transactions", lambda: transactions.watch(pg))
         service_server.background("relay", send_events)
         service_server.background("names", lambda: naming.keep(pg))
         service_server.background("pruner", Pruner(pg, AGED, metrics.PRUNED, _PRUNE_INTERVAL_S).run)

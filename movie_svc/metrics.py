@@ -44,6 +44,11 @@ QUOTA_USED: Final = Gauge(
     "marquee_omdb_quota_used",
     "Calls to OMDb today, of all replicas and with what they hold in reserve, as far as this one knows.",
 )
+QUOTA_LIMIT: Final = Gauge(
+    "marquee_omdb_quota_limit",
+    "Calls to OMDb a day, of all replicas together: MARQUEE_OMDB_DAILY_LIMIT. Nearly used: unknown titles "
+    "will not be found until midnight UTC.",
+)
 QUOTA_LOCAL: Final = Gauge(
     "marquee_omdb_quota_local",
     "1 while the primary is away and this replica lives on the calls that it holds in reserve.",
@@ -72,4 +77,9 @@ HEDGED: Final = Counter(
 OUTBOX: Final = Gauge(
     "marquee_movie_outbox_events",
     "Events that wait to be sent to Kafka. Grows for minutes: Kafka or the relay is away.",
+)
+OUTBOX_AGE: Final = Gauge(
+    "marquee_movie_outbox_oldest_seconds",
+    "How long the first event that waits to be sent to Kafka has waited, in seconds; 0 if none waits. Over a "
+    "minute: charts show old titles; see whether Kafka takes writes.",
 )

@@ -10,7 +10,7 @@ from marquee.movies.v1 import movies_pb2_grpc
 from marquee.rankings.v1 import rankings_pb2
 from marquee.ratings.v1 import internal_pb2_grpc
 
-from mesh import channel, kafka, migrations, postgres, redisdb
+from mesh import channel, kafka, migrations, postgres, redisdb, transactions
 from mesh.config import load
 from mesh.kafka.retention import Retention
 from mesh.pages import PageTokens
@@ -131,6 +131,9 @@ async def consumer() -> None:
     server.background("aggregates", take_changes)
     server.background("facts", take_facts)
     server.background("asking for facts", filler.run)
+    server.background("transactions", lambda: transactions.watch(pg))
+    for reader in (topics.AGGREGATES_GROUP, topics.FACTS_GROUP):
+        server.background(f"backlog of {reader}", kafka.Backlog(queue, pg, reader).run)
     server.background("inbox", pruner.run)
     try:
         await server.run()

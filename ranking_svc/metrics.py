@@ -62,6 +62,24 @@ REBUILD_SECONDS: Final = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=SERVE,
 )
+LAST_REBUILD: Final = Gauge(
+    "marquee_ranking_last_rebuild_timestamp_seconds",
+    "When the formula in force was measured, in seconds since 1970, as this server last saw; 0 if never. "
+    "Hours ago: no server rebuilds; see their logs for the database.",
+    registry=SERVE,
+)
+LAST_VERIFY: Final = Gauge(
+    "marquee_ranking_last_verify_timestamp_seconds",
+    "When aggregates were last compared with a recount, in seconds since 1970; 0 if never. Over a week ago: "
+    "run `marquee verify`.",
+    registry=SERVE,
+)
+VERIFY_LEFT: Final = Gauge(
+    "marquee_ranking_last_verify_mismatches",
+    "Movies that differed when aggregates were last compared, and were not repaired. Above zero: "
+    "`marquee verify --repair`, and find out what was lost.",
+    registry=SERVE,
+)
 GENERATION: Final = Gauge(
     "marquee_ranking_formula_generation",
     "Which rebuild the charts in memory are of. Differs between servers for more than a few seconds: "

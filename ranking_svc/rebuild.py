@@ -12,7 +12,9 @@ from typing import Final
 
 import grpc
 
+from mesh import clock
 from mesh.errors import MarqueeError
+from ranking_svc import metrics
 from ranking_svc.chart import Chart
 from ranking_svc.config import FormulaConfig
 from ranking_svc.feed import Feed
@@ -68,11 +70,19 @@ class Rebuilder:
         """Says that a process with this m is alive, and rebuilds if it is due."""
         newest = await self._store.declare(self._config.prior_votes, self._lease_s)
         state = await self._store.formula(fresh=True)
+        await self._tell(state)
         if not self._due(state, newest):
             return
         # Others may have found it due at the same moment: the first one's generation stands.
         if await self._measure(state.formula.generation if state else 0) is not None:
             await self._nudges.send()
+
+    async def _tell(self, state: FormulaState | None) -> None:
+        metrics.LAST_REBUILD.set(clock.now() - state.age_s if state else 0)
+        verification = await self._store.last_verification()
+        if verification is not None:
+            metrics.LAST_VERIFY.set(verification.finished_at)
+            metrics.VERIFY_LEFT.set(verification.left)
 
     async def _measure(self, seen: int | None = None) -> Formula | None:
         return await self._store.measure(self._config.prior_votes, self._lease_s, seen)

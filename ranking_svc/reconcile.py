@@ -28,7 +28,7 @@ import grpc
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 
 from mesh import names
-from mesh.errors import unavailable
+from mesh.errors import MarqueeError, unavailable
 from ranking_svc import metrics
 from ranking_svc.basis import Basis, basis_of
 from ranking_svc.model import SCORES, Counted, Histogram
@@ -114,6 +114,10 @@ class Reconciler:
                 suspects.append(movie)
         for start in range(0, len(suspects), _PAGE):
             await self._look(set(suspects[start : start + _PAGE]), repair, findings)
+        try:
+            await self._store.verified(findings.compared, findings.differing, findings.repaired)
+        except MarqueeError as error:
+            log.warning("it is not written down that all was compared: %s", error)
         return findings
 
     async def _merged(self, findings: Findings) -> AsyncIterator[tuple[int, Histogram, Histogram]]:

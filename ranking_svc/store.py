@@ -12,6 +12,7 @@ from ranking_svc.model import Change, Counted, Facts, Histogram
 from ranking_svc.store_charts import COUNTS, ChartStore
 from ranking_svc.store_formula import FormulaStore
 from ranking_svc.store_life import begin, repairing, writing
+from ranking_svc.store_verification import VerificationStore
 
 # The ids are in ascending order, as are the movies below: two consumers that
 # deal with the same events after a rebalance then wait for one another and never lock up.
@@ -84,7 +85,7 @@ class Taken:
     duplicates: int
 
 
-class Store(ChartStore, FormulaStore):
+class Store(ChartStore, FormulaStore, VerificationStore):
     """The schema `ranking_svc`. Everything raises UNAVAILABLE while the database is away."""
 
     # Aggregates

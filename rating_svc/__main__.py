@@ -12,7 +12,7 @@ import asyncpg
 from confluent_kafka import KafkaException
 from marquee.ratings.v1 import internal_pb2, ratings_pb2
 
-from mesh import channel, dial, kafka, migrations, postgres, redisdb, services
+from mesh import channel, dial, kafka, migrations, postgres, redisdb, services, transactions
 from mesh.config import ConfigError, load
 from mesh.errors import MarqueeError
 from mesh.hedge import HedgedReads
@@ -42,6 +42,7 @@ from rating_svc.settled import Settled
 from rating_svc.store import RatingStore
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.totals import RatingTotalsService
+from rating_svc.waiting import LettersWatch, OutboxWatch
 from rating_svc.worker import Submissions, make_reader
 from rating_svc.writer import Writer
 
@@ -129,6 +130,10 @@ async def worker() -> None:
     server.health.depends_on("postgres", pg.ping)
     server.background("replica lag", pg.watch)
     server.background("worker", run.run)
+    server.background("backlog", kafka.Backlog(kafka_config, pg, WORKERS).run)
+    server.background("replicas of the log", kafka.Replicas(kafka_config).run)
+    server.background("transactions", lambda: transactions.watch(pg))
+    server.background("letters", LettersWatch(kafka_config, list(_DEAD_LETTERS.values())).run)
     server.background("settling", settling.run)
     server.background("stale pending writes", pending.expire)
     server.background("pruner", pruner.run)
@@ -157,6 +162,7 @@ async def relay() -> None:
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping)
     server.background("replica lag", pg.watch)
+    server.background("outbox", OutboxWatch(pg).run)
     server.background("relay", Relay(connect, producer, load(RelayConfig)).run)
     try:
         await server.run()

@@ -72,6 +72,13 @@ SUBMISSIONS: Final = Counter(
     ("outcome",),
     registry=WORKER,
 )
+LETTERS_WAITING: Final = Gauge(
+    "marquee_dead_letters_waiting",
+    "Dead letters of a topic that nobody has sent again. Above zero: `marquee dlq list`, mend what made "
+    "them, then `marquee dlq redrive`.",
+    ("topic",),
+    registry=WORKER,
+)
 PARTITIONS_IGNORED: Final = Gauge(
     "marquee_rating_partitions_ignored",
     "Partitions that were added to the topic behind its back, and are not written to. Above zero: somebody "
@@ -107,7 +114,13 @@ RELAY_ACTIVE: Final = Gauge(
 )
 OUTBOX_PENDING: Final = Gauge(
     "marquee_rating_outbox_pending",
-    "Changes that wait in the outbox, as the active relay last saw. Grows: see the relay's log for Kafka.",
+    "Changes that wait in the outbox. Grows: see the relay's log for Kafka.",
+    registry=RELAY,
+)
+OUTBOX_AGE: Final = Gauge(
+    "marquee_rating_outbox_oldest_seconds",
+    "Since when the first change that waits in the outbox was submitted, in seconds; 0 if none waits. Over "
+    "seconds: charts don't get it; see whether a relay has its turn and Kafka takes what it sends.",
     registry=RELAY,
 )
 PUBLISHED: Final = Counter(

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION: Final = 1
 
 _PAUSE_S: Final = 0.5
-_COUNT_INTERVAL_S: Final = 5.0
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
 
@@ -40,7 +39,6 @@ class Relay:
         self._connect = connect
         self._producer = producer
         self._config = config
-        self._counted_at = 0.0
 
     async def run(self) -> None:
         """Waits for its turn, then hands changes on; again and again, for ever."""
@@ -75,7 +73,6 @@ class Relay:
             published = await self._publish(events)
             if published:
                 await outbox.delete(published)
-            await self._count(outbox)
             if len(published) < len(events):
                 await asyncio.sleep(_PAUSE_S)
             elif len(events) < self._config.batch:
@@ -98,12 +95,6 @@ class Relay:
 
     async def _send(self, event: OutboxEvent) -> None:
         await self._producer.send(topics.CHANGED, names.movie_name(event.movie).encode(), encode(event))
-
-    async def _count(self, outbox: Outbox) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._counted_at >= _COUNT_INTERVAL_S:
-            self._counted_at = now
-            metrics.OUTBOX_PENDING.set(await outbox.count())
 
 
 def encode(event: OutboxEvent) -> bytes:

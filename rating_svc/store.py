@@ -123,6 +123,9 @@ _OUTBOX_READ: Final = """
 SELECT number, event_id, movie_id, old_score, new_score, submit_time FROM outbox ORDER BY number LIMIT $1"""
 _OUTBOX_DELETE: Final = "DELETE FROM outbox WHERE number = ANY ($1::bigint[])"
 _OUTBOX_COUNT: Final = "SELECT count(*)::int FROM (SELECT FROM outbox LIMIT 1000000) AS counted"
+_OUTBOX_AGE: Final = """
+SELECT extract(epoch FROM clock_timestamp() - submit_time)::float8 FROM outbox ORDER BY number LIMIT 1"""
+_OUTBOX_STATE: Final = f"SELECT ({_OUTBOX_COUNT}), ({_OUTBOX_AGE})"
 _TAKE_TURN: Final = "SELECT pg_try_advisory_lock(hashtext('relay of ' || current_user))"
 
 
@@ -321,9 +324,16 @@ class Outbox:
         """Forgets changes that were published."""
         await self._connection.execute(_OUTBOX_DELETE, list(numbers))
 
-    async def count(self) -> int:
-        """How many changes wait; counts to a million."""
-        return int(await self._connection.fetchval(_OUTBOX_COUNT))
+
+async def outbox_state(postgres: Postgres) -> tuple[int, float]:
+    """How many changes wait (counts to a million), and how long ago the first was submitted, in seconds.
+
+    Raises:
+        MarqueeError: UNAVAILABLE, the database is away.
+    """
+    row = await postgres.fetchrow(_OUTBOX_STATE, fresh=True)
+    assert row is not None
+    return int(row[0]), max(float(row[1] or 0), 0.0)
 
 
 def to_time(micros: int) -> datetime:

@@ -5,6 +5,7 @@ Both wrap confluent-kafka's synchronous clients. Its own asyncio producer adds
 (docs/decisions/0006-kafka-through-confluent-kafka.md).
 """
 
+from mesh.kafka.backlog import Backlog
 from mesh.kafka.batches import BatchReader
 from mesh.kafka.config import KafkaConfig
 from mesh.kafka.consumer import BatchConsumer
@@ -13,9 +14,11 @@ from mesh.kafka.handler import Entry, Handler
 from mesh.kafka.offsets import Offsets, Place
 from mesh.kafka.producer import KafkaProducer, Position
 from mesh.kafka.record import Record
+from mesh.kafka.replicas import Replicas
 from mesh.kafka.topics import Topic, TopicIdentity, ensure_topics, identify, identify_all, topic_names
 
 __all__ = [
+    "Backlog",
     "BatchConsumer",
     "BatchReader",
     "DeadLetterBox",
@@ -29,6 +32,7 @@ __all__ = [
     "Poison",
     "Position",
     "Record",
+    "Replicas",
     "TooManyDeadLetters",
     "Topic",
     "TopicIdentity",

@@ -84,6 +84,7 @@ class BatchReader(Generic[T, R]):
         # Messages a transaction: fewer while the database is too slow for a whole batch in its time.
         self._portion = batch
         self._stopped = ""
+        STOPPED.labels(reader).set(0)
 
     async def ping(self) -> None:
         """Raises once it has stopped. For health."""

@@ -1,7 +1,6 @@
 """A consumer of batches for asyncio on confluent-kafka's synchronous one."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
@@ -10,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from prometheus_client import Gauge
 
 from mesh.kafka.config import KafkaConfig
 from mesh.kafka.record import Record
@@ -23,12 +21,6 @@ Partition: TypeAlias = tuple[str, int]
 _COMMIT_INTERVAL_S: Final = 0.5
 _SEEK_S: Final = 10.0
 _COMMITTED_S: Final = 5.0
-
-LAG: Final = Gauge(
-    "marquee_kafka_consumer_lag",
-    "Messages in the partition that this consumer has not committed. Grows for minutes: add workers.",
-    ("topic", "partition"),
-)
 
 
 class BatchConsumer:
@@ -223,11 +215,6 @@ class BatchConsumer:
             log.warning("could not commit: %s; tried again later", error)
             return
         self._uncommitted = {}
-        for (topic, partition), end in ends.items():
-            with contextlib.suppress(KafkaException):  # taken away during the commit
-                _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-                if high >= end:
-                    LAG.labels(topic, partition).set(high - end)
 
     def _hold(self, seconds: float) -> bool:
         paused = [at for at in self._consumer.assignment() if (at.topic, at.partition) not in self._paused]
@@ -305,8 +292,6 @@ class BatchConsumer:
         for p in gone:
             self._uncommitted.pop(p, None)
             self._given.pop(p, None)
-            with contextlib.suppress(KeyError):
-                LAG.remove(p[0], str(p[1]))
 
 
 def _shown(partitions: Sequence[TopicPartition]) -> str:

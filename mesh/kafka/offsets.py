@@ -35,6 +35,7 @@ COMMENT ON COLUMN kafka_offsets.fingerprint IS 'of the message before next_offse
 _LOAD: Final = """
 SELECT topic_id, partition, next_offset, fingerprint FROM kafka_offsets
 WHERE reader = $1 AND topic_id = ANY ($2::text[])"""
+_EVERYWHERE: Final = "SELECT topic, partition, topic_id, next_offset FROM kafka_offsets WHERE reader = $1"
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('offsets of ' || current_user || $1))"
 _KNOWN: Final = "SELECT EXISTS (SELECT FROM kafka_offsets WHERE reader = $1 AND topic = $2)"
 _BEGIN: Final = """
@@ -98,6 +99,11 @@ class Offsets:
         """How far the topics were read."""
         rows = await connection.fetch(_LOAD, self.reader, list(topic_ids))
         return {Place(row[0], row[1]): Stored(row[2], row[3]) for row in rows}
+
+    async def everywhere(self, connection: Connection) -> dict[tuple[tuple[str, int], str], int]:
+        """The next offset of all that was ever read: by topic and partition, and the topic's id."""
+        rows = await connection.fetch(_EVERYWHERE, self.reader)
+        return {((row[0], row[1]), row[2]): row[3] for row in rows}
 
     async def begin(
         self,

@@ -65,6 +65,7 @@ class Quota:
 
     def __init__(self, ledger: Ledger, config: OmdbConfig) -> None:
         self._config = config
+        metrics.QUOTA_LIMIT.set(config.daily_limit)
         self._ledger = ledger
         self._reserve = 0
         self._reserve_day = 0

@@ -93,4 +93,6 @@ class Relay:
             return
         self._measure_at = time.monotonic() + _MEASURE_S
         with contextlib.suppress(MarqueeError):
-            metrics.OUTBOX.set(await self._store.outbox_size())
+            waiting, age_s = await self._store.outbox_state()
+            metrics.OUTBOX.set(waiting)
+            metrics.OUTBOX_AGE.set(age_s)

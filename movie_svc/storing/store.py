@@ -252,8 +252,15 @@ class Store:
         async with self._pg.write() as connection:
             await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
 
-    async def outbox_size(self) -> int:
-        return int(await self._reads.fetchval("SELECT count(*) FROM outbox", fresh=True))
+    async def outbox_state(self) -> tuple[int, float]:
+        """How many events wait, and for how long the first of them has, in seconds."""
+        row = await self._reads.fetchrow(
+            """SELECT count(*)::int, extract(epoch FROM clock_timestamp() - min(queued_at))::float8
+               FROM outbox""",
+            fresh=True,
+        )
+        assert row is not None
+        return row[0], max(row[1] or 0.0, 0.0)
 
     async def imported_lines(self, file: str) -> int:
         """How many lines of a file have been imported."""

@@ -13,16 +13,17 @@ from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 import rating_svc
 from local.stack.layout import Stack
 from local.stack.provision import SUPERUSER
-from mesh import channel, migrations, names, postgres, rpc
+from mesh import channel, clock, migrations, names, postgres, rpc
 from mesh.channel import ChannelConfig
 from mesh.errors import MarqueeError
 from mesh.kafka.event_ids import OFFSETS, event_id
 from mesh.postgres import PostgresConfig
-from ranking_svc import reconcile
+from ranking_svc import metrics, reconcile
 from ranking_svc.model import Change, Histogram
+from ranking_svc.rebuild import Rebuilder
 from ranking_svc.reconcile import Reconciler
 from rating_svc.totals import RatingTotalsService
-from tests.support.rankings import NOW, Place, history, place_in, recount
+from tests.support.rankings import FORMULA, NOW, Place, history, place_in, recount
 from tests.support.waiting import eventually
 
 PORTION = 7
@@ -115,6 +116,26 @@ async def test_planted_differences_are_found(place: Place, reconciler: Reconcile
         assert one.aggregate == before.get(one.movie, (0,) * 10)
         assert one.recount == totals.recount.get(one.movie, (0,) * 10)
     assert await place.histograms() == before
+
+
+async def test_every_server_tells_when_aggregates_were_last_compared_and_what_is_left(
+    place: Place, reconciler: Reconciler
+) -> None:
+    def told(name: str) -> float:
+        return metrics.SERVE.get_sample_value(f"marquee_ranking_last_{name}") or 0.0
+
+    rebuilder = Rebuilder(place.store, place.feed(), place.nudges, FORMULA)
+    await plant(place)
+    before = clock.now()
+    await rebuilder.rebuild()
+    await reconciler.run(repair=False)
+    await rebuilder.look()
+    assert told("verify_mismatches") == 4
+    assert abs(told("verify_timestamp_seconds") - before) < 60
+    await reconciler.run(repair=True)
+    await rebuilder.look()
+    assert told("verify_mismatches") == 0
+    assert abs(told("rebuild_timestamp_seconds") - before) < 60
 
 
 async def test_planted_differences_are_repaired(place: Place, reconciler: Reconciler, totals: Totals) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from marquee.ratings.v1.events_pb2 import RatingChanged, RatingSubmitted
 
+from local.servers import probes
 from local.stack.layout import Stack
 from mesh.kafka import KafkaConfig, KafkaProducer
 from rating_svc import topics
@@ -47,6 +48,13 @@ async def test_a_letter_is_listed_shown_and_sent_again(
         return await ids(mesh_stack, option)
 
     (letter,) = await eventually(one, 30, 0.2)
+
+    async def waits() -> bool:
+        page = await probes.http(mesh_stack.port("rating_svc-worker", "metrics"), "/metrics")
+        dead = f"{topic.removesuffix('.v1')}.dlq.v1"
+        return f'marquee_dead_letters_waiting{{topic="{dead}"}} 1.0' in page.decode()
+
+    await eventually(waits, 60, 0.5)
     told = marquee(mesh_stack.home, "dlq", "show", letter, option)
     assert f"marquee-reason: {reason}" in told
     assert shown in told

@@ -16,9 +16,10 @@ from local.stack.provision import SUPERUSER
 from mesh.kafka import Topic, ensure_topics
 from mesh.kafka.producer import PRODUCED
 from mesh.kafka.topics import alter_topic, bounds_of
-from rating_svc import topics
+from rating_svc import metrics, topics
 from rating_svc.config import RelayConfig
 from rating_svc.relay import Relay
+from rating_svc.waiting import OutboxWatch
 from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.ratings import Role
 from tests.support.waiting import eventually
@@ -186,6 +187,24 @@ async def test_what_the_log_did_not_take_stays_in_the_outbox(
     await asyncio.gather(relaying, return_exceptions=True)
     bounds = await bounds_of(bench.kafka, [(topic, 0)])
     assert bounds[topic, 0][1] >= 30
+
+
+async def test_an_outbox_that_nobody_empties_grows_older(bench: Rig) -> None:
+    def told(what: str) -> float | None:
+        return metrics.RELAY.get_sample_value(f"marquee_rating_outbox_{what}")
+
+    watching = asyncio.create_task(OutboxWatch(bench.postgres, interval_s=0.05).run())
+    await eventually(lambda: told("pending") == 0)
+    assert told("oldest_seconds") == 0
+    await submit_and_store(bench, 3, 3)
+    await eventually(lambda: told("pending") == 3)
+    first = await eventually(lambda: told("oldest_seconds"))
+    await eventually(lambda: (told("oldest_seconds") or 0) > first + 0.5)
+    async with bench.postgres.write() as connection:
+        await connection.execute("DELETE FROM outbox")
+    await eventually(lambda: (told("pending"), told("oldest_seconds")) == (0, 0))
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 def _if(events: list[RatingChanged], at_least: int) -> list[RatingChanged]:
