@@ -237,6 +237,21 @@ async def test_a_change_that_is_in_the_recount_is_not_counted_when_it_comes_afte
     assert await place.histograms() == counts
 
 
+async def test_an_aggregate_that_changed_and_came_back_meanwhile_is_not_repaired(place: Place) -> None:
+    """The recount that a repair would write may hold the one change and not the other."""
+    await place.store.apply([Change(1, 1, None, 5, NOW)])
+    seen = (await place.store.counts_of([1]))[1]
+    await place.store.apply([Change(2, 1, 5, 6, NOW)])
+    await place.store.apply([Change(3, 1, 6, 5, NOW)])
+    now = (await place.store.counts_of([1]))[1]
+    assert now.counts == seen.counts
+    recounted = (0,) * 8 + (1, 0)
+    assert not await place.store.repair(1, seen, recounted, [])
+    assert await place.histograms() == {1: seen.counts}
+    assert await place.store.repair(1, now, recounted, [])
+    assert await place.histograms() == {1: recounted}
+
+
 async def test_a_right_aggregate_is_left_alone_though_the_replica_of_the_ratings_is_behind(
     place: Place, stack: Stack
 ) -> None:

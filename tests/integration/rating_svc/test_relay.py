@@ -1,6 +1,7 @@
 """The relay: every committed change reaches the topic, whatever becomes of relays and their sessions."""
 
 import asyncio
+import dataclasses
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,7 @@ from marquee.ratings.v1.events_pb2 import RatingChanged
 
 from local.stack.layout import Stack
 from local.stack.provision import SUPERUSER
-from mesh.kafka import Topic, ensure_topics
+from mesh.kafka import KafkaProducer, Topic, ensure_topics
 from mesh.kafka.producer import PRODUCED
 from mesh.kafka.topics import alter_topic, bounds_of
 from rating_svc import metrics, topics
@@ -165,10 +166,35 @@ async def test_a_change_that_commits_late_is_not_passed_over(
     assert [event.event_id for event in events if event.movie == "movies/tt0000077"] == [1]
 
 
+async def test_of_a_portion_of_which_the_log_took_some_the_others_stay_in_the_outbox(
+    bench: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The producer takes ten at a time and refuses what is more, at once: that is handed on later."""
+    topic = f"{bench.topic}.changed"
+    monkeypatch.setattr(topics, "CHANGED", topic)
+    await ensure_topics(bench.kafka, [Topic(topic, 1)])
+    await submit_and_store(bench, 30, 5)
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(bench.dsn)
+
+    narrow = KafkaProducer(dataclasses.replace(bench.kafka, max_in_flight=10))
+    relaying = asyncio.create_task(Relay(connect, narrow, RelayConfig()).run())
+    try:
+        await eventually(lambda: outbox_is_empty(bench))
+    finally:
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+        await narrow.close()
+    assert PRODUCED.labels(topic, "refused")._value.get() >= 20
+    bounds = await bounds_of(bench.kafka, [(topic, 0)])
+    assert bounds[topic, 0][1] == 30
+
+
 async def test_what_the_log_did_not_take_stays_in_the_outbox(
     bench: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one portion the log takes some and refuses others: those are handed on later, and none is lost."""
+    """The log refuses a whole portion, and takes it later."""
     topic = f"{bench.topic}.changed"
     monkeypatch.setattr(topics, "CHANGED", topic)
     await ensure_topics(bench.kafka, [Topic(topic, 1, config={"max.message.bytes": "1"})])

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from local.stack.layout import Stack
@@ -110,6 +111,27 @@ async def test_an_identity_is_not_forgotten_while_the_log_may_hold_a_copy(bench:
     )
     await prune(bench)
     assert await bench.fetch("SELECT FROM seen_requests") == []
+
+
+async def test_a_repeat_is_known_for_as_long_as_the_log_may_hold_it(bench: Rig) -> None:
+    """Ann rates 8, then 3, and days later the first request comes again: the log keeps it for longest."""
+    first = submission("ann", 1, 8)
+    await bench.submit([first, submission("ann", 1, 3)])
+    days = "UPDATE seen_requests SET seen_at = seen_at - make_interval(secs => $1)"
+    async with bench.working():
+        await bench.drained()
+        await bench.fetch(days, bench.retention.held_s)
+        await bench.submit([first])
+        await bench.drained()
+    await bench.fetch(days, bench.retention.held_s)
+    await Pruner(bench.postgres, bench.retention, 60).prune()
+    ends = await bounds_of(bench.kafka, [(bench.topic, number) for number in range(bench.partitions)])
+    (hers,) = [number for (_, number), (_, end) in ends.items() if end == 3]
+    for deleted in bench.admin.delete_records([TopicPartition(bench.topic, hers, 2)]).values():
+        await asyncio.wrap_future(deleted)
+    async with bench.working(bench.worker(group="again")):
+        await bench.drained("again")
+    assert await bench.scores() == {("ann", 1): 3}
 
 
 async def test_workers_that_come_and_go_lose_nothing_and_count_nothing_twice(bench: Rig) -> None:
@@ -394,6 +416,19 @@ async def test_the_order_is_the_logs_whatever_the_clocks_say(bench: Rig) -> None
         await bench.stored({("ann", 1): 5})
         await bench.submit([behind])
         await bench.stored({("ann", 1): 8})
+
+
+async def test_a_rating_keeps_the_time_of_its_first_score(bench: Rig) -> None:
+    first = submission("ann", 1, 5)
+    wishes = [dataclasses.replace(submission("ann", 1, 7), submit_us=first.submit_us + 1_000_000)]
+    wishes.append(dataclasses.replace(submission("ann", 1, None), submit_us=first.submit_us + 2_000_000))
+    wishes.append(dataclasses.replace(submission("ann", 1, 9), submit_us=first.submit_us + 3_000_000))
+    async with bench.working():
+        for wish in (first, *wishes):
+            await bench.submit([wish])
+            await bench.drained()
+    (row,) = await bench.fetch("SELECT create_time, update_time FROM ratings")
+    assert [store.to_us(time) - first.submit_us for time in row] == [0, 3_000_000]
 
 
 async def test_dealt_with_writes_leave_redis_also_if_they_were_repeats(bench: Rig) -> None:
