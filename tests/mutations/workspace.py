@@ -1,6 +1,6 @@
 """A folder for each group where mutmut keeps its mutated copy and its verdicts: `.mutations/FOLDER`.
 
-It links to the repository, and mutmut copies from there: the tree that people work in is never changed. A run
+It holds a copy of the tree, from which mutmut makes its own: what people work in is never changed. A run
 that was stopped goes on where it was. A verdict stands as long as the function and those that it calls, and
 that of a survivor as long as the tests.
 """
@@ -21,7 +21,7 @@ from tests.mutations.plan import ROOT, Group
 _SOURCES: Final = ("rating_svc", "ranking_svc", "mesh")
 _OTHERS: Final = tuple(service.name for service in SERVICES if service.name not in _SOURCES)
 _COPIED: Final = (*_OTHERS, "edge", "envoy", "local", "protos", "k8s")
-_LINKED: Final = (*_SOURCES, *_COPIED, "tests", "pyproject.toml")
+_FOLDERS: Final = (*_SOURCES, *_COPIED, "tests")
 _KILLED: Final = 1
 
 # The last plugin collects all garbage twice in each run: more than half of a short run's time.
@@ -63,14 +63,15 @@ class Workspace:
         return self.path / "mutants"
 
     def prepare(self, fresh: bool) -> None:
-        """Links the tree and writes mutmut's settings; `fresh` forgets all verdicts."""
+        """Copies the tree and writes mutmut's settings; `fresh` forgets all verdicts."""
         if fresh:
             shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in _LINKED:
-            link = self.path / name
-            if not link.is_symlink():
-                link.symlink_to(Path("../..") / name)
+        # No links: whoever walks the repository and follows them would come to each folder here first.
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+            shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy2(ROOT / "pyproject.toml", self.path)
         (self.path / "setup.cfg").write_text(self._settings())
         # Helpers and fixtures may change a verdict just as a test does.
         tests = [*(ROOT / name for name in self._group.tests), *sorted(ROOT.glob("tests/support/*.py"))]

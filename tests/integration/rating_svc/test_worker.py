@@ -124,7 +124,7 @@ async def test_a_repeat_is_known_for_as_long_as_the_log_may_hold_it(bench: Rig) 
         await bench.submit([first])
         await bench.drained()
     await bench.fetch(days, bench.retention.held_s)
-    await Pruner(bench.postgres, bench.retention, 60).prune()
+    await prune(bench)
     ends = await bounds_of(bench.kafka, [(bench.topic, number) for number in range(bench.partitions)])
     (hers,) = [number for (_, number), (_, end) in ends.items() if end == 3]
     for deleted in bench.admin.delete_records([TopicPartition(bench.topic, hers, 2)]).values():
