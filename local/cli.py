@@ -198,7 +198,7 @@ def top(
 @app.command()
 def verify(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Set what differs to what the recount gives.")
+        bool, typer.Option("--repair", help="Set what differs to what the recount says.")
     ] = False,
 ) -> None:
     """Compare ranking_svc's aggregates with a recount of all ratings. The exit code is 1 if they differ."""
@@ -214,7 +214,7 @@ def verify(
 @app.command()
 def certificates(
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="Issue all of them anew; running processes take them up.")
+        bool, typer.Option("--rotate", help="Issue all of them again; running processes read the new ones.")
     ] = False,
 ) -> None:
     """Show how long the mesh's certificates are valid, or issue new ones."""

@@ -5,7 +5,7 @@
 | `etcd` | three etcd, in which Patroni keeps who leads |
 | `patroni` | three PostgreSQL servers, of which Patroni makes one the primary |
 | `proxy` | two Envoys before them, which ask Patroni who is the primary |
-| `probes` | is it ready, and what is it among its like? |
+| `probes` | is it ready, and which role does it have? |
 
 Kafka's brokers and Redis' servers are those of a plain stack, only more of them:
 `local.servers.kafka_server`, `local.servers.redis_server`. How many there are

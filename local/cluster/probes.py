@@ -1,4 +1,4 @@
-"""Is a store's server ready, and what is it among its like? An exception is a no."""
+"""Is a store's server ready, and which role does it have? An exception is a no."""
 
 import asyncio
 import json

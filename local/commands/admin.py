@@ -32,7 +32,7 @@ class Totals:
 
 
 def rebuild_charts(stack: Stack) -> rankings_pb2.RebuildChartsResponse:
-    """Measures the formula anew and rebuilds all charts.
+    """Measures the formula again and rebuilds all charts.
 
     Raises:
         StackError: ranking_svc refused, or did not answer.

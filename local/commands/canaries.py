@@ -94,7 +94,7 @@ def set_share(
 
 @app.command()
 def auto(service: Service) -> None:
-    """Raise the share step by step as long as the new release does well, and take it back if it does not."""
+    """Raise the share step by step as long as the new release does well, and roll it back if it does not."""
     _change(lambda canary, home: canary.deliver(home.envoy, service))
 
 

@@ -14,7 +14,7 @@ from local.stack.layout import StackError, default_home
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Dead letters: messages that could not be dealt with, kept with their reason.",
+    help="Dead letters: messages that could not be processed, kept with their reason.",
 )
 
 

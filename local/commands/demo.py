@@ -1,4 +1,4 @@
-"""`marquee demo`: real ratings through the front door, and the chart held against a recount."""
+"""`marquee demo`: real ratings through the edge, and the chart held against a recount."""
 
 import asyncio
 import json
@@ -138,7 +138,7 @@ def _movie_svc(stack: Stack, console: Console, *arguments: str) -> bool:
 
 
 async def _send(stack: Stack, dataset: Dataset, console: Console, *, batch: bool) -> int:
-    """Sends everything, each user's ratings one after the other; gives how many calls were repeated."""
+    """Sends everything, each user's ratings one after the other; returns how many calls were repeated."""
     queue = list(dataset.by_user().values())[::-1]
     with steps.progress(console, len(dataset.ratings)) as advance:
         client = EdgeClient(stack, _TIER)
@@ -216,7 +216,7 @@ def _whole_chart(stack: Stack, prior_mean: float) -> tuple[list[dict[str, Any]],
 
 def _verdict(console: Console, wrong: Sequence[str], movies: int) -> None:
     if wrong:
-        console.print(f"[bold red]The chart is not what the recount gives: {len(wrong)} differences.[/]")
+        console.print(f"[bold red]The chart is not what the recount says: {len(wrong)} differences.[/]")
         for text in wrong[:10]:
             console.print(f"  {text}", highlight=False)
         return

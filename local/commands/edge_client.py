@@ -34,11 +34,19 @@ class EdgeClient:
         self._client.close()
 
     async def get(self, path: str, user: str, headers: str = "") -> Answer:
-        """A GET, with more headers, whole lines each. Raises ConnectionError or TimeoutError."""
+        """A GET, with more headers, whole lines each.
+
+        Raises:
+            ConnectionError, TimeoutError: no whole answer came.
+        """
         return await self._client.request("GET", path, self._as(user) + headers)
 
     async def put_rating(self, user: str, movie: str, score: int) -> Answer:
-        """One PUT, as it comes. Raises ConnectionError or TimeoutError."""
+        """One PUT, as it comes.
+
+        Raises:
+            ConnectionError, TimeoutError: no whole answer came.
+        """
         body = b'{"score":%d}' % score
         return await self._client.request("PUT", f"/v1/users/me/ratings/{movie}", self._as(user), body)
 

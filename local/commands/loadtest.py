@@ -1,6 +1,6 @@
 """`marquee load`: so many users, each asking again as soon as they are answered, for so long.
 
-A closed loop: it finds out what the mesh gives, not how it copes with more. All
+A closed loop: it finds out what the mesh can do, not how it copes with more. All
 of it goes to the edge on the loopback, and it ends by itself.
 """
 
@@ -46,7 +46,7 @@ def parse(mix: str) -> dict[str, int]:
 
 
 def run(stack: Stack, *, users: int, seconds: int, mix: Mapping[str, int]) -> int:
-    """Loads the mesh and prints what came of it; gives how many requests failed.
+    """Loads the mesh and prints what came of it; returns how many requests failed.
 
     Raises:
         StackError: the mesh has no movies yet.

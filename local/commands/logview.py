@@ -30,10 +30,14 @@ def last(home: Home, chosen: Sequence[str], count: int, *, raw: bool) -> Iterato
 
 
 class Follower:
-    """Gives lines as they are written, from when it was made."""
+    """Reads lines as they are written, from when it was made."""
 
     def __init__(self, home: Home, chosen: Sequence[str], *, raw: bool) -> None:
-        """Raises StackError: there is no log of one of these names."""
+        """Opens the logs of these names.
+
+        Raises:
+            StackError: there is no log of one of these names.
+        """
         self._home = home
         self._chosen = chosen
         self._raw = raw
@@ -44,7 +48,7 @@ class Follower:
         found: list[str] = []
         for name, end in self._ends.items():
             with self._home.log(name).open("rb") as file:
-                if file.seek(0, 2) < end:  # begun anew
+                if file.seek(0, 2) < end:  # begun again
                     end = 0
                 file.seek(end)
                 text = file.read()
@@ -55,7 +59,7 @@ class Follower:
         return found
 
     def __iter__(self) -> Iterator[str]:
-        """Lines for ever."""
+        """Lines forever."""
         while True:
             found = self.lines()
             yield from found

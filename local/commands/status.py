@@ -30,7 +30,7 @@ class Line:
     """As its supervisor sees it; `ready` only if it answers now."""
     detail: str
     role: str
-    """What it is among its like, such as `leader`; empty where all are alike."""
+    """Its role, such as `leader`; empty where all are alike."""
     pid: int
     uptime_s: float
     restarts: int

@@ -73,5 +73,5 @@ class _Bar:
 
 
 def progress(console: Console, total: int) -> _Lines | _Bar:
-    """Shows how far `total` steps have come; inside it, the function that it gives counts them."""
+    """Shows how far `total` steps have come; inside it, the function that it yields counts them."""
     return _Bar(console, total) if console.is_terminal else _Lines(total)

@@ -1,4 +1,4 @@
-"""How OMDb fails: each mode's status and body, verbatim as seen in the wild."""
+"""How OMDb fails: each mode's status and body, verbatim as OMDb was seen to answer."""
 
 import random
 from dataclasses import asdict, dataclass, fields
@@ -61,7 +61,11 @@ class Behaviour:
     """Calls after which the key is used up; 0 is no limit."""
 
     def changed(self, wish: dict[str, Any]) -> "Behaviour":
-        """This with the fields of `wish` instead. Raises ValueError with a sentence."""
+        """This with the fields of `wish` instead.
+
+        Raises:
+            ValueError: it can't be used; the message says why.
+        """
         known = {f.name: f.type for f in fields(self)}
         unknown = set(wish) - set(known)
         if unknown:

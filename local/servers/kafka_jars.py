@@ -1,7 +1,7 @@
 """Apache Kafka from Maven coordinates: `kafka.lock` names every jar with its SHA-256.
 
 `python -m local.servers.kafka_jars` fetches them; with `--lock` it resolves the
-coordinates anew and rewrites the lock.
+coordinates again and rewrites the lock.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def class_path() -> str:
 
 
 def fetch() -> int:
-    """Downloads the jars that are missing; gives how many those were.
+    """Downloads the jars that are missing; returns how many those were.
 
     Raises:
         StackError: one can't be had, or is not the one that was locked.
@@ -129,7 +129,7 @@ def _repository() -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local.servers.kafka_jars", description=__doc__)
     parser.add_argument(
-        "--lock", action="store_true", help="resolve the coordinates anew and rewrite the lock"
+        "--lock", action="store_true", help="resolve the coordinates again and rewrite the lock"
     )
     if parser.parse_args().lock:
         write_lock()

@@ -14,7 +14,7 @@ TIMEOUT_S: Final = 2.0
 
 
 async def ask(probe: Probe, stack: Stack, name: str) -> str:
-    """Asks once; gives what is wrong, or an empty text."""
+    """Asks once; returns what is wrong, or an empty text."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             await probe(stack, name)
@@ -116,7 +116,7 @@ async def metrics(stack: Stack, name: str) -> None:
 
 
 async def http(port: int, path: str) -> bytes:
-    """A GET on loopback that must be answered with 200; gives the body."""
+    """A GET on loopback that must be answered with 200; returns the body."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())

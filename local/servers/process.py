@@ -35,7 +35,7 @@ class Process:
     also: Callable[[Stack, str], Sequence[int]] = lambda _stack, _name: ()
     """Processes that it started and that live on when it dies: they are no children of anybody here."""
     role: Callable[[Stack, str], Awaitable[str]] | None = None
-    """What an instance is among its like at the moment, such as `leader`."""
+    """The role of an instance at the moment, such as `leader`."""
     restart_after_s: float = 0.0
     """How long others must have had to take its place before it is started again."""
     stop_signal: signal.Signals = signal.SIGTERM

@@ -2,7 +2,7 @@
 
 One of them in a plain stack; in a cluster a master with two replicas, and three
 sentinels that put a replica in its place. Nothing is kept on disk, since all in
-it can be had again.
+it can be made again.
 """
 
 import importlib.util

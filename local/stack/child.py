@@ -43,7 +43,7 @@ class Child:
         loop.add_reader(self._pidfd, self._reap)
 
     async def exited(self) -> str:
-        """Waits for its end; gives how that came, as in "exited with code 1"."""
+        """Waits for its end; returns how that came, as in "exited with code 1"."""
         return await asyncio.shield(self._exited)
 
     async def stop(self, number: signal.Signals, timeout_s: float) -> None:
@@ -67,7 +67,7 @@ class Child:
 
 
 async def run_tool(command: Sequence[str], log: IO[bytes], options: Sequence[str] = ()) -> int:
-    """Runs a program to its end, through setpriv with `options`; gives its exit code.
+    """Runs a program to its end, through setpriv with `options`; returns its exit code.
 
     It ends with this process, and with the task that waits for it.
     """

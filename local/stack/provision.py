@@ -69,7 +69,7 @@ async def provision(stack: Stack) -> None:
 
 
 async def replica_is_lost(stack: Stack) -> bool:
-    """Whether the primary no longer has the log that the replica would need; if so, its slot is made anew."""
+    """Whether the primary no longer has the log that the replica would need; its slot is then made again."""
     async with _superuser(stack, "postgres") as connection:
         status = await connection.fetchval(
             "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", REPLICA_SLOT

@@ -82,7 +82,7 @@ class Supervisor:
         self._stop = asyncio.Event()
 
     async def run(self) -> bool:
-        """Runs until SIGTERM or SIGINT; gives whether nothing failed."""
+        """Runs until SIGTERM or SIGINT; returns whether nothing failed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -223,7 +223,7 @@ class Supervisor:
         unit.stopped.set()
 
     def _fail(self, unit: _Unit, reason: str) -> None:
-        """Gives the whole stack up while it starts; later the process is tried again for ever."""
+        """Gives the whole stack up while it starts; later the process is tried again forever."""
         log.error("%s: %s", unit.name, reason)
         self._set(unit, "failed", reason)
         if self._state.phase == "starting":
@@ -248,7 +248,7 @@ class Supervisor:
 def start(
     home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int, shape: Shape = Shape.PLAIN
 ) -> int:
-    """Runs a stack in this process; gives its exit code."""
+    """Runs a stack in this process; returns its exit code."""
     home.make()
     with contextlib.ExitStack() as held:
         lock = held.enter_context(home.lock_file.open("w"))
