@@ -28,7 +28,11 @@ _FLAGS: Final = (
 
 
 def library() -> Path:
-    """The compiled filter. Raises FileNotFoundError if it was never compiled from these sources."""
+    """The compiled filter.
+
+    Raises:
+        FileNotFoundError: it was never compiled from these sources.
+    """
     path = _library()
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run `make install`, or `python -m edge.cache_module`")
@@ -38,7 +42,9 @@ def library() -> Path:
 def build(compiler: Sequence[str], *flags: str, out: Path | None = None) -> Path:
     """Compiles the filter into `out`, or to where `library` finds it.
 
-    Raises FileNotFoundError without such a compiler, and CalledProcessError if it fails.
+    Raises:
+        FileNotFoundError: there is no such compiler.
+        subprocess.CalledProcessError: it failed.
     """
     path = out or _library()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """A new release on trial: what share of a service's calls goes to it, as an operator sets it.
 
 `python -m edge.canary set --dir DIR SERVICE PERCENT` changes the routes in the folder that `edge.render`
-wrote to, and a running Envoy takes them up at once. An operator's word stands above flags until `clear`.
+wrote to, and a running Envoy takes them up at once. What an operator sets overrides flags until `clear`.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from mesh.services import PUBLIC
 def set_share(folder: Path, service: str, percent: float) -> None:
     """Sends `percent` (0–100) of a service's calls to its new release.
 
-    Raises ValueError if that is no percentage, or there is no such service.
+    Raises:
+        ValueError: that is no percentage, or there is no such service.
     """
     _change(folder, service, Audience(trials.check_percent(percent)), "operator")
 
@@ -27,7 +28,8 @@ def set_share(folder: Path, service: str, percent: float) -> None:
 def deliver(folder: Path, service: str) -> None:
     """Lets the controller deliver a new release step by step (`edge.delivery`).
 
-    Raises ValueError if there is no such service.
+    Raises:
+        ValueError: there is no such service.
     """
     _change(folder, service, Audience(), "controller")
 
@@ -35,7 +37,8 @@ def deliver(folder: Path, service: str) -> None:
 def clear(folder: Path, service: str) -> None:
     """Ends a trial: all calls go to the stable release, unless a flag says otherwise.
 
-    Raises ValueError if there is no such service.
+    Raises:
+        ValueError: there is no such service.
     """
     _change(folder, service, None)
 

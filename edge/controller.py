@@ -143,7 +143,7 @@ class Controller:
         for service, canary in now.canaries.items():
             if canary.owner != "controller" or service not in seen:
                 continue
-            # A delivery that was started anew is judged anew.
+            # A delivery that was started again is judged from the beginning.
             if not canary.delivery or service not in self._deliveries:
                 self._deliveries[service] = Delivery(self._delivery, time.monotonic)
             now = now.with_canary(service, self._deliveries[service].look(canary, seen[service]))

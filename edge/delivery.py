@@ -59,7 +59,11 @@ class DeliveryConfig:
 
     @property
     def percents(self) -> tuple[float, ...]:
-        """The steps. Raises ValueError if they don't grow to 100."""
+        """The steps.
+
+        Raises:
+            ValueError: they don't grow to 100.
+        """
         found = tuple(float(each) for each in self.steps.split(","))
         if list(found) != sorted(set(found)) or found[0] <= 0 or found[-1] != 100:
             raise ValueError(f"MARQUEE_CANARY_STEPS can't be {self.steps!r}: steps grow, and the last is 100")
@@ -132,7 +136,7 @@ class Delivery:
             return self._step(canary, 0, now) if now.canary.healthy else canary
         since = None if self._start is None else _since(now, self._start)
         if since is None:
-            # This process or Envoy has just started: the step begins anew.
+            # This process or Envoy has just started: the step begins again.
             self._begin(now)
             return canary
         if wrong := fault(since, self._config):

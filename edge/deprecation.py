@@ -13,7 +13,11 @@ _MUTATION: Final = (
 
 
 def check(methods: Iterable[Method], dates: Mapping[str, Any]) -> None:
-    """Raises ValueError unless just the RPCs that the contract calls deprecated have dates."""
+    """Checks which RPCs have dates.
+
+    Raises:
+        ValueError: others than those that the contract calls deprecated have dates, or one of them has none.
+    """
     deprecated = {method.full_name for method in methods if method.deprecated}
     if undated := sorted(deprecated - set(dates)):
         raise ValueError(f"deprecated in the contract, but without dates in envoy/routes.yaml: {undated}")

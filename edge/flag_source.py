@@ -16,7 +16,7 @@ _APP_NAME: Final = "marquee-edge"
 class FlagConfig:
     """Where flags are. A server goes before a file; with neither there are none."""
 
-    file: str = setting("MARQUEE_FLAGS_FILE", "", "a file of flags, as Unleash's client API gives them")
+    file: str = setting("MARQUEE_FLAGS_FILE", "", "a file of flags, as Unleash's client API returns them")
     url: str = setting("MARQUEE_UNLEASH_URL", "", "an Unleash server, such as http://unleash:4242/api")
     token: str = setting("MARQUEE_UNLEASH_TOKEN", "", "its client token", secret=True)
     environment: str = setting(
@@ -28,12 +28,14 @@ class FlagConfig:
 
 
 class FlagSource(Protocol):
-    """Gives flags when they have changed."""
+    """Reads flags, when they have changed."""
 
     def changed(self) -> Flags | None:
         """The flags if they are others than those given last, else None.
 
-        Raises OSError if they can't be read, FlagError if they are none.
+        Raises:
+            OSError: they can't be read.
+            FlagError: they are none.
         """
 
 
@@ -92,7 +94,11 @@ class ServerFlags:
 
 
 def connect(config: FlagConfig) -> FlagSource:
-    """The source that is configured. Raises ConfigError for a URL that is none."""
+    """The source that is configured.
+
+    Raises:
+        ConfigError: the URL is none.
+    """
     environment = Environment(_APP_NAME, config.environment)
     if config.url:
         if not config.url.startswith(("http://", "https://")):

@@ -59,7 +59,8 @@ class Flags:
     def parse(text: str | bytes, environment: Environment | None = None) -> "Flags":
         """Reads the answer of Unleash's `/api/client/features`, or a file like it.
 
-        Raises FlagError if it is not like that.
+        Raises:
+            FlagError: it is not like that.
         """
         try:
             given = json.loads(text)
@@ -72,7 +73,8 @@ class Flags:
     def canary(self, service: str) -> Audience | None:
         """Who gets the new release of a service; None if no flag decides on that.
 
-        Raises FlagError if the flag says what routes can't do.
+        Raises:
+            FlagError: the flag says what routes can't do.
         """
         feature = self.features.get(CANARY_PREFIX + service)
         return None if feature is None else self._audience(feature)
@@ -80,7 +82,8 @@ class Flags:
     def experiment(self, name: str) -> Experiment | None:
         """An experiment; None if nobody takes part in it.
 
-        Raises FlagError if the flag says what routes can't do.
+        Raises:
+            FlagError: the flag says what routes can't do.
         """
         feature = self.features.get(name)
         if feature is None or not feature["enabled"]:

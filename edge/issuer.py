@@ -40,7 +40,10 @@ class IssuerConfig:
 def jwt_filter(config: IssuerConfig, jwks: Path | None) -> dict[str, Any]:
     """The providers and requirements of Envoy's jwt filter.
 
-    `jwks` is the file of keys where there is no URL. Raises ValueError without either.
+    `jwks` is the file of keys where there is no URL.
+
+    Raises:
+        ValueError: there is neither.
     """
     values = _values(config, jwks)
     source = "keys_from_url" if config.jwks_url else "keys_from_file"

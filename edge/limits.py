@@ -51,7 +51,11 @@ class Limits:
 
     @staticmethod
     def load(path: Path = DEFAULT_FILE) -> "Limits":
-        """Reads a limits file. Raises ValueError with a sentence on what is wrong with it."""
+        """Reads a limits file.
+
+        Raises:
+            ValueError: something is wrong with it; the message says what.
+        """
         given = yaml.safe_load(path.read_text())
         known = {field.name for field in fields(Limits)}
         if not isinstance(given, dict) or set(given) != known:

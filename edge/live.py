@@ -1,4 +1,4 @@
-"""The route files of a running edge: written anew when something goes on trial, taken up by Envoy at once."""
+"""The route files of a running edge: written again when something goes on trial; Envoy reads them at once."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

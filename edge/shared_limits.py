@@ -55,7 +55,8 @@ def filters(bounds: limits.Limits, address: str | None) -> list[dict[str, Any]]:
 def clusters(address: str | None) -> list[dict[str, Any]]:
     """Where the service is, if there is one.
 
-    Raises ValueError for an address that is none.
+    Raises:
+        ValueError: the address is none.
     """
     if address is None:
         return []

@@ -37,7 +37,7 @@ class Sample:
     """How many instances are healthy now."""
 
     def since(self, earlier: "Sample") -> "Sample | None":
-        """What has come since `earlier`; None if Envoy has started to count anew."""
+        """What has come since `earlier`; None if Envoy has begun to count from zero again."""
         if self.calls < earlier.calls:
             return None
         return Sample(
@@ -67,7 +67,10 @@ class Sample:
 def read(admin: str, service: str) -> tuple[Sample, Sample]:
     """The new release and the stable one of a service, from Envoy's start to now.
 
-    `admin` is HOST:PORT of Envoy's admin page. Raises StatisticsError if it does not answer.
+    `admin` is HOST:PORT of Envoy's admin page.
+
+    Raises:
+        StatisticsError: it does not answer.
     """
     names = f"^cluster\\.{service}(_canary(_hosts)?)?\\."
     pattern = rf"{names}(upstream_rq_(total|5xx|time)|membership_healthy|grpc\.\d+)$"

@@ -92,7 +92,8 @@ class EdgeStatus:
 def look(admin: str, folder: Path) -> EdgeStatus:
     """Asks the Envoy whose admin page is at `admin` (http://HOST:PORT) and whose files are in `folder`.
 
-    Raises OSError if it does not answer.
+    Raises:
+        OSError: it does not answer.
     """
     info = _get(admin, "/server_info")
     stats = {
@@ -126,7 +127,11 @@ def look(admin: str, folder: Path) -> EdgeStatus:
 
 
 def instances(admin: str) -> list[Instance]:
-    """All instances of all services, new releases on trial too. Raises OSError if Envoy does not answer."""
+    """All instances of all services, new releases on trial too.
+
+    Raises:
+        OSError: Envoy does not answer.
+    """
     return [_instance(each) for cluster in _clusters(admin) for each in cluster.get("host_statuses", [])]
 
 

@@ -101,7 +101,11 @@ class Trials:
 
 
 def check_percent(percent: float) -> float:
-    """Gives the percentage back. Raises ValueError if it is none."""
+    """Returns the percentage.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not 0 <= percent <= 100:
         raise ValueError(f"{percent:g} is no share of all calls: give 0 to 100 percent")
     return percent
@@ -126,7 +130,7 @@ def save(folder: Path, trials: Trials) -> None:
 
 @contextlib.contextmanager
 def changing(folder: Path) -> Iterator[Trials]:
-    """Holds the record's lock, and gives what is on trial now."""
+    """Holds the record's lock, and yields what is on trial now."""
     with (folder / f".{FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield load(folder)

@@ -30,8 +30,10 @@ def write(
 ) -> list[dict[str, Any]]:
     """Writes the endpoint and TLS files into `out`; returns the clusters.
 
-    `services` has the cluster of each service, `folder` is where Envoy will find the files. Raises ValueError
-    for a service without instances or an address that is none.
+    `services` has the cluster of each service, `folder` is where Envoy will find the files.
+
+    Raises:
+        ValueError: a service has no instances, or an address is none.
     """
     clusters = []
     for service, name in services.items():

@@ -7,7 +7,7 @@
 //
 // The key is the coding and the path with its query (`:path`), which begins with a slash. Of the codings that a
 // client takes, the filter chooses one, and asks for that only: so an answer is compressed once, by the filters
-// behind this one, and not for each client anew. An answer that came uncompressed though a coding was wanted is
+// behind this one, and not again for each client. An answer that came uncompressed though a coding was wanted is
 // the one for everybody.
 #include <stdlib.h>
 #include <string.h>

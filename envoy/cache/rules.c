@@ -97,7 +97,7 @@ Text coding_of(Text accepted) {
   return best;
 }
 
-// Of one connection or one moment only (RFC 9110, 7.6.1), or told anew with each answer.
+// Of one connection or one moment only (RFC 9110, 7.6.1), or said again with each answer.
 bool is_kept(Text key) {
   static const Text not_kept[] = {TEXT(":status"),    TEXT("connection"),        TEXT("keep-alive"),
                                   TEXT("upgrade"),    TEXT("transfer-encoding"), TEXT("content-length"),
