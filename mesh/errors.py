@@ -28,7 +28,7 @@ class FieldViolation:
 
 
 class MarqueeError(Exception):
-    """What went wrong, for whom it concerns.
+    """What went wrong, for the caller.
 
     Attributes:
         code: the gRPC status code.

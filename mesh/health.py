@@ -58,11 +58,11 @@ class Health:
         self._services.append(name)
 
     def depends_on(self, name: str, probe: Probe, *, required: bool = False, optional: bool = False) -> None:
-        """Adds a dependency; `probe` raises while it is away. A text that it gives is its detail."""
+        """Adds a dependency; `probe` raises while it is away. A text that it returns is its detail."""
         self._dependencies.append(_Dependency(name, probe, required, optional))
 
     async def watch(self) -> None:
-        """Probes all dependencies every second, for ever."""
+        """Probes all dependencies every second, forever."""
         while True:
             await self.check()
             await asyncio.sleep(PROBE_INTERVAL_S)

@@ -52,13 +52,13 @@ class Call:
         return ""
 
     def vouched_header(self, key: str) -> str:
-        """A header's value if the caller is one whose word is taken; else empty."""
+        """A header's value if the caller is one that is believed; else empty."""
         value = self.header(key)
         return value if value and self._may_vouch() else ""
 
     @cached_property
     def identity(self) -> Identity | None:
-        """Who is asking, if the caller is one whose word on that is taken."""
+        """Who is asking, if the caller is one that is believed about it."""
         subject = self.header(SUBJECT_HEADER)
         if not subject or not self._may_vouch():
             return None

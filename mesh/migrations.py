@@ -105,7 +105,7 @@ def find(folder: Path) -> list[Migration]:
 
 
 async def migrate(dsn: str, folder: Path, *, contract: bool | None = None) -> list[str]:
-    """Brings the schema of the DSN's role up to date; gives the names of the files it ran.
+    """Brings the schema of the DSN's role up to date; returns the names of the files it ran.
 
     Waits up to a minute for the database to come, and for another that migrates
     for as long as that takes. Stops before a file that contracts, unless

@@ -50,7 +50,7 @@ class Pipe:
         return self._pause.on
 
     async def call(self, *command: Any) -> Any:
-        """Gives the answer to a command.
+        """Returns the answer to a command.
 
         Raises:
             RedisAway: there is none.
@@ -65,7 +65,7 @@ class Pipe:
         return await answer
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Gives a script's answer.
+        """Returns a script's answer.
 
         Raises:
             RedisAway: there is none.
@@ -73,7 +73,7 @@ class Pipe:
         """
         try:
             return await self.call("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:  # Redis was started anew, or never saw it
+        except NoScriptError:  # Redis was restarted, or never saw it
             return await self.call("EVAL", script.source, len(keys), *keys, *args)
 
     async def _send(self) -> None:

@@ -269,7 +269,7 @@ class Postgres:
         self._lag.suspect(node.server)
 
     async def watch(self) -> None:
-        """Measures the replicas' lag, and hears the primary's clock, for ever. A background task of every
+        """Measures the replicas' lag, and hears the primary's clock, forever. A background task of every
         process: without it a replica counts as late, and so gets no reads."""
         await self._lag.watch()
 

@@ -2,7 +2,7 @@
 
 It asks one server, or, where MARQUEE_REDIS_SENTINELS is set, the sentinels which
 server is the master, whenever it connects and whenever its health is asked for.
-Redis Cluster is not spoken: docs/decisions/0008.
+Redis Cluster is not supported: docs/decisions/0008.
 """
 
 from collections.abc import Awaitable, Callable
@@ -83,7 +83,7 @@ def connect(config: RedisConfig, *, decode: bool = False) -> "redis.Redis":
 def probe(client: "redis.Redis") -> Callable[[], Awaitable[object]]:
     """What raises while Redis is away. For health; it also finds out whether there is another master.
 
-    A connection to a master that lost its office, and that nobody could tell so, would go on.
+    A connection to a server that is no longer the master, and could not be told so, would go on.
     """
     pool = client.connection_pool
 
@@ -103,7 +103,7 @@ def is_current(client: "redis.Redis", connection: Any) -> bool:
 
 
 class _Follows(SentinelManagedConnection):
-    """A connection that looks for the master anew where the server says that it is none."""
+    """A connection that looks for the master again where the server says that it is none."""
 
     async def read_response(self, *args: Any, **named: Any) -> Any:
         try:

@@ -1,7 +1,7 @@
 """What PostgreSQL itself enforces on every session of a service's role.
 
 A client's own deadlines end with the client: one that is frozen, or cut off
-from the server, would keep its locks for as long as TCP bears it. So the server
+from the server, would keep its locks for as long as TCP allows it. So the server
 ends what it left behind, and a successor waits no longer than `RELEASE_S`.
 
 The settings belong to the roles (`ALTER ROLE … SET`), not to the connections:

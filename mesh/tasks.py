@@ -13,7 +13,7 @@ async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     Cancels again what goes on: before Python 3.12, `asyncio.wait_for` drops a
     cancellation that comes at the moment at which what it waits for is done
     (https://github.com/python/cpython/issues/86296), and redis-py sends each command
-    through it. A loop that is cancelled once may then run for ever.
+    through it. A loop that is cancelled once may then run forever.
     """
     pending = set(tasks)
     while pending:

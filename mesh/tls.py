@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 TRUST_DOMAIN: Final = "spiffe://marquee/"
 EDGE: Final = "edge"
 OPERATOR: Final = "operator"
-# Whose word on the user is taken: the edge has verified a token, operators have a certificate of ours.
+# Who is believed about the user: the edge has verified a token, operators have a certificate of ours.
 VOUCHERS: Final = frozenset({EDGE, OPERATOR})
 
 _LOOK_INTERVAL_S: Final = 1.0
@@ -147,7 +147,7 @@ def peer_of(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
 
 
 class RotatingChannel(grpc.aio.Channel):
-    """A channel that is opened anew when the certificate has changed.
+    """A channel that is opened again when the certificate has changed.
 
     grpcio fixes a client's credentials when a channel is made. Calls under way
     end on the old channel.

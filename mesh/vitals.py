@@ -25,7 +25,7 @@ _INTERVAL_S: Final = 0.5
 
 
 async def watch(files: tls.Files | None) -> None:
-    """Measures for ever; `files` are the process's certificate, if it has one."""
+    """Measures forever; `files` are the process's certificate, if it has one."""
     loop = asyncio.get_running_loop()
     known: tls.Certificate | None = None
     while True:

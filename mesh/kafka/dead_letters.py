@@ -1,4 +1,4 @@
-"""Dead letters: messages that can never be dealt with, kept with their reason, up to a limit.
+"""Dead letters: messages that can never be processed, kept with their reason, up to a limit.
 
 One odd message is its sender's accident; very many are a bad release, of the
 sender or of the reader, and setting them all aside would empty the topic into a
@@ -49,7 +49,7 @@ RECORD: Final = "marquee-record"
 
 DEAD: Final = Counter(
     "marquee_dead_letters_total",
-    "Messages set aside since they can never be dealt with, by reader. Each has its reason in the log; "
+    "Messages set aside since they can never be processed, by reader. Each has its reason in the log; "
     "`marquee dlq list` shows them.",
     ("reader",),
 )
@@ -70,7 +70,7 @@ def aged(kept_s: float | Callable[[], Awaitable[float]]) -> Aged:
 
 
 class Poison(ValueError):
-    """A message that can never be dealt with.
+    """A message that can never be processed.
 
     Attributes:
         reason: UPPER_SNAKE, for the dead letter's headers.
@@ -87,10 +87,10 @@ class TooManyDeadLetters(Exception):
 
 @dataclass(frozen=True)
 class DeadLetterLimit:
-    """How many dead letters are borne."""
+    """How many dead letters are accepted."""
 
     count: int
-    """So many within the window always are, over all processes together."""
+    """So many within the window are always accepted, over all processes together."""
     share: float = 0.0
     """More only while they are at most this share of what this process has read within the window."""
     window_s: float = 60.0
@@ -98,7 +98,7 @@ class DeadLetterLimit:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message and why it can't be dealt with."""
+    """A message and why it can't be processed."""
 
     record: Record
     place: Place
@@ -196,7 +196,7 @@ def headers_of(letter: DeadLetter) -> dict[str, str]:
 
 
 class Share:
-    """Which share of what this process has read lately are dead letters."""
+    """Which share of what this process has read recently are dead letters."""
 
     def __init__(self, window_s: float, clock: Callable[[], float]) -> None:
         self._window_s = window_s
