@@ -80,7 +80,7 @@ class OmdbAnswers:
         return ReadResult(entry, "omdb")
 
     async def take(self, number: int, outcome: Found | Absent, asked_at: datetime) -> int:
-        """Stores what OMDb said of a number and puts it into all layers; gives how many titles changed.
+        """Stores what OMDb said of a number and puts it into all layers; returns how many titles changed.
 
         `asked_at` is when OMDb was asked: the answer to an earlier question replaces none to a later one.
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Plots:
-    """Gives full plots, from PostgreSQL or OMDb."""
+    """Reads full plots, from PostgreSQL or OMDb."""
 
     def __init__(self, store: Store, omdb: Omdb, freshness: FreshnessConfig) -> None:
         self._store = store

@@ -66,7 +66,7 @@ class Refresher:
             await asyncio.sleep(_FOLLOW_S)
 
     async def step(self) -> float:
-        """Asks for at most one title; gives after how many seconds to come again."""
+        """Asks for at most one title; returns after how many seconds to come again."""
         if not self._omdb.enabled or self._omdb.breaker.is_open:
             return _IDLE_S
         number = await self._next()

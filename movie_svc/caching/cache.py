@@ -68,7 +68,7 @@ class L1:
     it must not be kept: a fill says when it began, and is refused if its key
     was invalidated since.
 
-    What is read shortly before its time is over is had anew meanwhile: see
+    What is read shortly before its time is over is fetched again meanwhile: see
     `when_ending`. So is what this process has written to Redis, which tells
     everybody of the change, the writer too.
     """
@@ -118,7 +118,7 @@ class L1:
         return found.entry
 
     def begin_fill(self) -> int:
-        """To be called before what is to be put is read; gives what `put` needs. End with `end_fill`."""
+        """To be called before what is to be put is read; returns what `put` needs. End with `end_fill`."""
         self._fills += 1
         return self._changes
 
@@ -156,7 +156,7 @@ class L1:
 
     def _note(self, number: int) -> None:
         if len(self._changed) >= _MAX_CHANGED:
-            # Fills may overlap for ever. Which keys have changed is then not known any more: fills that are
+            # Fills may overlap forever. Which keys have changed is then not known any more: fills that are
             # under way keep nothing.
             self._cleared = self._changes
             self._changed.clear()

@@ -33,7 +33,7 @@ class Tracker:
         self._heard = 0.0
 
     async def run(self) -> None:
-        """Tracks for ever; starts again whenever the connection ends."""
+        """Tracks forever; starts again whenever the connection ends."""
         while True:
             try:
                 await self._track()

@@ -1,6 +1,6 @@
 """A circuit breaker: what fails too often is left alone for a while, then probed by one call.
 
-Own code because of the libraries, aiobreaker stands still since 2021 and
+Own code because of the libraries, aiobreaker has had no release since 2021 and
 purgatory counts failures in a row only and lets any number of probes through.
 """
 

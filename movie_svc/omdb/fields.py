@@ -1,6 +1,6 @@
 """OMDb's texts into values, one function a form.
 
-Each takes the text as sent, cleaned, and gives the value; it raises `ValueError`
+Each takes the text as sent, cleaned, and returns the value; it raises `ValueError`
 if the text has none of the forms that OMDb has been seen to use.
 """
 
@@ -116,7 +116,7 @@ def awards(text: str) -> movies_pb2.Awards:
 
     Before 2021 the headline's awards stood beside the others ("Won 3 Oscars.
     Another 5 wins"), since then they are part of a total ("21 wins & 43
-    nominations total"); both give the total.
+    nominations total"); both mean the total.
     """
     found = movies_pb2.Awards(text=text)
     rest = text

@@ -149,7 +149,7 @@ class Listings:
     async def already_found(
         self, text: str, filters: Filters, before: datetime, numbers: Sequence[int]
     ) -> set[int]:
-        """Which of the numbers `search` gives on one of its pages."""
+        """Which of the numbers `search` returns on one of its pages."""
         if not titles.words(text) or not numbers:
             return set()
         query = Query()
@@ -164,7 +164,7 @@ class Listings:
     async def searched(
         self, query: str, year: int | None, kind: int, page: int, *, fresh: bool
     ) -> SearchedPage | None:
-        """A page of OMDb's results, if it was asked for lately."""
+        """A page of OMDb's results, if it was asked for recently."""
         row = await self._reads.fetchrow(
             """SELECT total, movie_ids FROM searches
                WHERE query = $1 AND year = $2 AND type = $3 AND page = $4 AND fresh_until > now()""",
@@ -177,7 +177,7 @@ class Listings:
         return SearchedPage(row["total"], row["movie_ids"]) if row else None
 
     async def all_searched(self, query: str, year: int | None, kind: int) -> Sequence[int]:
-        """All that OMDb found of a search, as far as it was asked for lately."""
+        """All that OMDb found of a search, as far as it was asked for recently."""
         numbers: Sequence[int] | None = await self._reads.fetchval(
             """SELECT array_agg(number) FROM searches, unnest(movie_ids) AS number
                WHERE query = $1 AND year = $2 AND type = $3 AND fresh_until > now()""",

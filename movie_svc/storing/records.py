@@ -222,7 +222,7 @@ def spread(seconds: float) -> float:
 
 
 def ahead(seconds: float) -> float:
-    """How long before its end what is kept for `seconds` is to be had anew, so that nobody waits for it then.
+    """How long before its end what is kept for `seconds` is fetched again, so that nobody waits for it then.
 
     Drawn at random, so that those who keep the same don't all come at once: see Vattani, Chierichetti and
     Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
