@@ -64,7 +64,7 @@ end
 return answers""")
 
 # KEYS: the user's pending writes, the index.
-# ARGV: the user, then movie, epoch, offset of each that has been dealt with.
+# ARGV: the user, then movie, epoch, offset of each that has been processed.
 _CLEAR: Final = Script("""
 for i = 2, #ARGV, 3 do
     local held = redis.call('HGET', KEYS[1], ARGV[i])
@@ -119,7 +119,7 @@ class PendingWrites:
     """The pending writes of all users.
 
     Args:
-        settled: whether what stands at a place in the log, of a user, was dealt with some time ago.
+        settled: whether what stands at a place in the log, of a user, was processed some time ago.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class PendingWrites:
         await self._pipe.run(_CLEAR, [_pending_key(user), _INDEX], [user, *args])
 
     async def expire(self) -> None:
-        """Forgets all of users who wrote for the last time longer ago than writes are kept, for ever.
+        """Forgets all of users who wrote for the last time longer ago than writes are kept, forever.
 
         Any number of processes may do so.
         """
@@ -223,7 +223,7 @@ class PendingWrites:
                 log.debug("stale pending writes not deleted: %s", error)
 
     async def sweep(self) -> int:
-        """Forgets what is too old, and gives of how many users.
+        """Forgets what is too old; returns of how many users.
 
         Raises:
             RedisAway, RedisError: Redis is away, or refused.
@@ -247,7 +247,7 @@ class Settling:
         self._due: OrderedDict[tuple[str, int], tuple[float, Position]] = OrderedDict()
 
     def add(self, user: str, movie: int, position: Position) -> None:
-        """Takes note of a write that was dealt with."""
+        """Takes note of a write that was processed."""
         key = (user, movie)
         held = self._due.pop(key, None)
         if held is not None:
@@ -258,7 +258,7 @@ class Settling:
             self._due.popitem(last=False)
 
     async def run(self) -> None:
-        """Forgets what is due, for ever."""
+        """Forgets what is due, forever."""
         while True:
             await asyncio.sleep(max(0.05, min(self._delay_s / 4, 1.0)))
             try:

@@ -9,7 +9,7 @@ from rating_svc.submissions import Position, Submission
 _NEVER: Final = (None, None)
 
 Identity: TypeAlias = tuple[str, uuid.UUID, int, int]
-"""What makes two submissions the same one: user, request_id, movie, score (0: taken back)."""
+"""What makes two submissions the same one: user, request_id, movie, score (0: deleted)."""
 
 
 class Arrival(NamedTuple):
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     user: str
     movie: int
     score: int | None
-    """None: taken back."""
+    """None: deleted."""
     submit_us: int
     position: Position
     event_id: int

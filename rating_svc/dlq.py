@@ -116,7 +116,7 @@ async def redrive(
     topic: str = topics.DEAD_LETTERS,
     routes: Routes | None = None,
 ) -> list[Letter]:
-    """Sends dead letters to where they come from: those of the given ids, or all not yet sent; gives them.
+    """Sends dead letters to where they come from: those of the given ids, or all not yet sent; returns them.
 
     After they were sent, `read` passes them over.
 

@@ -13,7 +13,7 @@ from rating_svc.registry import Registry, generation, is_generation
 async def prepare(
     log: LogConfig, kafka: KafkaConfig, retention: Retention, postgres: Postgres, base: str = topics.SUBMITTED
 ) -> Registry:
-    """Sees that the log has a topic and that each of its topics has an epoch; gives all of them.
+    """Sees that the log has a topic and that each of its topics has an epoch; returns all of them.
 
     Raises:
         RuntimeError: the brokers stayed away, or a topic can't be what it must be.

@@ -53,7 +53,7 @@ async def grow(
 ) -> tuple[Life, float]:
     """Makes the next generation of the log. Safe to repeat after it failed half-way.
 
-    Gives it, and for how long writes waited, in seconds: from when the old topic was closed until the new
+    Returns it, and for how long writes waited, in seconds: from when the old topic was closed until the new
     one was registered.
 
     Raises:

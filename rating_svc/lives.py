@@ -38,7 +38,7 @@ async def known(postgres: Postgres, *, fresh: bool = False) -> list[Life]:
 
 
 async def meet(connection: Connection, topic: str, identity: TopicIdentity) -> tuple[list[Life], bool]:
-    """Sees that a topic has an epoch; gives all lives, and whether this one is new.
+    """Sees that a topic has an epoch; returns all lives, and whether this one is new.
 
     Raises:
         TooManyLives: there is no epoch left.
@@ -52,7 +52,7 @@ async def meet(connection: Connection, topic: str, identity: TopicIdentity) -> t
 
 
 async def cut(connection: Connection, topic_id: str, partition: int) -> list[Life]:
-    """Begins an epoch for a partition that lost its end; gives all lives.
+    """Begins an epoch for a partition that lost its end; returns all lives.
 
     Raises:
         TooManyLives: there is no epoch left.

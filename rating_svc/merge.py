@@ -26,7 +26,7 @@ class Shown:
 
 
 def current(movie: int, row: Row | None, pending: PendingWrite | None) -> Shown | None:
-    """A user's rating of a movie; None if there is none, or it was taken back."""
+    """A user's rating of a movie; None if there is none, or it was deleted."""
     if pending is not None and (row is None or (row.position < pending.position and not pending.settled)):
         if pending.score is None:
             return None

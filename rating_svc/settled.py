@@ -42,12 +42,12 @@ class Settled:
         self._coming: deque[tuple[float, _Marks]] = deque()
 
     def has(self, user: str, position: Position) -> bool:
-        """Whether the workers have dealt with a submission of a user, and some time ago. False: not known."""
+        """Whether the workers have processed a submission of a user, and some time ago. False: not known."""
         partition = self._registry.partition_of(user, position.epoch)
         return partition is not None and position.offset < self._marks.get((position.epoch, partition), 0)
 
     async def follow(self) -> None:
-        """Looks how far the workers are, for ever."""
+        """Looks how far the workers are, forever."""
         while True:
             try:
                 await self.look()

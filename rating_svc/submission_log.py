@@ -31,7 +31,7 @@ class SubmissionLog:
         self._looking: asyncio.Task[None] | None = None
 
     async def append(self, submission: Submission, headers: Mapping[str, str]) -> Position:
-        """Appends a submission; gives its place in the order.
+        """Appends a submission; returns its place in the order.
 
         Raises:
             MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED`, UNAVAILABLE `QUEUE_UNAVAILABLE`.
@@ -86,7 +86,7 @@ class SubmissionLog:
             self._looking = None
 
     async def follow(self) -> None:
-        """Learns of new lives, for ever. While the database is away, the last known ones count."""
+        """Learns of new lives, forever. While the database is away, the last known ones count."""
         while True:
             await asyncio.sleep(_REFRESH_S)
             try:
