@@ -15,7 +15,7 @@ from ranking_svc.formula import Formula, Key, key, key_behind, movie_of
 from ranking_svc.model import Facts, Tally
 from ranking_svc.trending import COLD
 
-# How many movies are dealt with before calls get a turn: some milliseconds' work.
+# How many movies are processed before calls get a turn: some milliseconds' work.
 STEP: Final = 2_000
 
 

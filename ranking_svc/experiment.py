@@ -17,7 +17,7 @@ CONTROL: Final = "control"
 
 
 def arm() -> str:
-    """The variant that the edge gives to the caller of the RPC under way; empty if they take no part."""
+    """The variant that the edge chose for the caller of the RPC under way; empty if they take no part."""
     call = identity.call()
     if call.vouched_header(identity.EXPERIMENT_HEADER) != NAME:
         return ""
@@ -25,7 +25,7 @@ def arm() -> str:
 
 
 def exposed(wanted: str, weighing: Weighing) -> Headers:
-    """Counts that a caller sees a variant; gives what the answer says of it.
+    """Counts that a caller sees a variant; returns what the answer says of it.
 
     A variant that this release does not know is none: its caller gets what all get, and is not counted.
     """

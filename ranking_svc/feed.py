@@ -74,7 +74,7 @@ class Feed:
         self._nudged.set()
 
     async def run(self) -> None:
-        """Loads the charts and follows the changes, for ever. What is there is served meanwhile."""
+        """Loads the charts and follows the changes, forever. What is there is served meanwhile."""
         while True:
             self._nudged.clear()
             try:
@@ -194,8 +194,8 @@ class Feed:
     async def _load(self, *, fresh: bool = False) -> Chart:
         """Builds the charts for the first time."""
         started = time.perf_counter()
-        # A million objects that are here to stay: looking through them for garbage, again and again
-        # while they come and ever after, would hold calls up.
+        # A million objects that are here to stay: looking through them for garbage, again and
+        # again, would hold calls up.
         gc.disable()
         try:
             async with self._store.snapshot(fresh=fresh) as snapshot:

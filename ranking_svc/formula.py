@@ -3,7 +3,7 @@
 weighted = v/(v+m)·R + m/(v+m)·C is IMDb's published formula
 (https://help.imdb.com/article/imdb/track-movies-tv/ratings-faq/G67Y87TFYYP6TWAV).
 It is computed as `(total + m·C) / (votes + m)` in IEEE 754 doubles, in that
-order of operations, from whole numbers: any language gives the same bits.
+order of operations, from whole numbers: any language computes the same bits.
 """
 
 import struct

@@ -60,7 +60,7 @@ class Change:
 
     Attributes:
         old: the score before; None if there was none.
-        new: the score now; None if it was taken back.
+        new: the score now; None if it was deleted.
         time: when the user submitted it, in seconds since the epoch.
         redriven: whether it is a dead letter that was sent again.
     """

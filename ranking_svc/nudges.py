@@ -35,7 +35,7 @@ class Nudges:
             log.debug("no nudge: %s", error)
 
     async def listen(self, nudged: Callable[[], None]) -> None:
-        """Calls `nudged` at every nudge, for ever, and once whenever Redis has come back."""
+        """Calls `nudged` at every nudge, forever, and once whenever Redis has come back."""
         away = False
         while True:
             try:

@@ -1,14 +1,14 @@
 """Heat: recent votes, each fading by half with every half-life.
 
 heat(now) = Σ 2^-((now - tᵢ)/H). The time of asking is the same for all movies,
-so the order is that of Σ 2^(tᵢ/H), which no passing of time changes. Its base-2
+so the order is that of Σ 2^(tᵢ/H), which time does not change. Its base-2
 logarithm is what is stored and sorted by: an old row stays right untouched, and
 numbers stay small. This is forward decay (Cormode, Shkapenyuk, Srivastava, Xu:
 "Forward Decay: A Practical Time Decay Model for Streaming Systems", ICDE 2009)
 in the logarithmic form of https://julesjacobs.com/2015/05/06/exponentially-decaying-likes.html.
 
-A vote that is taken back takes off what a vote of that moment weighs, and never
-more than there is: rating and taking back over and over adds no heat.
+A vote that is deleted takes off what a vote of that moment weighs, and never
+more than there is: rating and deleting over and over adds no heat.
 """
 
 import math
