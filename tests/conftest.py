@@ -36,7 +36,7 @@ _HASTE = {
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """PostgreSQL primary and replica, Redis, Kafka and the OMDb simulator.
 
-    `local.servers.services.stores(stack, "rating_svc")` gives a service's environment.
+    `local.servers.services.stores(stack, "rating_svc")` returns a service's environment.
     """
     with running(_home(tmp_path_factory, "infra"), ["infra"]) as started:
         yield started

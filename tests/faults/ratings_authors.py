@@ -1,4 +1,4 @@
-"""Users at the edge who rate, change their minds, take back, repeat themselves, try again, and remember."""
+"""Users at the edge who rate, change their minds, delete, repeat themselves, try again, and remember."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ class Wish:
     movie: str
     """IMDb id, such as tt0111161."""
     score: int | None
-    """None: to take the rating back."""
+    """None: to delete the rating."""
     request_id: str
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A read that did not give what had just been acknowledged."""
+    """A read that did not return what had just been acknowledged."""
 
     at: float
     """When, on the monotonic clock."""
@@ -68,7 +68,7 @@ class Author:
     ) -> None:
         self.name = name
         self.expected: dict[str, int | None] = {}
-        """Of each movie, the score that was acknowledged last; None if it was taken back."""
+        """Of each movie, the score that was acknowledged last; None if it was deleted."""
         self.acknowledged: list[Wish] = []
         self._chance = random.Random(f"{seed} {name}")
         self._client = client

@@ -2,7 +2,7 @@
 
 Nothing here asks the code under test how it came to its numbers: ratings and
 aggregates are read from the tables, changes from the topic, charts and lists
-through the edge, and what they should be is counted anew.
+through the edge, and what they should be is counted again.
 """
 
 import asyncio
@@ -69,11 +69,11 @@ async def compare(stack: Stack, authors: Sequence[Author]) -> list[str]:
 
 
 async def _every_acknowledged_write_took_effect(stack: Stack, authors: Sequence[Author]) -> list[str]:
-    """Also those that a later one has overwritten since: the worker remembers each that it dealt with."""
+    """Also those that a later one has overwritten since: the worker remembers each that it processed."""
     rows = await _sql(stack, "rating_svc", "SELECT user_id, request_id FROM seen_requests")
     seen = {(row["user_id"], row["request_id"]) for row in rows}
     return [
-        f"lost: {author.name} {wish.movie} {wish.score} was acknowledged and never dealt with"
+        f"lost: {author.name} {wish.movie} {wish.score} was acknowledged and never processed"
         for author in authors
         for wish in author.acknowledged
         if (author.name, uuid.UUID(wish.request_id)) not in seen

@@ -119,7 +119,7 @@ class Rig:
         return f"{self.topic} {name}"
 
     async def drained(self, group: str = "workers", timeout_s: float = 30.0) -> None:
-        """Waits until a group has dealt with all that is in the log now."""
+        """Waits until a group has processed all that is in the log now."""
         lives = [life for life in self.registry.lives if life.partition is None]
         every = [(life.topic, number) for life in lives for number in range(life.partitions)]
         ids = {life.topic: life.topic_id for life in lives}

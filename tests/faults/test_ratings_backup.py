@@ -43,7 +43,7 @@ def up(home: Home) -> Stack:
 
 
 async def rate(stack: Stack, films: list[str], seed: int, count: int) -> dict[tuple[str, str], int]:
-    """What users rate through the edge, each when the one before was answered; gives their last scores."""
+    """What users rate through the edge, each when the one before was answered; returns their last scores."""
     chance = random.Random(seed)
     client = EdgeClient(stack, "partner")
     last = {}

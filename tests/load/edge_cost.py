@@ -104,7 +104,11 @@ async def answer_directly(edge: Edge) -> None:
 
 
 async def load(port: int, kind: Kind, calls: int) -> None:
-    """Makes so many calls; raises ValueError if an answer is not as expected."""
+    """Makes so many calls.
+
+    Raises:
+        ValueError: an answer is not as expected.
+    """
     statuses: Counter[int] = Counter()
     left = calls
 

@@ -40,7 +40,7 @@ async def paced(client: EdgeClient, name: str, rate: float, seconds: float) -> L
 
 
 async def read_back(client: EdgeClient, until: asyncio.Event) -> tuple[Latencies, int]:
-    """One user's reads of each write right after its answer; gives how many were not what was written."""
+    """One user's reads of each write right after its answer; returns how many were not what was written."""
     reads, wrong, score = Latencies(), 0, 0
     while not until.is_set():
         score = score % 10 + 1

@@ -52,7 +52,7 @@ class Latencies:
 
 
 async def write(client: EdgeClient, user: str, movie: str, score: int, into: Latencies) -> bool:
-    """One PUT; gives whether it was taken."""
+    """One PUT; returns whether it was taken."""
     began = time.perf_counter()
     try:
         answer = await client.put_rating(user, movie, score)
@@ -108,7 +108,7 @@ class Lag:
 
 
 async def drained(stack: Stack) -> None:
-    """Waits until the workers have dealt with everything."""
+    """Waits until the workers have processed everything."""
     lag = Lag(stack)
     try:
         while await lag.now():

@@ -79,7 +79,7 @@ async def _strike_soon(stack: Stack, part: str, kind: str, pause_s: float) -> No
 
 
 async def _others(client: EdgeClient, number: int) -> None:
-    """Other users of other movies, for ever."""
+    """Other users of other movies, forever."""
     for turn in itertools.count():
         movie = MOVIES[(number + 1 + turn % (len(MOVIES) - 2)) % len(MOVIES)]
         await write(client, f"other-{turn}", movie, 5, Latencies())

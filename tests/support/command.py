@@ -13,7 +13,7 @@ _PATIENCE_S = 280
 def run(
     home: Home, *words: str, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it on that home, by way of the program `before` it; gives how it ended and what it said."""
+    """Runs it on that home, by way of the program `before` it; returns how it ended and what it said."""
     usual = {"MARQUEE_HOME": str(home.root), "MARQUEE_EDGE_PORT": "0", "COLUMNS": "200"}
     return subprocess.run(
         [*before, sys.executable, "-m", "local", *words],
@@ -26,7 +26,7 @@ def run(
 
 
 def marquee(home: Home, *words: str, code: int = 0) -> str:
-    """Runs it on that home; gives what it says, or else what is wrong. It must end with that exit code."""
+    """Runs it on that home; returns what it says, or else what is wrong. It must end with that exit code."""
     done = run(home, *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout or done.stderr

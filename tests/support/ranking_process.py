@@ -64,7 +64,7 @@ class Process:
         return {name: float(value) for name, _, value in found}[line]
 
     async def end(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and waits for the end; gives the exit code."""
+        """Sends a signal and waits for the end; returns the exit code."""
         self.popen.send_signal(number)
         return await asyncio.to_thread(self.popen.wait, 30)
 

@@ -140,7 +140,7 @@ def name_of(change: Change) -> str:
 
 
 def history(count: int, seed: int = 1, movies: int = 40) -> tuple[list[Change], dict[int, Histogram]]:
-    """Changes of many users' ratings in a possible order, and what a recount at their end gives."""
+    """Changes of many users' ratings in a possible order, and what a recount at their end says."""
     dice = random.Random(seed)
     ratings: dict[tuple[int, int], int] = {}
     changes = []

@@ -159,7 +159,7 @@ class User:
 
 
 async def totals(channel: grpc.aio.Channel, movies: list[int] | None = None) -> dict[str, list[int]]:
-    """What StreamTotals gives: histogram by movie."""
+    """What StreamTotals returns: histogram by movie."""
     request = internal_pb2.StreamTotalsRequest(movies=[movie_name(m) for m in movies or ()])
     stream = internal_pb2_grpc.RatingTotalsServiceStub(channel).StreamTotals(request, timeout=60)
     return {total.movie: list(total.histogram) async for answer in stream for total in answer.totals}

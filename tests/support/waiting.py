@@ -19,7 +19,7 @@ async def eventually(
 async def eventually(
     check: Callable[[], Any], timeout: float = 30.0, interval: float = 0.02, *, what: str = ""
 ) -> Any:
-    """Waits until `check` gives something true, and gives it. Times are in seconds.
+    """Waits until `check` returns something true, and returns it. Times are in seconds.
 
     Raises:
         AssertionError: it did not in time; names `what` was awaited, and what `check` gave last.

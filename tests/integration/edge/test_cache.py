@@ -1,4 +1,4 @@
-"""Answers that may be kept are served from the edge; everything else is asked for anew."""
+"""Answers that may be kept are served from the edge; everything else is asked for again."""
 
 import asyncio
 import random

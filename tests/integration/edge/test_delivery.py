@@ -1,4 +1,4 @@
-"""The controller: flags become routes, good releases are promoted, bad ones taken back."""
+"""The controller: flags become routes, good releases are promoted, bad ones rolled back."""
 
 import asyncio
 import contextlib
@@ -130,7 +130,7 @@ async def test_a_bad_release_is_taken_back_and_hardly_anybody_notices(
     struck = sum(count for (release, _), count in outcomes.items() if release == "canary")
     record_property("touched", f"{struck} of {outcomes.total()} in {took:.1f} s")
     print(
-        f"touched {struck} of {outcomes.total()}; taken back after {took:.1f} s; {delivery(edge)['reason']}"
+        f"touched {struck} of {outcomes.total()}; rolled back after {took:.1f} s; {delivery(edge)['reason']}"
     )
     assert struck >= 3, "it was tried"
     assert struck < outcomes.total() * 0.01
@@ -185,7 +185,7 @@ async def test_a_flag_in_a_file_moves_the_traffic(edge: Edge) -> None:
         flags_file(file, **{"canary-movie_svc": {"enabled": True, "strategies": [{"name": "mystery"}]}})
         await asyncio.sleep(1)
         assert await release(edge) == "canary"
-        # An operator's word stands above the flag's until it is taken back.
+        # An operator's word stands above the flag's until it is cleared.
         flags_file(file, **{"canary-movie_svc": rollout_flag(100)})
         canary.set_share(folder, SERVICE, 0)
         await eventually(back, what="the stable release")

@@ -25,7 +25,7 @@ MOVIE = movies_pb2.GetMovieRequest(name="movies/tt0111161")
 async def call(
     edge: Edge, path: str, request: Message, *, text: bool = False, **headers: str
 ) -> tuple[httpx.Response, list[bytes], dict[str, str]]:
-    """Gives the answer, the messages in it, and its trailers."""
+    """Returns the answer, the messages in it, and its trailers."""
     data = request.SerializeToString()
     body = struct.pack(">BI", 0, len(data)) + data
     kind = "application/grpc-web-text" if text else "application/grpc-web+proto"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(1500)
 
 
 async def becomes(edge: Edge, wanted: str, path: str = MOVIE, **headers: str) -> float:
-    """Waits until a release answers; gives how long that took."""
+    """Waits until a release answers; returns how long that took."""
     began = time.monotonic()
 
     async def there() -> bool:

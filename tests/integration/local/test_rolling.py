@@ -90,7 +90,7 @@ async def rotate(stack: Stack, outcomes: Counter[str]) -> None:
         return all(now[name] != old[name] for name in servers)
 
     await eventually(rotated, timeout=30, what="new certificates at every service")
-    await asyncio.sleep(2)  # what calls others opens its connections anew within a second
+    await asyncio.sleep(2)  # what calls others opens its connections again within a second
     during = outcomes - before
     lost = sum(count for outcome, count in during.items() if outcome != "200")
     print(f"certificates: {during.total()} calls, {lost} lost; after {time.monotonic() - began:.1f} s")

@@ -194,7 +194,7 @@ async def test_queries_read_little(parts: Parts, name: str) -> None:
 
 
 async def test_pages_cover_everything_once(parts: Parts) -> None:
-    """Following the pages of a list gives what one query without pages gives, in that order."""
+    """Following the pages of a list returns what one query without pages returns, in that order."""
     filters = Filters(genre="film-noir")
     rows = await parts.recorder.connection.fetch(
         "SELECT id FROM movies WHERE 'film-noir' = ANY(genres) ORDER BY votes DESC, id DESC"

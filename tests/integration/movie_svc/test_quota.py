@@ -62,7 +62,7 @@ def start(stack: Stack, omdb: Omdb, tmp_path: Path) -> Start:
 
 
 async def new_titles(replicas: list[MovieProcess], first: int, count: int) -> int:
-    """Asks for titles that nobody has asked for; gives how many were refused."""
+    """Asks for titles that nobody has asked for; returns how many were refused."""
 
     async def refused(replica: MovieProcess, number: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Aggregates are what a recount of the ratings gives, however often and in whatever order changes come."""
+"""Aggregates are what a recount of the ratings says, however often and in whatever order changes come."""
 
 import asyncio
 import random

@@ -238,7 +238,7 @@ async def test_facts_that_can_not_be_kept_go_to_the_dead_letters_and_stop_no_oth
     assert reasons == sorted([*odd, "UNUSABLE_TEXT"])
     assert {letter.value for letter in letters} == {*odd.values(), too_long}
     assert 1 not in await known(place)
-    # A clock that is ahead must not make its facts the last for ever.
+    # A clock that is ahead must not make its facts the last forever.
     await place.send_raw("movies/tt0000003", told(3, "Later", int(time.time()) + 1).SerializeToString())
     async with taking_facts(place):
 

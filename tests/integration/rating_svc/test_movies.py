@@ -65,7 +65,7 @@ async def test_a_movie_that_does_not_exist_is_refused_and_one_that_does_is_taken
     assert (details.code, details.reason) == (grpc.StatusCode.NOT_FOUND, "MOVIE_NOT_FOUND")
     assert (await user.rate(KNOWN, 9)).score == 9
     assert await user.score(number) is None
-    # What was rated while nobody could tell can always be taken back.
+    # What was rated while nobody could tell can always be deleted.
     await user.delete(number)
 
 

@@ -1,4 +1,4 @@
-"""New builds of a real service on the whole mesh: a good one is delivered, a bad one taken back by itself."""
+"""New builds of a real service on the whole mesh: a good one is delivered, a bad one rolled back."""
 
 import asyncio
 import contextlib
@@ -250,7 +250,7 @@ async def test_a_bad_build_is_taken_back_and_hardly_anybody_notices(
     status = await asyncio.to_thread(marquee, mesh_stack.home, "edge", "status")
     print(
         f"\n{bug.__name__}: touched {traffic.touched} of {traffic.outcomes.total()} calls, {traffic.failed} "
-        f"failed; taken back after {took:.1f} s; {shown.strip()}"
+        f"failed; rolled back after {took:.1f} s; {shown.strip()}"
     )
     assert 3 <= traffic.touched < traffic.outcomes.total() * 0.01
     assert traffic.touched <= by_then + CLIENTS, "at most what was under way"

@@ -43,7 +43,7 @@ class Page:
         return answer["result"].get("value")
 
     async def until(self, script: str) -> Any:
-        """Waits until an expression is true, and gives its value."""
+        """Waits until an expression is true; returns its value."""
         value: Any = None
 
         async def true() -> bool:

@@ -1,4 +1,4 @@
-"""When a new release gets more calls, and when it is taken back."""
+"""When a new release gets more calls, and when it is rolled back."""
 
 import math
 import random

@@ -6,7 +6,7 @@ from mesh.kafka import Record
 
 
 class Message:
-    """A message as confluent-kafka gives it."""
+    """A message as confluent-kafka returns it."""
 
     def __init__(self, **fields: Any) -> None:
         self._fields = {

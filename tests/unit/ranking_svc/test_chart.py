@@ -1,4 +1,4 @@
-"""Charts in memory: however they came about, they are what sorting everything gives."""
+"""Charts in memory: however they came about, they are what sorting everything comes to."""
 
 import random
 from dataclasses import replace

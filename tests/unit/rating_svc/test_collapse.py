@@ -107,7 +107,7 @@ def test_however_the_log_is_cut_and_redelivered_the_last_submission_counts_once(
     database = Database()
     done = 0
     while done < len(log):
-        # Read again from somewhere that was dealt with already.
+        # Read again from somewhere that was processed already.
         start = data.draw(st.integers(0, done), "start")
         end = data.draw(st.integers(start + 1, len(log)), "end")
         database.deal_with(log[start:end])

@@ -27,7 +27,7 @@ def test_the_share_of_what_is_read_first_is_a_share_too(clock: Clock) -> None:
 
 
 class FakeMessage:
-    """A message as confluent-kafka gives it."""
+    """A message as confluent-kafka returns it."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self._headers = [(name, value.encode()) for name, value in headers.items()]
