@@ -41,8 +41,7 @@ _TAKE_OVER: Final = {
     "broker.session.timeout.ms": "1500",
     "broker.heartbeat.interval.ms": "250",
     "controller.quorum.fetch.timeout.ms": "1000",
-    "controller.quorum.election.timeout.ms": "500",
-    "controller.quorum.election.backoff.max.ms": "250",
+    "controller.quorum.election.backoff.max.ms": "500",
 }
 
 _FETCHING: Final = asyncio.Lock()

@@ -57,6 +57,8 @@ class BatchConsumer:
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 8192,
                 "topic.metadata.refresh.interval.ms": 10_000,
+                # Else a broker that hangs is waited for for a minute.
+                "socket.timeout.ms": 5000,
                 "error_cb": self._shaken,
                 "log_level": 3,
             }

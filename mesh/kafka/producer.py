@@ -173,6 +173,8 @@ class KafkaProducer:
 
 
 def _make_producer(config: KafkaConfig) -> Producer:
+    # For so long a leader waits for the copies.
+    request_ms = max(1000, int(config.timeout_s * 500))
     return Producer(
         {
             "bootstrap.servers": config.bootstrap,
@@ -181,8 +183,11 @@ def _make_producer(config: KafkaConfig) -> Producer:
             "compression.type": "lz4",
             "linger.ms": config.linger_ms,
             "message.timeout.ms": int(config.timeout_s * 1000),
-            "request.timeout.ms": max(1000, int(config.timeout_s * 500)),
-            "socket.timeout.ms": 10_000,
+            "request.timeout.ms": request_ms,
+            # A leader that hangs answers nothing at all: while there is time, its messages go to the next one.
+            "socket.timeout.ms": request_ms + 250,
+            # And who that is nobody tells who does not ask.
+            "topic.metadata.refresh.interval.ms": 2000,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1000,
             "queue.buffering.max.messages": config.max_in_flight * 2,

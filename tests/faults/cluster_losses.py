@@ -28,7 +28,7 @@ from tests.faults import ratings_promises as promises
 from tests.faults.cluster_probes import Watcher
 from tests.faults.ratings_authors import Journal, crowd
 from tests.faults.ratings_checker import mesh
-from tests.support.parts import hung, is_ready, pids_of, send, unattended
+from tests.support.parts import answers, hung, pids_of, send, unattended
 from tests.support.waiting import eventually
 
 How = Literal["lost", "frozen", "server killed"]
@@ -133,7 +133,7 @@ async def _measure(stack: Stack, loss: Loss, watcher: Watcher) -> Cost:
     began = time.monotonic()
     async with _struck(stack, name, loss):
         await asyncio.sleep(loss.seconds)
-    await eventually(lambda: _healthy(stack), _MENDED_S, 0.5, what=f"all parts after {loss}")
+    await eventually(lambda: answers(stack), _MENDED_S, 0.5, what=f"all parts after {loss}")
     await asyncio.sleep(_CALM_S)
     ended = time.monotonic()
     cost = Cost(
@@ -175,14 +175,6 @@ async def _name(stack: Stack, loss: Loss) -> str:
         return ""
 
     return await eventually(holder, _MENDED_S, 0.5, what=f"a {loss.role} of {loss.part}")
-
-
-async def _healthy(stack: Stack) -> bool:
-    """Whether every part is ready, and answers so when it is asked."""
-    if not is_ready(stack):
-        return False
-    running = states.live(stack.home)
-    return running is not None and (await asyncio.to_thread(look, stack.home, running)).healthy
 
 
 def markdown(outcome: Outcome) -> str:

@@ -10,6 +10,7 @@ in it: the checker is good for something only if it then finds broken promises.
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import random
 import statistics
@@ -24,7 +25,7 @@ from local.stack.layout import Home, Shape, Stack
 from local.supervision.processes import usual_instances
 from tests.faults import ratings_promises as promises
 from tests.faults.ratings_authors import Author, Journal, crowd
-from tests.faults.ratings_breaker import Breaker, Say
+from tests.faults.ratings_breaker import Breaker
 from tests.faults.ratings_plan import PARTS, Fault, draw
 from tests.support.stacks import running
 
@@ -85,9 +86,16 @@ def mesh(folder: Path, plant: str = "", shape: Shape = Shape.PLAIN) -> Iterator[
 
 
 async def check(
-    stack: Stack, seed: int, plan: Sequence[Fault], *, authors: int = 20, say: Callable[[str], None] = print
+    stack: Stack,
+    seed: int,
+    plan: Sequence[Fault],
+    *,
+    authors: int = 20,
+    apart_s: float = 0.0,
+    within_s: float = math.inf,
+    say: Callable[[str], None] = print,
 ) -> Findings:
-    """Runs authors and a plan on a fresh mesh, and gives what was found."""
+    """Runs authors and a plan on a fresh mesh, and gives what was found; see `Breaker` for the times."""
     began = time.monotonic()
 
     def tell(text: str) -> None:
@@ -97,7 +105,7 @@ async def check(
     findings = Findings(seed)
     movies = [str(body["imdbID"]) for body in sample_films()[:_MOVIES]]
     people = crowd(stack, authors, seed, movies, findings.journal)
-    await _trouble(stack, people, plan, findings, tell)
+    await _trouble(people, Breaker(stack, tell, apart_s, within_s), plan, findings)
     tell(f"mended after {len(findings.struck)} faults; {findings.journal.acknowledged} writes acknowledged")
     mended = time.monotonic()
     await promises.converge(stack, findings.broken)
@@ -110,11 +118,10 @@ async def check(
 
 
 async def _trouble(
-    stack: Stack, people: Sequence[Author], plan: Sequence[Fault], findings: Findings, tell: Say
+    people: Sequence[Author], breaker: Breaker, plan: Sequence[Fault], findings: Findings
 ) -> None:
     enough = asyncio.Event()
     writing = asyncio.gather(*(author.run(enough) for author in people))
-    breaker = Breaker(stack, tell)
     try:
         await breaker.run(plan)
         findings.mended_s = time.monotonic() - breaker.struck[-1][0]

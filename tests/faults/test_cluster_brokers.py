@@ -1,26 +1,31 @@
-"""Three brokers, of which each is lost in turn: what services ask of Kafka is answered all the same."""
+"""Three brokers, each of which is lost or frozen in turn: services get answers from Kafka all the same."""
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException
 
 from local.stack.layout import Home, Shape, Stack
-from mesh.kafka import KafkaConfig, KafkaProducer, Topic, ensure_topics
+from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.topics import identify
-from tests.support.parts import is_ready, pid_of, unattended
+from tests.support.parts import answers, hung, pid_of, unattended
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 TOPIC = "test.brokers"
-# Far less than the five minutes after which a client asks by itself who is there.
-PATIENCE_S = 60.0
+PARTITIONS = 6
+# Less than the minute for which a client by itself waits for a broker that hangs, and the five until it asks
+# again who is there.
+PATIENCE_S = 40.0
 
 
 @pytest.fixture
@@ -30,11 +35,34 @@ def brokers(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-async def test_any_broker_may_be_lost(brokers: Stack) -> None:
-    config = KafkaConfig(bootstrap=brokers.kafka_bootstrap, replication=3, timeout_s=4.5)
-    await ensure_topics(config, [Topic(TOPIC, 6)])
-    producer = KafkaProducer(config)
+@contextlib.contextmanager
+def lost(stack: Stack, name: str) -> Iterator[None]:
+    with unattended(stack):
+        os.kill(pid_of(stack, name), signal.SIGKILL)
+        yield
+
+
+@contextlib.contextmanager
+def frozen(stack: Stack, name: str) -> Iterator[None]:
+    with hung(pid_of(stack, name)):
+        yield
+
+
+@pytest.mark.parametrize("away", [lost, frozen])
+async def test_any_broker_may_be_away(
+    brokers: Stack, away: Callable[[Stack, str], contextlib.AbstractContextManager[None]]
+) -> None:
+    """Topics are known without it, and what is written is read: each is controller, coordinator or leader."""
+    config = KafkaConfig(bootstrap=brokers.kafka_bootstrap, replication=3, timeout_s=4.5, session_timeout_s=6)
+    await ensure_topics(config, [Topic(TOPIC, PARTITIONS)])
+    producer, consumer = KafkaProducer(config), BatchConsumer(config, "test.brokers", [TOPIC])
     known = await identify(config, TOPIC)
+    read: set[tuple[int, bytes]] = set()
+
+    async def reading() -> None:
+        while True:
+            read.update((record.partition, record.value) for record in await consumer.next_batch(100, 1.0))
+            await consumer.commit()
 
     async def identified() -> bool:
         try:
@@ -42,18 +70,31 @@ async def test_any_broker_may_be_lost(brokers: Stack) -> None:
         except KafkaException:
             return False
 
-    async def written() -> bool:
+    async def written(what: bytes) -> bool:
         """To each partition, whoever led it."""
-        sent = (producer.send(TOPIC, b"", b"x", partition=number) for number in range(6))
+        sent = (producer.send(TOPIC, b"", what, partition=number) for number in range(PARTITIONS))
         ends = await asyncio.gather(*sent, return_exceptions=True)
         return not any(isinstance(end, BaseException) for end in ends)
 
+    task = asyncio.create_task(reading())
     try:
         for name in brokers.names("kafka"):
-            with unattended(brokers):
-                os.kill(pid_of(brokers, name), signal.SIGKILL)
-                await eventually(written, PATIENCE_S, 0.2, what=f"writes without {name}")
-                await eventually(identified, PATIENCE_S, 0.2, what=f"the topic's identity without {name}")
-            await eventually(lambda name=name: is_ready(brokers, name), 60)
+            what = name.encode()
+            every = {(number, what) for number in range(PARTITIONS)}
+            checks = {
+                "writes": partial(written, what),
+                "the topic's identity": identified,
+                "reads": partial(every.issubset, read),
+            }
+            with away(brokers, name):
+                for told, check in checks.items():
+                    began = time.monotonic()
+                    await eventually(check, PATIENCE_S, 0.2, what=f"{told} without {name}")
+                    print(f"{away.__name__} {name}: {told} after {time.monotonic() - began:.1f} s more")
+            await eventually(lambda: answers(brokers), 60)
+        assert not task.done()
     finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await consumer.close()
         await producer.close()

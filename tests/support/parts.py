@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+from local.commands.status import look
 from local.stack import state as states
 from local.stack.layout import Stack
 from local.supervision.processes import table
@@ -31,6 +32,13 @@ def is_ready(stack: Stack, *names: str) -> bool:
     processes = _state(stack).processes
     found = [processes[name] for name in names] if names else list(processes.values())
     return all(process.condition == "ready" and process.alive for process in found)
+
+
+async def answers(stack: Stack) -> bool:
+    """Whether every part is ready, and says so when it is asked now."""
+    if not is_ready(stack):
+        return False
+    return (await asyncio.to_thread(look, stack.home, _state(stack))).healthy
 
 
 def send(pids: Sequence[int], number: signal.Signals) -> None:

@@ -53,16 +53,12 @@ def test_a_broker_that_goes_is_struck_off_well_within_the_time_of_a_write(tmp_pa
     """Also if it is the active controller, which the others must miss and replace before that."""
     stack = stack_of(tmp_path, Shape.CLUSTER)
     settings = kafka_server._settings(stack, "kafka")
-    missed, elected, struck_off = (
+    missed, struck_off = (
         int(settings[name]) / 1000
-        for name in (
-            "controller.quorum.fetch.timeout.ms",
-            "controller.quorum.election.timeout.ms",
-            "broker.session.timeout.ms",
-        )
+        for name in ("controller.quorum.fetch.timeout.ms", "broker.session.timeout.ms")
     )
     patience_s = float(services.stores(stack, "rating_svc")["MARQUEE_KAFKA_TIMEOUT_S"])
-    assert missed + elected + struck_off <= 0.75 * patience_s
+    assert missed + struck_off <= 0.6 * patience_s
     # Less than half, and a heartbeat that comes late would cost a broker its place.
     assert int(settings["broker.heartbeat.interval.ms"]) / 1000 < struck_off / 4
 
