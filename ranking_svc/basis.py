@@ -24,6 +24,12 @@ def basis_of(stored: Iterable[internal_pb2.LogPlace]) -> Basis:
     ]
 
 
+def ends_of(stored: Iterable[internal_pb2.LogPlace]) -> dict[int, int]:
+    """Of each partition, the first id that its events may have, and the first that is not in the recount."""
+    starts = {(place.epoch * PARTITIONS + place.partition) * OFFSETS: place.next_offset for place in stored}
+    return {start: start + next_offset for start, next_offset in starts.items()}
+
+
 def holds(basis: Basis, event_id: int) -> bool:
     """Whether an event is in what has this basis."""
     return any(last // OFFSETS == event_id // OFFSETS and event_id <= last for last in basis)

@@ -14,13 +14,14 @@ Every change that R stands for is then in A, and none that it does not stand
 for: A should be R. A movie that changes meanwhile is looked at again, up to
 `_ROUNDS` times. Repair writes R over A if A is still what was read, and up to
 where R's log was stored: what comes later adds to it, unless R has it already,
-such as a dead letter that is redriven.
+such as a dead letter that is redriven. While the ratings are behind what was
+counted, since their database was set back, nothing is repaired.
 """
 
 import asyncio
 import logging
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,7 +31,7 @@ from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 from mesh import names
 from mesh.errors import MarqueeError, unavailable
 from ranking_svc import metrics
-from ranking_svc.basis import Basis, basis_of
+from ranking_svc.basis import Basis, basis_of, ends_of
 from ranking_svc.model import SCORES, Counted, Histogram
 from ranking_svc.store import Store
 
@@ -64,11 +65,13 @@ class Recount:
     Attributes:
         pending: how many changes waited in rating_svc's outbox.
         basis: up to where the log was stored; empty from a release that does not say it.
+        ends: the same, as `ranking_svc.basis.ends_of`.
     """
 
     counts: dict[int, Histogram] = field(default_factory=dict)
     pending: int = 0
     basis: list[int] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -143,9 +146,11 @@ class Reconciler:
             before = await self._recount_of(suspects)
             await self._fence()
             aggregate = await self._store.counts_of(suspects)
+            counted = await self._store.counted_up_to(before.ends)
             recount = await self._recount_of(suspects)
             await self._fence()
             aggregate_again = await self._store.counts_of(suspects)
+            waiting = bool(recount.pending) or _set_back(counted, recount)
             for movie in sorted(suspects):
                 seen = aggregate.get(movie, _NO_ROW)
                 found = Mismatch(movie, seen.counts, recount.counts.get(movie, _NONE))
@@ -154,11 +159,11 @@ class Reconciler:
                     continue
                 if before.counts.get(movie) != recount.counts.get(movie):
                     continue
-                if seen != aggregate_again.get(movie, _NO_ROW) or (recount.pending and not last):
+                if seen != aggregate_again.get(movie, _NO_ROW) or (waiting and not last):
                     continue
                 suspects.discard(movie)
                 # With changes still waiting elsewhere it is no proof: it is reported and left as it is.
-                repaired = repair and not recount.pending and await self._repair(found, seen, recount.basis)
+                repaired = repair and not waiting and await self._repair(found, seen, recount.basis)
                 self._found(found, repaired, findings)
             if not suspects:
                 return
@@ -202,9 +207,19 @@ class Reconciler:
         async for portion in self._totals.StreamTotals(request, timeout=_TIMEOUT_S):
             found.pending = max(found.pending, portion.outbox_pending)
             found.basis.extend(basis_of(portion.stored))
+            found.ends |= ends_of(portion.stored)
             for totals in portion.totals:
                 found.counts[names.movie_number(totals.movie, "movie")] = tuple(totals.histogram)
         return found
+
+
+def _set_back(counted: Mapping[int, int], recount: Recount) -> bool:
+    """Whether more was counted than the ratings hold that were recounted after it.
+
+    Then their database was set back, by a failover or from a backup, and reads the log again. What it stores
+    again is known here and does not count a second time, so that a repair now would lose it.
+    """
+    return any(last >= recount.ends.get(start, start) for start, last in counted.items())
 
 
 async def _next(sides: AsyncIterator[tuple[int, Histogram]]) -> tuple[int, Histogram]:

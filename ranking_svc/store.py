@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mesh.kafka.event_ids import OFFSETS
 from mesh.postgres import Connection, affected
 from ranking_svc.basis import Basis, holds
 from ranking_svc.events import Delta, deltas, log_heats
@@ -20,6 +21,10 @@ _TAKE: Final = """
     INSERT INTO inbox (event_id, redriven) SELECT * FROM unnest($1::bigint[], $2::bool[])
     ON CONFLICT DO NOTHING RETURNING event_id"""
 _BASES: Final = "SELECT movie, basis FROM repaired WHERE movie = ANY($1::int[])"
+
+_COUNTED_UP_TO: Final = """
+    SELECT p.start, (SELECT max(event_id) FROM inbox WHERE event_id >= p.start AND event_id < p.start + $2)
+    FROM unnest($1::bigint[]) AS p (start)"""
 
 _ADD: Final = f"""
     INSERT INTO scores AS s (movie, {COUNTS}, heat_day, heat_week, heat_month)
@@ -138,6 +143,11 @@ class Store(ChartStore, FormulaStore, VerificationStore):
             fresh=True,
         )
         return {row[0]: Counted(row[1], tuple(row[2:])) for row in rows}
+
+    async def counted_up_to(self, starts: Iterable[int]) -> dict[int, int]:
+        """Of partitions of the log of ratings, by their first ids: the last id that was counted, if any."""
+        rows = await self._postgres.fetch(_COUNTED_UP_TO, list(starts), OFFSETS, fresh=True)
+        return {start: last for start, last in rows if last is not None}
 
     async def repair(self, movie: int, seen: Counted, recount: Histogram, basis: Basis) -> bool:
         """Sets a movie's counts to `recount`, which is of `basis`, if they still are what was `seen`."""

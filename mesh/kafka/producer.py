@@ -184,7 +184,7 @@ def _make_producer(config: KafkaConfig) -> Producer:
             "linger.ms": config.linger_ms,
             "message.timeout.ms": int(config.timeout_s * 1000),
             "request.timeout.ms": request_ms,
-            # A leader that hangs answers nothing at all: while there is time, its messages go to the next one.
+            # A leader that hangs answers nothing: while there is time, its messages go to the next one.
             "socket.timeout.ms": request_ms + 250,
             # And who that is nobody tells who does not ask.
             "topic.metadata.refresh.interval.ms": 2000,

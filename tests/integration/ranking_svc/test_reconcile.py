@@ -252,6 +252,28 @@ async def test_an_aggregate_that_changed_and_came_back_meanwhile_is_not_repaired
     assert await place.histograms() == {1: recounted}
 
 
+async def test_nothing_is_repaired_while_the_ratings_are_behind_what_was_counted(
+    place: Place, reconciler: Reconciler, totals: Totals
+) -> None:
+    """Their database failed over, or came from a backup: what it reads again is known here by its id."""
+    early, late = (Change(event_id(2, 3, at), 1, None, 9, NOW) for at in (98, 99))
+    ratings = list(totals.recount[1])
+    ratings[8] += 1
+    totals.recount[1] = tuple(ratings)
+    await place.store.apply([early, late])
+    totals.stored = [internal_pb2.LogPlace(epoch=2, partition=3, next_offset=99)]
+    found = await reconciler.run(repair=True)
+    assert (found.differing, found.repaired) == (1, 0)
+    # It has read on, and its change comes again.
+    await place.store.apply([late])
+    ratings[8] += 1
+    totals.recount[1] = tuple(ratings)
+    totals.stored = [internal_pb2.LogPlace(epoch=2, partition=3, next_offset=100)]
+    found = await reconciler.run(repair=True)
+    assert (found.differing, found.repaired) == (0, 0)
+    assert await place.histograms() == totals.recount
+
+
 async def test_a_right_aggregate_is_left_alone_though_the_replica_of_the_ratings_is_behind(
     place: Place, stack: Stack
 ) -> None:
