@@ -42,6 +42,10 @@ _TAKE_OVER: Final = {
     "broker.heartbeat.interval.ms": "250",
     "controller.quorum.fetch.timeout.ms": "1000",
     "controller.quorum.election.backoff.max.ms": "500",
+    # Else a broker waits for 30 s for a leader or a controller that hangs: meanwhile it can't have it written
+    # down that a copy is in sync again, and its partitions take nothing.
+    "replica.socket.timeout.ms": "1500",
+    "controller.socket.timeout.ms": "1500",
 }
 
 _FETCHING: Final = asyncio.Lock()
