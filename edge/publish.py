@@ -78,7 +78,8 @@ class Stage:
 def validate(folder: Path) -> None:
     """Has Envoy look at the files in `folder`, which name that folder as their own.
 
-    Raises Refused with what it says.
+    Raises:
+        Refused: Envoy would not take them; the message is what it says.
     """
     configuration = files.read_yaml(folder / "envoy.yaml")
     for listener in configuration["static_resources"]["listeners"]:

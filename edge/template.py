@@ -25,7 +25,8 @@ _PLACEHOLDER: Final = re.compile(r"\$\{([a-z_.]+)\}")
 def load(name: str, values: Mapping[str, Any] | None = None, part: str | None = None) -> Any:
     """Reads `envoy/NAME.yaml`, or one top-level part of it, and fills it in.
 
-    Raises KeyError for a placeholder without a value.
+    Raises:
+        KeyError: a placeholder has no value.
     """
     parsed = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     if part is not None:

@@ -145,7 +145,7 @@ class Lag:
         return self._positions.age_of(server.position, server.measured_at, self._grace_s)
 
     async def watch(self) -> None:
-        """Measures for ever, each server by itself."""
+        """Measures forever, each server by itself."""
         servers = [self.primary, *self.replicas]
         await asyncio.gather(*(self._watch(server) for server in servers))
 

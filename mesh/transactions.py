@@ -29,7 +29,7 @@ WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'cli
 
 
 async def watch(postgres: Postgres, interval_s: float = _INTERVAL_S) -> None:
-    """Looks for ever; one process of a service does it for all."""
+    """Looks forever; one process of a service does it for all."""
     _METRICS.export()
     while True:
         try:

@@ -101,7 +101,7 @@ NUDGES: Final = Counter(
 )
 MISMATCHES: Final = Counter(
     "marquee_ranking_mismatches_total",
-    "Movies whose aggregate was not what a recount gives, by what became of them: reported, repaired, "
+    "Movies whose aggregate was not what a recount says, by what became of them: reported, repaired, "
     "unsettled (changed while being compared; ask again). Above zero: events were lost or counted twice.",
     ("outcome",),
     registry=SERVE,

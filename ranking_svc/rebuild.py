@@ -30,7 +30,7 @@ _LEASE_LOOKS: Final = 6
 
 
 class Rebuilder:
-    """Puts a new generation of the formula in force; every server then loads its charts anew."""
+    """Puts a new generation of the formula in force; every server then sorts its charts again."""
 
     def __init__(self, store: Store, feed: Feed, nudges: Nudges, config: FormulaConfig) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Rebuilder:
         """Measures C and compares this server's charts; returns them, and how long it took, in seconds.
 
         Raises:
-            MarqueeError: ABORTED `REBUILD_UNDER_WAY` if another is at it,
+            MarqueeError: ABORTED `REBUILD_UNDER_WAY` if another process is doing so,
                 UNAVAILABLE if the database is away.
         """
         started = time.perf_counter()
@@ -58,7 +58,7 @@ class Rebuilder:
         return await self._feed.reload(), time.perf_counter() - started
 
     async def run(self) -> None:
-        """Rebuilds whenever it is due, for ever."""
+        """Rebuilds whenever it is due, forever."""
         while True:
             try:
                 await self.look()

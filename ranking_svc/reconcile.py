@@ -51,7 +51,7 @@ Fence = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A movie whose aggregate is not what the recount gives."""
+    """A movie whose aggregate is not what the recount says."""
 
     movie: int
     aggregate: Histogram
@@ -60,7 +60,7 @@ class Mismatch:
 
 @dataclass
 class Recount:
-    """What a recount of some movies gives, and of which state of the ratings it is.
+    """What a recount of some movies says, and of which state of the ratings it is.
 
     Attributes:
         pending: how many changes waited in rating_svc's outbox.

@@ -16,7 +16,7 @@ from ranking_svc.store_life import begin, repairing, writing
 from ranking_svc.store_verification import VerificationStore
 
 # The ids are in ascending order, as are the movies below: two consumers that
-# deal with the same events after a rebalance then wait for one another and never lock up.
+# process the same events after a rebalance then wait for one another and never deadlock.
 _TAKE: Final = """
     INSERT INTO inbox (event_id, redriven) SELECT * FROM unnest($1::bigint[], $2::bool[])
     ON CONFLICT DO NOTHING RETURNING event_id"""

@@ -29,7 +29,7 @@ class OutboxWatch:
         self._since: float | None = None
 
     async def run(self) -> None:
-        """Looks for ever. While the database is away, what was seen last grows older."""
+        """Looks forever. While the database is away, what was seen last grows older."""
         metrics.OUTBOX_AGE.set_function(self._age_s)
         while True:
             try:
@@ -56,7 +56,7 @@ class LettersWatch:
         self._seen: dict[str, object] = {}
 
     async def run(self) -> None:
-        """Counts for ever."""
+        """Counts forever."""
         while True:
             for topic in self._topics:
                 try:

@@ -62,7 +62,7 @@ class Backlog:
         self._told: set[Partition] = set()
 
     async def run(self) -> None:
-        """Measures for ever."""
+        """Measures forever."""
         peeker = await asyncio.to_thread(_Peeker, self._config, self._offsets.reader)
         try:
             while True:

@@ -92,7 +92,7 @@ class BatchReader(Generic[T, R]):
             raise RuntimeError(self._stopped)
 
     async def run(self) -> None:
-        """Reads for ever; ends only if there are too many dead letters.
+        """Reads forever; ends only if there are too many dead letters.
 
         It leaves the group then: an older release that can read the messages goes on.
 

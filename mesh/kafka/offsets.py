@@ -42,7 +42,7 @@ _BEGIN: Final = """
 INSERT INTO kafka_offsets (reader, topic_id, partition, topic, first_offset, next_offset)
 SELECT $1, $2, partition, $3, start, start FROM unnest($4::int[], $5::bigint[]) AS s (partition, start)
 ON CONFLICT DO NOTHING"""
-# Locked in the order of the key: two that meet wait for one another, and never in a ring.
+# Locked in the order of the key: two that meet wait for one another, and never deadlock.
 _ADVANCE: Final = """
 WITH moves AS (
     SELECT * FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])

@@ -44,7 +44,7 @@ class Replicas:
         self._interval_s = interval_s
 
     async def run(self) -> None:
-        """Looks for ever. While no broker answers, what was seen last stands; `dependency_up` says so."""
+        """Looks forever. While no broker answers, what was seen last stands; `dependency_up` says so."""
         _METRICS.export()
         while True:
             try:

@@ -110,7 +110,7 @@ class Quota:
         return None if verdict.granted else Refusal(verdict.day_used, verdict.retry_after)
 
     async def close(self) -> None:
-        """Gives back what was held in reserve."""
+        """Returns what was held in reserve."""
         if left := self._left():
             self._reserve = 0
             try:

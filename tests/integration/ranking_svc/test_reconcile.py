@@ -92,7 +92,7 @@ async def reconciler(place: Place, totals: Totals) -> AsyncIterator[Reconciler]:
 
 
 async def plant(place: Place) -> list[int]:
-    """Spoils four aggregates in four ways; gives their movies."""
+    """Spoils four aggregates in four ways; returns their movies."""
     async with place.pg.write() as connection:
         await connection.execute("UPDATE scores SET h8 = h8 + 1 WHERE movie = 3")
         await connection.execute("UPDATE scores SET h10 = h10 + 2, h1 = h1 - 1 WHERE movie = 11")

@@ -1,4 +1,4 @@
-"""`marquee dlq` on the running mesh: what could not be dealt with is listed, shown, and sent again."""
+"""`marquee dlq` on the running mesh: what could not be processed is listed, shown, and sent again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ async def test_a_letter_is_listed_shown_and_sent_again(
     told = marquee(mesh_stack.home, "dlq", "show", letter, option)
     assert f"marquee-reason: {reason}" in told
     assert shown in told
-    # It can't be dealt with this time either, and comes back as another letter; the first is done with.
+    # It can't be processed this time either, and comes back as another letter; the first is done with.
     assert "sent 1 dead letters again" in marquee(mesh_stack.home, "dlq", "redrive", option)
 
     async def another() -> list[str]:

@@ -30,7 +30,7 @@ async def bench(stack: Stack) -> AsyncIterator[Rig]:
 
 
 def crowd(seed: int, users: int = 20, movies: int = 5, count: int = 600) -> list[Submission]:
-    """What users submit: scores, changes, and ratings taken back."""
+    """What users submit: scores, changes, and deleted ratings."""
     chance = random.Random(seed)
     return [
         submission(
