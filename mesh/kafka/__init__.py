@@ -3,6 +3,16 @@
 Both wrap confluent-kafka's synchronous clients. Its own asyncio producer adds
 100–200 ms and refuses headers; aiokafka costs more than twice the CPU a message
 (docs/decisions/0006-kafka-through-confluent-kafka.md).
+
+| module | what it is about |
+|---|---|
+| `config`, `topics`, `retention` | where Kafka is, topics as they must be, how long they hold a message |
+| `producer`, `fenced` | writing; and writing as the only one |
+| `batches`, `handler` | a log into a database, a batch in one transaction; what a service adds to that |
+| `consumer`, `tracker`, `offsets` | reading; where the store says that reading goes on |
+| `dead_letters` | messages that can't be processed |
+| `record`, `event_ids` | a message, and the id that follows from its place |
+| `backlog`, `replicas` | measuring: what was not read yet, and copies that are missing |
 """
 
 from mesh.kafka.backlog import Backlog
