@@ -56,6 +56,8 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     table = routes.load_table()
     descriptors = contract.load()
     methods = contract.public_methods(descriptors)
+    clusters_of = routes.clusters(table)
+    routes.check(methods, table)
     folder = (settings.runtime_folder or out).resolve()
 
     (out / "pages").mkdir(exist_ok=True)
@@ -74,7 +76,6 @@ def render(settings: EdgeSettings, out: Path) -> Path:
         files.replace(out / script, (template.FOLDER / script).read_text())
     live.Routes(out, methods, table, runtime_folder=folder).write()
     values = _values(settings, bounds, folder)
-    clusters_of = routes.clusters(table)
     values["services"] = list(clusters_of)
     values["ready_clusters"] = {name: {"value": 1} for name in clusters_of.values()}
     values["errors"] = errors.local_reply_config()

@@ -74,6 +74,11 @@ def clusters(table: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def check(methods: Iterable[Method], table: Mapping[str, Any]) -> None:
+    """Raises ValueError if a public RPC has no class in `envoy/routes.yaml`, or a class there no RPC."""
+    _rules(methods, table)
+
+
 def _cluster(grpc_service: str) -> str:
     try:
         return services.owner(grpc_service).name

@@ -12,11 +12,13 @@ import pytest
 from typer.main import get_command
 
 from local.cli import app
+from mesh.services import SERVICES
 
 ROOT: Final = Path(__file__).parents[2]
 # What is installed, built or made by running lies there too.
 _SKIPPED: Final = {"node_modules", "__pycache__", "build"}
-_CODE: Final = ("mesh", "movie_svc", "rating_svc", "ranking_svc", "edge", "local", "tests", "scripts", "k8s")
+_SERVICES: Final = tuple(service.name for service in SERVICES)
+_CODE: Final = ("mesh", *_SERVICES, "edge", "local", "tests", "scripts", "k8s")
 # Where a path in `backticks` may begin.
 _BASES: Final = ("", "tests")
 _SOURCE_RE: Final = re.compile(r"(?<![\w./-])[\w.-]+(?:/[\w.-]+)+\.(?:py|c|lua|md|sh|sql|yaml)\b")

@@ -116,6 +116,17 @@ def test_an_rpc_without_a_class_stops_the_build() -> None:
         routes.route_configuration(methods, table, Path("pages"))
 
 
+def test_rendering_says_which_rpc_has_no_class_before_it_writes_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = routes.load_table()
+    del table["services"]["marquee.movies.v1.MovieService"]["methods"]["GetMovie"]
+    monkeypatch.setattr(routes, "load_table", lambda: table)
+    with pytest.raises(ValueError, match=r"MovieService\.GetMovie is public but"):
+        render(settings(tmp_path), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_public_service_without_classes_stops_the_build() -> None:
     table = routes.load_table()
     del table["services"]["marquee.movies.v1.MovieService"]
