@@ -49,7 +49,8 @@ _INNER_FILTERS: Final = ("errors", "tidy", "transcoder", "transcoder_partial", "
 def render(settings: EdgeSettings, out: Path) -> Path:
     """Writes everything that Envoy needs into `out`; returns the path of `envoy.yaml`.
 
-    Raises ValueError with a sentence if the settings can't be used.
+    Raises:
+        ValueError: the settings can't be used; the message says why.
     """
     out.mkdir(parents=True, exist_ok=True)
     bounds = limits.Limits.load(settings.limits_file)
@@ -100,7 +101,11 @@ def render(settings: EdgeSettings, out: Path) -> Path:
 
 
 def render_validated(settings: EdgeSettings, out: Path) -> Path:
-    """Like `render`, but raises ValueError, and leaves `out` as it is, if Envoy would not take the files."""
+    """Like `render`, once Envoy has looked at the files.
+
+    Raises:
+        ValueError: the settings can't be used, or Envoy would not take the files: `out` is then as it was.
+    """
     runtime_folder = (settings.runtime_folder or out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     with trials.changing(out), publish.Stage(out) as stage:

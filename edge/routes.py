@@ -63,7 +63,8 @@ class _Rule:
 def clusters(table: Mapping[str, Any]) -> dict[str, str]:
     """The cluster of each public gRPC service, by its full name: it is called as the service that answers it.
 
-    Raises ValueError if `envoy/routes.yaml` and the table of services don't speak of the same ones.
+    Raises:
+        ValueError: `envoy/routes.yaml` and the table of services don't speak of the same ones.
     """
     found = {name: _cluster(name) for name in table["services"]}
     public = {service.name for service in services.PUBLIC}
@@ -75,7 +76,11 @@ def clusters(table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check(methods: Iterable[Method], table: Mapping[str, Any]) -> None:
-    """Raises ValueError if a public RPC has no class in `envoy/routes.yaml`, or a class there no RPC."""
+    """
+
+    Raises:
+        ValueError: a public RPC has no class in `envoy/routes.yaml`, or a class there has no RPC.
+    """
     _rules(methods, table)
 
 
@@ -93,7 +98,8 @@ def route_configuration(
 
     `pages` is the folder of the API's description and its page, `trials` what is on trial.
 
-    Raises ValueError if a public RPC has no class in `envoy/routes.yaml`, or a class there no RPC.
+    Raises:
+        ValueError: a public RPC has no class in `envoy/routes.yaml`, or a class there has no RPC.
     """
     rules = _rules(methods, table, trials)
     routes = [
