@@ -51,6 +51,7 @@ async def client(stack: Stack, number: int, stop: asyncio.Event, outcomes: Count
 @pytest.mark.timeout(600)
 async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> None:
     pairs = {service.name: 2 for service in SERVICES}
+    processes = [service.process(role) for service in SERVICES for role in service.roles]
     home = Home(tmp_path / "home")
     with running(home, [], pairs) as stack:
         await warm(stack)
@@ -61,7 +62,7 @@ async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> 
         try:
             await asyncio.sleep(2)
             await rotate(stack, outcomes)
-            for name in [*pairs, "rating_svc-worker", "rating_svc-relay", "ranking_svc-consumer", "envoy"]:
+            for name in [*processes, "envoy"]:
                 before = Counter(outcomes)
                 said = await asyncio.to_thread(marquee, home, "restart", name)
                 during = outcomes - before

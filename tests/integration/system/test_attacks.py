@@ -58,7 +58,7 @@ async def test_nobody_reaches_a_process_without_a_certificate_of_ours(
             assert raised.value.code() == grpc.StatusCode.UNAVAILABLE, name
 
 
-@pytest.mark.parametrize("caller", ["movie_svc", "ranking_svc", "rating_svc"])
+@pytest.mark.parametrize("caller", [service.name for service in SERVICES])
 async def test_another_services_word_on_the_user_does_not_count(mesh_stack: Stack, caller: str) -> None:
     files = tls.Files(certificates.of(mesh_stack.home, caller)).read()
     channel = grpc.aio.secure_channel(
