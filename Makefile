@@ -7,7 +7,7 @@ MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types docs manifests protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types rules docs manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ format: install ## Format the code
 
 types: install ## Check types
 	$(BIN)/mypy
+
+rules: ## Renew the rules of the objectives in k8s/observability/slos (needs Go)
+	scripts/rules.sh
 
 docs: install ## Renew docs/configuration.md and the index of decisions
 	$(PYTHON_BIN) scripts/configuration.py

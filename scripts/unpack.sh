@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
-# unpack.sh PACKAGE FOLDER: unpacks a package of Debian, with those that it needs and that are not
-# installed, into a folder. Installed, a server would begin to run; and nobody has to be root.
+# unpack.sh [--alone] PACKAGE FOLDER: unpacks a package of Debian, with those that it needs and that are not
+# installed (alone: without), into a folder. Installed, a server would begin to run; and nobody has to be root.
 set -euo pipefail
 
+alone=false
+if [ "$1" = --alone ]; then
+    alone=true
+    shift
+fi
 package=$1 target=$2
 if ! command -v apt-get >/dev/null; then
     echo "there is no apt-get to bring $package" >&2
@@ -18,7 +23,11 @@ apt=(apt-get -qy -o "Dir::State=$folder/state" -o Dir::State::status=/var/lib/dp
      -o Acquire::http::Timeout=20 -o Acquire::Retries=2)
 {
     "${apt[@]}" update
-    "${apt[@]}" install --no-install-recommends --download-only "$package"
+    if "$alone"; then
+        (cd "$folder/archives" && "${apt[@]}" download "$package")
+    else
+        "${apt[@]}" install --no-install-recommends --download-only "$package"
+    fi
     for found in "$folder"/archives/*.deb; do
         dpkg -x "$found" "$folder/unpacked"
     done

@@ -1,0 +1,141 @@
+"""Alerts: each is tested to fire and to be silent, has a runbook, and asks for metrics that there are."""
+
+import hashlib
+import importlib
+import pkgutil
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+import edge
+import mesh
+import movie_svc
+import ranking_svc
+import rating_svc
+from local.cli import app
+from local.stack.layout import checkout
+from tests.support.promtool import promtool
+
+FOLDER = checkout() / "k8s" / "observability"
+RULES = sorted((FOLDER / "rules").glob("*.yaml"))
+# Fires always: what receives it notices when it stops.
+ALWAYS = "MarqueeWatchdog"
+# Of the client library, in every process.
+LIBRARY = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
+# `tests/integration/local/test_observability.py` asks a running edge for each that the rules name.
+EDGE = re.compile(r"envoy_\w+")
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for file in RULES:
+        for group in yaml.safe_load(file.read_text())["groups"]:
+            yield from group["rules"]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def asked(text: str) -> set[str]:
+    """The metrics that are named there, without labels."""
+    bare = re.sub(r"\{[^{}]*\}|by \([^)]*\)", "", text)
+    return set(re.findall(r"\b(?:marquee|grpc|process|envoy)_\w+", bare))
+
+
+def defined() -> set[str]:
+    """The names of all samples that processes of the mesh can export."""
+    found: set[str] = set()
+    for package in (edge, mesh, movie_svc, rating_svc, ranking_svc):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith("__main__"):
+                continue
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, MetricWrapperBase):
+                    name, kind = value._name, value._type
+                    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
+                    found |= {name + suffix for suffix in suffixes.get(kind, [""])}
+    return found
+
+
+def test_every_metric_of_a_rule_is_one_that_a_process_exports() -> None:
+    known = defined() | LIBRARY
+    assert len(known) > 80
+    unknown = {
+        (rule.get("alert") or rule["record"], name)
+        for rule in rules()
+        for name in asked(rule["expr"])
+        if name not in known and not EDGE.fullmatch(name)
+    }
+    assert not unknown
+
+
+def test_every_alert_has_a_severity_a_summary_and_a_runbook() -> None:
+    for alert in alerts():
+        assert alert["labels"]["severity"] in ("page", "ticket", "none"), alert["alert"]
+        assert alert["annotations"]["summary"], alert["alert"]
+        book = Path(alert["annotations"]["runbook_url"])
+        assert book == Path("k8s/observability/runbooks") / f"{alert['alert']}.md"
+        assert (checkout() / book).is_file(), book
+
+
+def test_every_runbook_is_of_an_alert_and_names_commands_that_there_are() -> None:
+    names = {alert["alert"] for alert in alerts()}
+    known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
+    known |= {group.name for group in app.registered_groups if group.name}
+    exported = defined()
+    index = (FOLDER / "runbooks" / "README.md").read_text()
+    for book in (FOLDER / "runbooks").glob("Marquee*.md"):
+        assert f"[{book.stem}]({book.name})" in index
+        assert book.stem in names, book
+        text = book.read_text()
+        commands = set(re.findall(r"`marquee (\w+)", text))
+        assert commands <= known, (book.name, commands - known)
+        metrics = {name for name in asked(text) if not name.endswith("_svc")}
+        # A histogram is spoken of by its own name.
+        there = LIBRARY | exported | {name.removesuffix("_count") for name in exported}
+        unknown = {name for name in metrics - there if not EDGE.fullmatch(name)}
+        assert not unknown, (book.name, unknown)
+        for path in re.findall(r"`((?:docs|edge|tests)/[\w./-]+)`", text):
+            assert (checkout() / path).exists(), (book.name, path)
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    tested = {
+        test["name"]
+        for file in (FOLDER / "tests").glob("*.yaml")
+        for test in yaml.safe_load(file.read_text())["tests"]
+    }
+    for name in {alert["alert"] for alert in alerts()}:
+        wanted = {f"{name} fires"} if name == ALWAYS else {f"{name} fires", f"{name} is silent"}
+        assert wanted <= tested, name
+
+
+def test_the_rules_of_the_objectives_are_made_from_them_as_they_are() -> None:
+    objectives = FOLDER / "slos" / "marquee.yaml"
+    last = (FOLDER / "rules" / "slos.yaml").read_text().splitlines()[-1]
+    assert last.endswith(hashlib.sha256(objectives.read_bytes()).hexdigest()), "run `make rules`"
+
+
+@pytest.mark.slow
+def test_the_rules_of_the_objectives_are_what_sloth_makes(tmp_path: Path) -> None:
+    made = tmp_path / "slos.yaml"
+    built = subprocess.run([checkout() / "scripts" / "rules.sh", made], capture_output=True, text=True)
+    if "there is no Go" in built.stderr:
+        pytest.skip(built.stderr.strip())
+    assert built.returncode == 0, built.stderr
+    assert made.read_text() == (FOLDER / "rules" / "slos.yaml").read_text()
+
+
+def test_rules_are_well_formed() -> None:
+    promtool("check", "rules", *map(str, RULES))
+
+
+@pytest.mark.parametrize("file", sorted((FOLDER / "tests").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_alerts_fire_when_they_should_and_only_then(file: Path) -> None:
+    promtool("test", "rules", str(file))
