@@ -24,6 +24,7 @@ from movie_svc.asking.plots import Plots
 from movie_svc.asking.refresh import Refresher
 from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.caching.cache import L1, RedisCache
+from movie_svc.caching.renewal import Renewal
 from movie_svc.caching.tracking import Tracker
 from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig, PagesConfig
 from movie_svc.finder import Finder
@@ -69,6 +70,7 @@ async def serve() -> None:
         leases = Leases(redis, redis_cache, omdb_config.deadline_s)
         answers = OmdbAnswers(l1, redis_cache, store, omdb, leases, freshness)
         reader = MovieReader(l1, redis_cache, store, answers, refresh_queue)
+        renewal = Renewal(l1, redis_cache, store)
         finder = Finder(store, listings, Typos(hedged), reader, answers, omdb, refresh_queue, freshness)
         service = MovieService(
             reader,
@@ -101,6 +103,7 @@ async def serve() -> None:
         )
         await service_server.run()
         await reader.settled()
+        await renewal.settled()
 
 
 async def run_import(options: argparse.Namespace) -> None:

@@ -3,69 +3,73 @@
 A title that is known is served, however old; OMDb is waited for only where
 nothing is known at all. All who miss the same title at the same time wait for
 one flight, and what is missed at the same time is fetched together
-(`movie_svc.caching.batches`).
+(`movie_svc.caching.batches`). The way of a miss, from top to bottom, is
+`MovieReader._read_through`.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 from mesh import clock, names
 from mesh.errors import MarqueeError
+from mesh.tasks import retrieved
 from movie_svc import metrics
 from movie_svc.asking.answers import OmdbAnswers, ReadResult, overdue
 from movie_svc.asking.refresh_queue import RefreshQueue
-from movie_svc.caching.batches import Batches
+from movie_svc.caching.batches import Batches, Turn
 from movie_svc.caching.cache import L1, RedisCache, When
 from movie_svc.storing.entries import Entry
 from movie_svc.storing.store import Store
 
 log = logging.getLogger(__name__)
 
+_LARGEST: Final = 200
+"""Numbers that Redis or PostgreSQL is asked for at once, at most."""
+
 
 class _Layer:
-    """The counters of one layer, bound once."""
+    """A layer's name, and its counters, bound once."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.hit = metrics.CACHE.labels(name, "hit")
         self.stale = metrics.CACHE.labels(name, "stale")
         self.absent = metrics.CACHE.labels(name, "absent")
         self.miss = metrics.CACHE.labels(name, "miss")
         self.error = metrics.CACHE.labels(name, "error")
         self.coalesced = metrics.CACHE.labels(name, "coalesced")
-        self.renewed = metrics.CACHE.labels(name, "renewed")
 
     def found(self, entry: Entry, now: float) -> None:
         (self.absent if entry.absent else self.hit if entry.fresh_until > now else self.stale).inc()
 
 
+_L1 = _Layer("l1")
+_REDIS = _Layer("redis")
+_POSTGRES = _Layer("postgres")
+_OMDB = _Layer("omdb")
+
+
 class MovieReader:
-    """Gives entries by number."""
+    """Reads titles by number."""
 
     def __init__(
-        self,
-        l1: L1,
-        redis: RedisCache,
-        store: Store,
-        answers: OmdbAnswers,
-        refresh_queue: RefreshQueue,
+        self, l1: L1, redis: RedisCache, store: Store, answers: OmdbAnswers, refresh_queue: RefreshQueue
     ) -> None:
         self._l1 = l1
         self._redis = redis
         self._store = store
         self._answers = answers
         self._refresh_queue = refresh_queue
+        self._redis_batches = Batches(redis.get_many, at_once=2, largest=_LARGEST)
+        # A replica may not have it yet: before OMDb is asked, so is the primary.
+        self._postgres_batches = tuple(
+            Batches(partial(self._rows, fresh=fresh), at_once=4, largest=_LARGEST) for fresh in (False, True)
+        )
         self._flights: dict[int, asyncio.Future[ReadResult]] = {}
-        self._from_redis = Batches(self._ask_redis, at_once=2, largest=200)
-        self._from_postgres = Batches(self._ask_postgres, at_once=4, largest=200)
-        self._to_refill = Batches(self._refill, at_once=1, largest=200)
-        self._to_renew = Batches(self._renew, at_once=1, largest=200)
-        self._ending: dict[int, bytes] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._in_l1, self._in_redis = _Layer("l1"), _Layer("redis")
-        self._in_postgres, self._at_omdb = _Layer("postgres"), _Layer("omdb")
-        l1.when_ending(self._renew_here)
-        redis.when_ending(self._renew_in_redis)
+        self._missed = Turn(self._read_through, largest=_LARGEST)
 
     async def get(self, number: int, timeout_s: float) -> ReadResult:
         """What is known of one number.
@@ -78,11 +82,12 @@ class MovieReader:
 
     async def fetch(self, number: int, timeout_s: float) -> ReadResult:
         """As `get`, of what this process was found not to have."""
-        try:
-            # Others may wait for the same flight: it must not end with this caller.
-            return await asyncio.wait_for(asyncio.shield(self._flight(number)), timeout_s)
-        except TimeoutError:
-            raise overdue(names.movie_name(number)) from None
+        flight = self._flight(number)
+        # Others may wait for the same flight: it does not end with this caller, as `wait_for` would have it.
+        await asyncio.wait((flight,), timeout=timeout_s)
+        if not flight.done():
+            raise overdue(names.movie_name(number))
+        return flight.result()
 
     async def get_many(
         self, numbers: Iterable[int], timeout_s: float
@@ -99,23 +104,17 @@ class MovieReader:
         if flights:
             await asyncio.wait(flights.values(), timeout=timeout_s)
         for number, flight in flights.items():
-            if not flight.done():
-                found[number] = overdue(names.movie_name(number))
-                continue
-            error = flight.exception()
-            if error is not None and not isinstance(error, MarqueeError):
-                raise error
-            found[number] = error if error is not None else flight.result()
+            found[number] = _end_of(number, flight)
         return found
 
     def peek(self, number: int) -> Entry | None:
         """What this process has of a number."""
         entry = self._l1.get(number)
         if entry is None:
-            self._in_l1.miss.inc()
+            _L1.miss.inc()
             return None
         now = clock.now()
-        self._in_l1.found(entry, now)
+        _L1.found(entry, now)
         if entry.fresh_until < now:
             if entry.absent:
                 self._l1.invalidate((number,))
@@ -125,142 +124,100 @@ class MovieReader:
 
     async def settled(self) -> None:
         """Waits until what goes on in the background has ended."""
-        batches = (self._from_redis, self._from_postgres, self._to_refill, self._to_renew)
-        while tasks := [*(task for each in batches for task in each.running), *self._tasks]:
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._missed.settled()
         await self._answers.settled()
         await self._redis.settled()
 
-    def _flight(self, number: int) -> asyncio.Future[ReadResult]:
+    def _flight(self, number: int) -> "asyncio.Future[ReadResult]":
+        """The flight of a number that this process lacks: the one under way, or a new one."""
         flight = self._flights.get(number)
         if flight is not None:
-            self._in_l1.coalesced.inc()
+            _L1.coalesced.inc()
             return flight
-        loop = asyncio.get_running_loop()
-        flight = self._flights[number] = loop.create_future()
-        flight.add_done_callback(_retrieved)
-        self._from_redis.add((number,))
+        flight = self._flights[number] = asyncio.get_running_loop().create_future()
+        # All who wait may have given up when it ends.
+        flight.add_done_callback(retrieved)
+        self._missed.add(number)
         return flight
 
-    async def _ask_redis(self, numbers: list[int]) -> None:
+    async def _read_through(self, numbers: list[int]) -> None:
+        """Ends the flights of numbers that this process lacks: in Redis, PostgreSQL, and then at OMDb."""
+        missing = numbers
         begun = self._l1.begin_fill()
         try:
-            found = await self._redis.get_many(numbers)
-            self._from_postgres.add(self._land(numbers, found, "redis", self._in_redis, begun))
+            missing = self._land(missing, await self._redis_batches.load(missing), _REDIS, begun)
+            away: MarqueeError | None = None
+            try:
+                for rows in self._postgres_batches:
+                    if missing:
+                        missing = self._land(missing, await rows.load(missing), _POSTGRES, begun)
+            except MarqueeError as error:
+                away = error
+                _POSTGRES.error.inc(len(missing))
+            if missing:
+                await asyncio.gather(*(self._ask_omdb(number, away, begun) for number in missing))
         except Exception as error:
-            self._fail(numbers, error)
+            log.exception("%s could not be read", ", ".join(map(names.movie_name, missing)))
+            for number in missing:
+                self._fail(number, error)
         finally:
             self._l1.end_fill()
 
-    async def _ask_postgres(self, numbers: list[int]) -> None:
-        missing, away = numbers, None
-        begun = self._l1.begin_fill()
-        try:
-            # A replica may not have it yet: before OMDb is asked, so is the primary.
-            for fresh in (False, True):
-                rows = await self._store.get_many(missing, fresh=fresh)
-                self._l1.will_write(rows)
-                self._redis.put_later(rows, When.NOTHING_THERE)
-                missing = self._land(missing, rows, "postgres", self._in_postgres, begun)
-                if not missing:
-                    return
-        except MarqueeError as error:
-            away = error
-            self._in_postgres.error.inc(len(missing))
-        except Exception as error:
-            self._fail(missing, error)
-            return
-        finally:
-            self._l1.end_fill()
-        for number in missing:
-            task = asyncio.get_running_loop().create_task(self._ask_omdb(number, away))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _renew_here(self, number: int) -> None:
-        """Has a title anew that this process will soon miss; nobody waits for it."""
-        self._in_l1.renewed.inc()
-        self._to_refill.add((number,))
-
-    async def _refill(self, numbers: list[int]) -> None:
-        """Only from Redis: nobody is waiting, so what is not there is not looked for any further."""
-        begun = self._l1.begin_fill()
-        try:
-            for number, entry in (await self._redis.get_many(numbers)).items():
-                self._l1.put(number, entry, begun)
-        finally:
-            self._l1.end_fill()
-
-    def _renew_in_redis(self, number: int, raw: bytes) -> None:
-        """The same for one that Redis will soon not have any more."""
-        if number not in self._ending:
-            self._in_redis.renewed.inc()
-            self._ending[number] = raw
-            self._to_renew.add((number,))
-
-    async def _renew(self, numbers: list[int]) -> None:
-        try:
-            entries = await self._store.get_many(numbers, fresh=True)
-            for number, entry in entries.items():
-                await self._redis.replace(number, self._ending[number], entry)
-        except MarqueeError as error:
-            log.info("Redis will have to do without %d titles for a moment: %s", len(numbers), error)
-        finally:
-            for number in numbers:
-                del self._ending[number]
+    async def _rows(self, numbers: list[int], *, fresh: bool) -> Mapping[int, Entry]:
+        """What PostgreSQL has, on its way into Redis."""
+        rows = await self._store.get_many(numbers, fresh=fresh)
+        self._l1.will_write(rows)
+        self._redis.put_later(rows, When.NOTHING_THERE)
+        return rows
 
     def _land(
-        self, numbers: list[int], found: Mapping[int, Entry], layer: str, counters: _Layer, begun: int
+        self, numbers: Sequence[int], found: Mapping[int, Entry], layer: _Layer, begun: int
     ) -> list[int]:
-        """Ends the flights of what a layer has; gives the numbers that it has not."""
+        """Ends the flights of what a layer has; returns the numbers that it has not."""
         missing = []
         now = clock.now()
         for number in numbers:
             entry = found.get(number)
             if entry is None or (entry.absent and entry.fresh_until < now):
-                counters.miss.inc()
+                layer.miss.inc()
                 missing.append(number)
                 continue
-            counters.found(entry, now)
+            layer.found(entry, now)
             if entry.is_due(now):
                 self._refresh_queue.add(number)
             self._l1.put(number, entry, begun)
-            self._succeed(number, ReadResult(entry, layer))
+            self._succeed(number, ReadResult(entry, layer.name))
         return missing
 
-    async def _ask_omdb(self, number: int, away: MarqueeError | None) -> None:
+    async def _ask_omdb(self, number: int, away: MarqueeError | None, begun: int) -> None:
         """Asks OMDb for a number that is not known, or not to be known because the database is away."""
-        begun = self._l1.begin_fill()
         try:
-            answer = await self._answers.ask(number, away)
-            if answer.layer == "omdb":
-                self._at_omdb.found(answer.entry, clock.now())
+            result = await self._answers.ask(number, away)
+            if result.layer == _OMDB.name:
+                _OMDB.found(result.entry, clock.now())
             else:  # another replica was asking already
-                self._at_omdb.coalesced.inc()
-            self._l1.put(number, answer.entry, begun)
-            self._succeed(number, answer)
+                _OMDB.coalesced.inc()
+            self._l1.put(number, result.entry, begun)
+            self._succeed(number, result)
         except MarqueeError as error:
-            self._at_omdb.error.inc()
-            self._fail((number,), error)
+            _OMDB.error.inc()
+            self._fail(number, error)
         except Exception as error:
             log.exception("%s could not be read", names.movie_name(number))
-            self._fail((number,), error)
-        finally:
-            self._l1.end_fill()
+            self._fail(number, error)
 
-    def _succeed(self, number: int, answer: ReadResult) -> None:
-        flight = self._flights.pop(number, None)
-        if flight is not None and not flight.done():
-            flight.set_result(answer)
+    def _succeed(self, number: int, result: ReadResult) -> None:
+        self._flights.pop(number).set_result(result)
 
-    def _fail(self, numbers: Iterable[int], error: Exception) -> None:
-        for number in numbers:
-            flight = self._flights.pop(number, None)
-            if flight is not None and not flight.done():
-                flight.set_exception(error)
+    def _fail(self, number: int, error: Exception) -> None:
+        self._flights.pop(number).set_exception(error)
 
 
-def _retrieved(flight: "asyncio.Future[ReadResult]") -> None:
-    """All who waited may have given up: an error must not be reported as lost then."""
-    if not flight.cancelled():
-        flight.exception()
+def _end_of(number: int, flight: "asyncio.Future[ReadResult]") -> ReadResult | MarqueeError:
+    """What a flight came to; an error that is not expected is raised."""
+    if not flight.done():
+        return overdue(names.movie_name(number))
+    try:
+        return flight.result()
+    except MarqueeError as error:
+        return error

@@ -1,46 +1,107 @@
-"""What is asked for at the same time is fetched together.
-
-The busier it gets the larger the batches: while as many as allowed are under
-way, the rest collects.
-"""
+"""What is asked for at the same time is asked for together."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
-Work = Callable[[list[int]], Coroutine[Any, Any, None]]
+T = TypeVar("T")
 
 
-class Batches:
-    """Hands numbers in batches to `work`, which must not raise."""
+class Turn:
+    """Hands `work` in one task what was added within one turn of the event loop.
 
-    def __init__(self, work: Work, *, at_once: int, largest: int) -> None:
+    Args:
+        work: must not raise.
+        largest: numbers that one task gets, at most; more go to several.
+    """
+
+    def __init__(self, work: Callable[[list[int]], Coroutine[Any, Any, None]], *, largest: int) -> None:
         self._work = work
-        self._at_once = at_once
         self._largest = largest
-        self._waiting: list[int] = []
-        self._scheduled = False
-        self._running: set[asyncio.Task[None]] = set()
+        self._added: list[int] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def running(self) -> Iterable["asyncio.Task[None]"]:
-        return self._running
-
-    def add(self, numbers: Iterable[int]) -> None:
-        """Adds numbers; they go when this turn of the event loop is over and there is room."""
-        self._waiting += numbers
-        if self._waiting and not self._scheduled and len(self._running) < self._at_once:
-            self._scheduled = True
+    def add(self, number: int) -> None:
+        """Adds a number; it goes when this turn is over."""
+        if not self._added:
             asyncio.get_running_loop().call_soon(self._go)
+        self._added.append(number)
+
+    async def settled(self) -> None:
+        """Waits until nothing is left to do."""
+        while self._added or self._tasks:
+            await asyncio.sleep(0)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _go(self) -> None:
-        self._scheduled = False
-        while self._waiting and len(self._running) < self._at_once:
-            batch, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
-            task = asyncio.get_running_loop().create_task(self._work(batch))
-            self._running.add(task)
-            task.add_done_callback(self._done)
+        added, self._added = self._added, []
+        for start in range(0, len(added), self._largest):
+            portion = added[start : start + self._largest]
+            task = asyncio.get_running_loop().create_task(self._work(portion))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
-        self._go()
+
+class Batches(Generic[T]):
+    """Calls `read` in batches. While as many as allowed are under way the rest collects.
+
+    So the busier it gets, the larger the batches.
+
+    Args:
+        at_once: batches under way, at most.
+        largest: numbers of a batch, at most; more only if one caller loads more.
+    """
+
+    def __init__(
+        self, read: Callable[[list[int]], Coroutine[Any, Any, T]], *, at_once: int, largest: int
+    ) -> None:
+        self._read = read
+        self._room = at_once
+        self._largest = largest
+        self._waiting: deque[tuple[list[int], asyncio.Future[T]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def load(self, numbers: list[int]) -> T:
+        """What `read` returns, or raises, for a batch that has these numbers in it, and maybe others."""
+        if not self._room:
+            loaded: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            self._waiting.append((numbers, loaded))
+            return await loaded
+        self._room -= 1
+        try:
+            return await self._read(numbers)
+        finally:
+            self._room += 1
+            self._go()
+
+    def _go(self) -> None:
+        while self._waiting and self._room:
+            self._room -= 1
+            task = asyncio.get_running_loop().create_task(self._load_waiting(*self._next()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _load_waiting(self, numbers: list[int], loads: "Sequence[asyncio.Future[T]]") -> None:
+        try:
+            found = await self._read(numbers)
+        except Exception as error:
+            for load in loads:
+                if not load.done():
+                    load.set_exception(error)
+        else:
+            for load in loads:
+                if not load.done():
+                    load.set_result(found)
+        finally:
+            self._room += 1
+            self._go()
+
+    def _next(self) -> "tuple[list[int], list[asyncio.Future[T]]]":
+        numbers: list[int] = []
+        loads: list[asyncio.Future[T]] = []
+        while self._waiting and (not loads or len(numbers) + len(self._waiting[0][0]) <= self._largest):
+            more, load = self._waiting.popleft()
+            numbers += more
+            loads.append(load)
+        return numbers, loads

@@ -5,43 +5,66 @@ import asyncio
 import pytest
 
 from movie_svc.asking.single_flight import SingleFlight
-from movie_svc.caching.batches import Batches
+from movie_svc.caching.batches import Batches, Turn
 
 
-async def test_what_comes_in_one_turn_goes_in_one_batch() -> None:
+async def test_what_is_added_in_one_turn_goes_to_one_task_unless_it_is_too_much() -> None:
     seen: list[list[int]] = []
 
-    async def work(batch: list[int]) -> None:
-        seen.append(batch)
+    async def work(numbers: list[int]) -> None:
+        await asyncio.sleep(0)
+        seen.append(numbers)
 
-    batches = Batches(work, at_once=2, largest=100)
+    turn = Turn(work, largest=8)
+    for number in range(8):
+        turn.add(number)
+    await turn.settled()
+    assert seen == [list(range(8))]
     for number in range(10):
-        batches.add([number])
-    await asyncio.sleep(0.01)
-    assert seen == [list(range(10))]
-    batches.add([])
-    await asyncio.sleep(0.01)
-    assert len(seen) == 1
+        turn.add(number)
+    await turn.settled()
+    assert seen[1:] == [list(range(8)), [8, 9]]
 
 
-async def test_while_as_many_as_allowed_are_under_way_the_rest_collects() -> None:
+async def test_while_as_many_batches_as_allowed_are_under_way_the_rest_collects() -> None:
     seen: list[list[int]] = []
     gate = asyncio.Event()
 
-    async def work(batch: list[int]) -> None:
+    async def read(batch: list[int]) -> list[int]:
         seen.append(batch)
         await gate.wait()
+        return batch
 
-    batches = Batches(work, at_once=2, largest=3)
-    for number in range(8):
-        batches.add([number])
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-    assert [len(batch) for batch in seen] == [1, 1]
+    batches = Batches(read, at_once=2, largest=3)
+    loads = [asyncio.create_task(batches.load([number])) for number in range(8)]
+    await asyncio.sleep(0)
+    assert seen == [[0], [1]]
     gate.set()
-    await asyncio.sleep(0.01)
-    assert sorted(number for batch in seen for number in batch) == list(range(8))
-    assert [len(batch) for batch in seen[2:]] == [3, 3]
+    assert await asyncio.gather(*loads) == [[0], [1], *3 * [[2, 3, 4]], *3 * [[5, 6, 7]]]
+
+
+async def test_what_one_loads_stays_together_however_much_it_is() -> None:
+    seen: list[list[int]] = []
+
+    async def read(batch: list[int]) -> None:
+        await asyncio.sleep(0)
+        seen.append(batch)
+
+    batches = Batches(read, at_once=1, largest=3)
+    await asyncio.gather(*(batches.load(numbers) for numbers in ([1, 2], [3, 4], [5], [6, 7, 8, 9])))
+    assert seen == [[1, 2], [3, 4, 5], [6, 7, 8, 9]]
+
+
+async def test_an_error_of_a_batch_goes_to_all_who_loaded_it_and_ends_nothing_else() -> None:
+    async def read(batch: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        if batch[0] in (1, 2):
+            raise ValueError("one and two")
+        return batch
+
+    batches = Batches(read, at_once=1, largest=2)
+    found = await asyncio.gather(*(batches.load([n]) for n in (1, 2, 3, 4, 5)), return_exceptions=True)
+    assert [type(each) for each in found] == [ValueError, ValueError, ValueError, list, list]
 
 
 async def test_all_who_ask_meanwhile_get_the_same_answer() -> None:
