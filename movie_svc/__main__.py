@@ -19,6 +19,7 @@ from mesh.pruning import Pruner
 from mesh.turns import Turns
 from movie_svc import metrics
 from movie_svc.asking.answers import OmdbAnswers
+from movie_svc.asking.asker import MovieAsker
 from movie_svc.asking.lease import Leases
 from movie_svc.asking.plots import Plots
 from movie_svc.asking.refresh import Refresher
@@ -67,16 +68,16 @@ async def serve() -> None:
         omdb = Omdb(omdb_config, quota, session)
         refresh_queue = RefreshQueue(redis, enabled=omdb_config.enabled)
         redis_cache = RedisCache(redis, cache_config)
+        answers = OmdbAnswers(l1, redis_cache, store, listings, freshness)
         leases = Leases(redis, redis_cache, omdb_config.deadline_s)
-        answers = OmdbAnswers(l1, redis_cache, store, omdb, leases, freshness)
-        reader = MovieReader(l1, redis_cache, store, answers, refresh_queue)
+        reader = MovieReader(l1, redis_cache, store, MovieAsker(omdb, leases, answers), refresh_queue)
         renewal = Renewal(l1, redis_cache, store)
-        finder = Finder(store, listings, Typos(hedged), reader, answers, omdb, refresh_queue, freshness)
+        finder = Finder(store, listings, Typos(hedged), reader, answers, omdb, refresh_queue)
         service = MovieService(
             reader,
             finder,
             listings,
-            Plots(store, omdb, freshness),
+            Plots(store, omdb, answers),
             tokens,
             grace_s=freshness.grace_s,
         )
@@ -114,11 +115,14 @@ async def run_import(options: argparse.Namespace) -> None:
     pg = await postgres.connect(pg_config)
     redis = redisdb.connect(load(redisdb.RedisConfig))
     try:
-        importer = Importer(
-            Store(pg, HedgedReads(pg, metrics.HEDGED)),
-            RedisCache(redis, load(CacheConfig)),
+        cache_config, freshness, hedged = (
+            load(CacheConfig),
             load(FreshnessConfig),
+            HedgedReads(pg, metrics.HEDGED),
         )
+        store, redis_cache = Store(pg, hedged), RedisCache(redis, cache_config)
+        answers = OmdbAnswers(L1(cache_config), redis_cache, store, Listings(pg, hedged), freshness)
+        importer = Importer(store, answers, freshness)
         if options.command == "import":
             report = await importer.answers(options.file, from_start=options.from_start)
         else:

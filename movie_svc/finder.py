@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
@@ -12,10 +12,10 @@ from marquee.movies.v1 import movies_pb2
 from mesh import clock, errors
 from mesh.errors import MarqueeError
 from movie_svc import titles
-from movie_svc.asking.answers import OmdbAnswers, ReadResult, overdue, refused
+from movie_svc.asking.answers import OmdbAnswers, unless_away
+from movie_svc.asking.asker import ReadResult, overdue, refused
 from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.asking.single_flight import SingleFlight
-from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import MAX_PAGE, PAGE_SIZE, Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
@@ -63,7 +63,6 @@ class Finder:
         answers: OmdbAnswers,
         omdb: Omdb,
         refresh_queue: RefreshQueue,
-        freshness: FreshnessConfig,
     ) -> None:
         self._store = store
         self._listings = listings
@@ -72,7 +71,6 @@ class Finder:
         self._answers = answers
         self._omdb = omdb
         self._refresh_queue = refresh_queue
-        self._freshness = freshness
         self._lookups: SingleFlight[Entry | None] = SingleFlight()
         self._pages: SingleFlight[_Hits | Failed] = SingleFlight()
 
@@ -190,16 +188,16 @@ class Finder:
         number = None
         if isinstance(outcome, Found):
             try:
-                record = records.from_answer(outcome.body, outcome.raw, now, self._freshness)
+                record = self._answers.record(outcome, now)
             except parse.ParseError as error:
                 raise refused(Failed(Failure.MALFORMED, str(error), 60), what) from error
             if _is_the_one(record, keys, year, kind):
                 entry, number = of_record(record), record.number
             else:
                 log.info("asked for %s, OMDb answered %r (%s)", what, record.title, record.year)
-            await self._keep(lambda: self._answers.take(record.number, outcome, now))
-        fresh_until = now + timedelta(seconds=records.spread(self._freshness.absent_s))
-        await self._keep(lambda: self._store.remember_lookup(keys, year, kind, number, fresh_until))
+            with unless_away():
+                await self._answers.keep(record.number, outcome, now)
+        await self._answers.keep_lookup(keys, year, kind, number)
         return entry
 
     async def _hits(
@@ -227,10 +225,10 @@ class Finder:
         found = [] if isinstance(outcome, Absent) else _lines(outcome.body, now)
         total = 0 if isinstance(outcome, Absent) else _total(outcome.body)
         result = SearchedPage(total, [record.number for record in found])
-        fresh_until = now + timedelta(seconds=records.spread(self._freshness.search_s))
         if found:
-            await self._keep(lambda: self._answers.add(found))
-        await self._keep(lambda: self._listings.remember_search(query, year, kind, page, result, fresh_until))
+            with unless_away():
+                await self._answers.keep_lines(found)
+        await self._answers.keep_search(query, year, kind, page, result)
         return _Hits(result, {record.number: of_record(record) for record in found})
 
     async def _others(
@@ -253,13 +251,6 @@ class Finder:
             if number not in given and entry is not None and not entry.absent:
                 found.append(entry)
         return found, position
-
-    async def _keep(self, write: Any) -> None:
-        """Stores what is answered in any case: without the primary it is asked for again next time."""
-        try:
-            await write()
-        except MarqueeError as error:
-            log.warning("not stored: %s", error)
 
 
 def _query(text: str) -> str:

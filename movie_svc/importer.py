@@ -16,20 +16,17 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from mesh import clock
-from mesh.errors import MarqueeError
 from mesh.tables import PassedOver
-from movie_svc.caching.cache import RedisCache, When
+from movie_svc.asking.answers import OmdbAnswers
 from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import body
 from movie_svc.storing import catalogue, records
-from movie_svc.storing.entries import of_record
 from movie_svc.storing.records import MovieRecord
 from movie_svc.storing.store import Store
 
 _BATCH: Final = 1000
 _MAX_LINE_BYTES: Final = 1024 * 1024
 _HEAD_BYTES: Final = 1 << 16
-_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
 _SHOW_S: Final = 0.2
 _SHOW_PLAIN_S: Final = 5.0
 
@@ -90,9 +87,9 @@ class Progress:
 class Importer:
     """Imports files into the store."""
 
-    def __init__(self, store: Store, redis: RedisCache, freshness: FreshnessConfig) -> None:
+    def __init__(self, store: Store, answers: OmdbAnswers, freshness: FreshnessConfig) -> None:
         self._store = store
-        self._redis = redis
+        self._answers = answers
         self._freshness = freshness
 
     async def answers(self, path: Path, *, from_start: bool = False) -> ImportReport:
@@ -156,29 +153,15 @@ class Importer:
         progress = Progress(len(found))
         for start in range(0, len(found), _BATCH):
             batch = found[start : start + _BATCH]
-            report.changed += await self._store_all(batch)
+            report.changed += await self._answers.keep_imported(batch)
             report.titles += len(batch)
             progress.show(start + len(batch), report, last=start + len(batch) == len(found))
         return report
 
     async def _save(self, name: str, found: list[MovieRecord], lines: int) -> int:
-        changed = await self._store_all(found)
+        changed = await self._answers.keep_imported(found)
         await self._store.note_import(name, lines)
         return changed
-
-    async def _store_all(self, found: list[MovieRecord]) -> int:
-        changed = await self._patiently(found)
-        await self._redis.put({r.number: of_record(r) for r in changed}, When.SOMETHING_THERE)
-        return len(changed)
-
-    async def _patiently(self, found: list[MovieRecord]) -> list[MovieRecord]:
-        """Stores records; tries again while others hold their titles, or the database is away for a while."""
-        for pause_s in _PAUSES_S:
-            try:
-                return await self._store.save(found)
-            except MarqueeError:
-                await asyncio.sleep(pause_s)
-        return await self._store.save(found)
 
     def _read(self, line: bytes, fetched: datetime, report: ImportReport) -> MovieRecord | None:
         """The record of a line; None if it holds none.

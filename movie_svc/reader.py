@@ -17,7 +17,7 @@ from mesh import clock, names
 from mesh.errors import MarqueeError
 from mesh.tasks import retrieved
 from movie_svc import metrics
-from movie_svc.asking.answers import OmdbAnswers, ReadResult, overdue
+from movie_svc.asking.asker import MovieAsker, ReadResult, overdue
 from movie_svc.asking.refresh_queue import RefreshQueue
 from movie_svc.caching.batches import Batches, Turn
 from movie_svc.caching.cache import L1, RedisCache, When
@@ -56,12 +56,12 @@ class MovieReader:
     """Reads titles by number."""
 
     def __init__(
-        self, l1: L1, redis: RedisCache, store: Store, answers: OmdbAnswers, refresh_queue: RefreshQueue
+        self, l1: L1, redis: RedisCache, store: Store, asker: MovieAsker, refresh_queue: RefreshQueue
     ) -> None:
         self._l1 = l1
         self._redis = redis
         self._store = store
-        self._answers = answers
+        self._asker = asker
         self._refresh_queue = refresh_queue
         self._redis_batches = Batches(redis.get_many, at_once=2, largest=_LARGEST)
         # A replica may not have it yet: before OMDb is asked, so is the primary.
@@ -125,7 +125,7 @@ class MovieReader:
     async def settled(self) -> None:
         """Waits until what goes on in the background has ended."""
         await self._missed.settled()
-        await self._answers.settled()
+        await self._asker.settled()
         await self._redis.settled()
 
     def _flight(self, number: int) -> "asyncio.Future[ReadResult]":
@@ -192,7 +192,7 @@ class MovieReader:
     async def _ask_omdb(self, number: int, away: MarqueeError | None, begun: int) -> None:
         """Asks OMDb for a number that is not known, or not to be known because the database is away."""
         try:
-            result = await self._answers.ask(number, away)
+            result = await self._asker.ask(number, away)
             if result.layer == _OMDB.name:
                 _OMDB.found(result.entry, clock.now())
             else:  # another replica was asking already

@@ -9,7 +9,7 @@ from mesh import clock, errors, names, pages, texts
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
-from movie_svc.asking.answers import ReadResult
+from movie_svc.asking.asker import ReadResult
 from movie_svc.asking.plots import Plots
 from movie_svc.finder import Finder
 from movie_svc.reader import MovieReader

@@ -1,13 +1,11 @@
 """Full plots: a second question to OMDb, only for those who want one."""
 
 import logging
-from datetime import timedelta
 
-from mesh import clock
 from mesh.errors import MarqueeError
 from movie_svc import wire
+from movie_svc.asking.answers import OmdbAnswers
 from movie_svc.asking.single_flight import SingleFlight
-from movie_svc.config import FreshnessConfig
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.outcome import Failed, Found
@@ -22,10 +20,10 @@ log = logging.getLogger(__name__)
 class Plots:
     """Reads full plots, from PostgreSQL or OMDb."""
 
-    def __init__(self, store: Store, omdb: Omdb, freshness: FreshnessConfig) -> None:
+    def __init__(self, store: Store, omdb: Omdb, answers: OmdbAnswers) -> None:
         self._store = store
         self._omdb = omdb
-        self._freshness = freshness
+        self._answers = answers
         self._flights: SingleFlight[str | None] = SingleFlight()
 
     async def add(self, number: int, data: bytes, entry: Entry, timeout_s: float) -> tuple[bytes, str]:
@@ -68,9 +66,5 @@ class Plots:
             except parse.ParseError as error:
                 log.warning("%d: OMDb's answer is no title: %s", number, error)
                 return known[0] if known is not None else None
-        fresh_until = clock.utc_now() + timedelta(seconds=records.spread(self._freshness.old_s))
-        try:
-            await self._store.save_full_plot(number, plot, fresh_until)
-        except MarqueeError as error:
-            log.warning("full plot not stored: %s", error)
+        await self._answers.keep_full_plot(number, plot)
         return plot

@@ -93,7 +93,7 @@ class Refresher:
             self._refresh_queue.add(number)
             return min(max(outcome.retry_after, _IDLE_S), _LONGEST_REST_S)
         try:
-            changed = await self._answers.take(number, outcome, asked_at)
+            changed = await self._answers.keep(number, outcome, asked_at)
         except parse.ParseError as error:
             log.warning("%s: OMDb's answer is no title: %s", movie_name(number), error)
             metrics.REFRESHED.labels("failed").inc()
