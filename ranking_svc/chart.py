@@ -19,7 +19,7 @@ from ranking_svc.trending import COLD
 STEP: Final = 2_000
 
 
-class Entry:
+class ChartEntry:
     """A movie as charts show it. Never changed: a change makes a new one.
 
     `line` and `score` keep the bytes of answers once they have been made.
@@ -50,27 +50,27 @@ class Entry:
 
 
 Filter = tuple[str, str | int]
-Value = Callable[[Entry], float | None]
+Value = Callable[[ChartEntry], float | None]
 
 
 def _by_weighted(formula: Formula) -> Value:
-    def value(entry: Entry) -> float | None:
+    def value(entry: ChartEntry) -> float | None:
         tally = entry.tally
         return formula.weighted(tally.total, tally.votes) if tally and tally.votes > 0 else None
 
     return value
 
 
-def _by_votes(entry: Entry) -> float | None:
+def _by_votes(entry: ChartEntry) -> float | None:
     return entry.votes or None
 
 
-def _by_box_office(entry: Entry) -> float | None:
+def _by_box_office(entry: ChartEntry) -> float | None:
     return entry.facts.box_office_usd if entry.facts else None
 
 
 def _by_heat(window: int) -> Value:
-    def value(entry: Entry) -> float | None:
+    def value(entry: ChartEntry) -> float | None:
         if not entry.tally or not entry.votes or entry.tally.heat[window] == COLD:
             return None
         return entry.tally.heat[window]
@@ -88,12 +88,12 @@ class Order:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def key(self, entry: Entry) -> Key | None:
+    def key(self, entry: ChartEntry) -> Key | None:
         """What an entry is sorted by; None if it does not stand in this order."""
         value = self.value(entry)
         return None if value is None else key(value, entry.votes, entry.movie)
 
-    def replace(self, old: Entry | None, new: Entry) -> None:
+    def replace(self, old: ChartEntry | None, new: ChartEntry) -> None:
         """Takes an entry out and puts its successor in."""
         gone = self.key(old) if old else None
         come = self.key(new)
@@ -104,7 +104,7 @@ class Order:
         if come is not None:
             bisect.insort(self._keys, come)
 
-    def rank(self, entry: Entry) -> int | None:
+    def rank(self, entry: ChartEntry) -> int | None:
         """The place of an entry, from 1; None if it does not stand here."""
         found = self.key(entry)
         return None if found is None else bisect.bisect_left(self._keys, found) + 1
@@ -123,7 +123,7 @@ class Order:
         """The first `count` movies."""
         return [movie_of(key) for key in self._keys[:count]]
 
-    async def fill(self, entries: Collection[Entry]) -> None:
+    async def fill(self, entries: Collection[ChartEntry]) -> None:
         """Sorts all entries, giving way to calls between any two steps."""
         runs: list[list[Key]] = []
         for step in steps(entries):
@@ -139,7 +139,7 @@ class Order:
         self._keys = runs[0] if runs else []
 
 
-def steps(entries: Collection[Entry]) -> Iterator[list[Entry]]:
+def steps(entries: Collection[ChartEntry]) -> Iterator[list[ChartEntry]]:
     """All entries in portions of STEP, as they are now."""
     everything = list(entries)
     for start in range(0, len(everything), STEP):
@@ -199,7 +199,7 @@ class Chart:
             self._variants(formula),
         )
         self._weighings = self._weigh()
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, ChartEntry] = {}
         self._members: dict[Filter, set[int]] = {}
 
     def _variants(self, formula: Formula) -> dict[str, Order]:
@@ -221,11 +221,11 @@ class Chart:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, movie: int) -> Entry | None:
+    def get(self, movie: int) -> ChartEntry | None:
         """A movie; None if it has neither votes nor a place in any chart."""
         return self._entries.get(movie)
 
-    def entries(self, movies: Iterable[int]) -> Iterator[Entry]:
+    def entries(self, movies: Iterable[int]) -> Iterator[ChartEntry]:
         """Those movies' entries."""
         return (self._entries[movie] for movie in movies)
 
@@ -233,7 +233,7 @@ class Chart:
         """All movies, in ascending order."""
         return sorted(self._entries)
 
-    def weighted(self, entry: Entry) -> float | None:
+    def weighted(self, entry: ChartEntry) -> float | None:
         """The weighted score of a movie; None without votes."""
         return self.orders.top_rated.value(entry)
 
@@ -243,12 +243,12 @@ class Chart:
 
     def stage_tally(self, tally: Tally) -> None:
         """Adds a movie's aggregate to a chart that is being built; see `finish`."""
-        self._store(Entry(tally.movie, tally, None))
+        self._store(ChartEntry(tally.movie, tally, None))
 
     def stage_facts(self, facts: Facts) -> None:
         """Adds a movie's facts to a chart that is being built, after all aggregates."""
         known = self._entries.get(facts.movie)
-        self._store(Entry(facts.movie, known.tally if known else None, facts))
+        self._store(ChartEntry(facts.movie, known.tally if known else None, facts))
 
     async def finish(self) -> None:
         """Sorts what was staged."""
@@ -277,7 +277,7 @@ class Chart:
         known = self._entries.get(tally.movie)
         if known and known.tally and not _supersedes(tally, known.tally):
             return False
-        self._replace(known, Entry(tally.movie, tally, known.facts if known else None))
+        self._replace(known, ChartEntry(tally.movie, tally, known.facts if known else None))
         return True
 
     def put_facts(self, facts: Facts) -> bool:
@@ -287,30 +287,32 @@ class Chart:
             return False
         if known is None and facts.box_office_usd is None:
             return False
-        self._replace(known, Entry(facts.movie, known.tally if known else None, facts))
+        self._replace(known, ChartEntry(facts.movie, known.tally if known else None, facts))
         return True
 
     def drop_tally(self, movie: int) -> None:
         """Takes away a movie's aggregate; without it, only a box office keeps it in a chart."""
         facts = self._entries[movie].facts
-        self._put_or_drop(Entry(movie, None, facts if facts and facts.box_office_usd is not None else None))
+        self._put_or_drop(
+            ChartEntry(movie, None, facts if facts and facts.box_office_usd is not None else None)
+        )
 
     def drop_facts(self, movie: int) -> None:
         """Takes away a movie's facts."""
-        self._put_or_drop(Entry(movie, self._entries[movie].tally, None))
+        self._put_or_drop(ChartEntry(movie, self._entries[movie].tally, None))
 
-    def _put_or_drop(self, entry: Entry) -> None:
+    def _put_or_drop(self, entry: ChartEntry) -> None:
         self._replace(self._entries[entry.movie], entry)
         if entry.tally is None and entry.facts is None:
             del self._entries[entry.movie]
 
-    def _replace(self, old: Entry | None, new: Entry) -> None:
+    def _replace(self, old: ChartEntry | None, new: ChartEntry) -> None:
         for order in self.orders:
             order.replace(old, new)
         self._store(new)
         self.version += 1
 
-    def _store(self, entry: Entry) -> None:
+    def _store(self, entry: ChartEntry) -> None:
         known = self._entries.get(entry.movie)
         self.votes += entry.votes - (known.votes if known else 0)
         if known is None or known.facts is not entry.facts:

@@ -14,7 +14,7 @@ from mesh.kafka import (
     BatchReader,
     DeadLetterBox,
     DeadLetterLimit,
-    Entry,
+    DecodedRecord,
     Handler,
     KafkaConfig,
     KafkaProducer,
@@ -42,10 +42,10 @@ class Aggregates(Handler[Change, Taken]):
         redriven = any(name.startswith(_REDRIVEN) for name in record.headers)
         return rating_change(record.value, redriven=redriven)
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[Change]]) -> Taken:
+    async def store(self, connection: Connection, entries: Sequence[DecodedRecord[Change]]) -> Taken:
         return await take(connection, [entry.value for entry in entries if entry.value is not None])
 
-    async def stored(self, entries: Sequence[Entry[Change]], outcome: Taken) -> None:
+    async def stored(self, entries: Sequence[DecodedRecord[Change]], outcome: Taken) -> None:
         metrics.BATCH.observe(len(entries))
         metrics.EVENTS.labels("applied").inc(len(outcome.changes))
         metrics.EVENTS.labels("duplicate").inc(outcome.duplicates)

@@ -19,7 +19,7 @@ from mesh.kafka import (
     BatchReader,
     DeadLetterBox,
     DeadLetterLimit,
-    Entry,
+    DecodedRecord,
     Handler,
     KafkaConfig,
     KafkaProducer,
@@ -64,12 +64,12 @@ class FactsOfEvents(Handler[Told | None, int]):
         # What was deleted in a compacted topic has no value.
         return movie_change(record.value) if record.value else None
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[Told | None]]) -> int:
+    async def store(self, connection: Connection, entries: Sequence[DecodedRecord[Told | None]]) -> int:
         facts = _latest(entry.value for entry in entries if entry.value is not None)
         await put_facts(connection, facts)
         return len(facts)
 
-    async def stored(self, _entries: Sequence[Entry[Told | None]], outcome: int) -> None:
+    async def stored(self, _entries: Sequence[DecodedRecord[Told | None]], outcome: int) -> None:
         metrics.FACTS.labels("event").inc(outcome)
         await self._nudges.send()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ranking_svc.chart import Chart, Entry, Filter, Order
+from ranking_svc.chart import Chart, ChartEntry, Filter, Order
 from ranking_svc.formula import Key, movie_of
 
 # An order is walked, asking each movie whether it passes, while at least one of so many may. With
@@ -33,12 +33,12 @@ def page(
     cursor: Key | None,
     limit: int,
     least: float = -math.inf,
-) -> tuple[list[Entry], bool]:
+) -> tuple[list[ChartEntry], bool]:
     """Lists up to `limit` movies behind `cursor`, and says whether there are more.
 
     The list ends before the first movie whose value is less than `least`.
     """
-    found: list[Entry] = []
+    found: list[ChartEntry] = []
     for entry in _passing(chart, order, query, cursor, limit + 1):
         value = order.value(entry)
         if value is None or value < least:
@@ -49,7 +49,9 @@ def page(
     return found, False
 
 
-def _passing(chart: Chart, order: Order, query: Query, cursor: Key | None, limit: int) -> Iterator[Entry]:
+def _passing(
+    chart: Chart, order: Order, query: Query, cursor: Key | None, limit: int
+) -> Iterator[ChartEntry]:
     """The movies that pass, in order: at least the first `limit` of them."""
     allowed = [chart.members(one) for one in query.filters]
     enough = chart.orders.most_voted.count(query.min_votes) if query.min_votes > 0 else len(order)

@@ -15,7 +15,7 @@ from mesh.pages import PageTokens, page_size
 from mesh.rpc import Context
 from ranking_svc import experiment, listing, trending, wire
 from ranking_svc.cache import Answer, Answers, Headers
-from ranking_svc.chart import Chart, Entry, Filter, Order, Weighing
+from ranking_svc.chart import Chart, ChartEntry, Filter, Order, Weighing
 from ranking_svc.config import ChartConfig
 from ranking_svc.formula import Formula, Key, key
 from ranking_svc.listing import Query
@@ -43,10 +43,10 @@ class _List:
     name: str
     order: Callable[[Chart], Order]
     # What the last line of a page is found again by, and the key that this gives in the chart of the moment.
-    position: Callable[[Entry], float]
+    position: Callable[[ChartEntry], float]
     key: Callable[[Formula, float, int, int], Key]
     # What this chart adds to a line.
-    besides: Callable[[Entry], bytes] = lambda _entry: b""
+    besides: Callable[[ChartEntry], bytes] = lambda _entry: b""
     least: Callable[[], float] = lambda: -math.inf
     has_formula: bool = False
 
@@ -55,7 +55,7 @@ def _same_value(_formula: Formula, value: float, votes: int, movie: int) -> Key:
     return key(value, votes, movie)
 
 
-def _box_office(entry: Entry) -> int:
+def _box_office(entry: ChartEntry) -> int:
     usd = entry.facts.box_office_usd if entry.facts else None
     assert usd is not None
     return usd
@@ -64,7 +64,7 @@ def _box_office(entry: Entry) -> int:
 def _trending(window: int) -> _List:
     half_life = trending.HALF_LIVES_S[window]
 
-    def log_heat(entry: Entry) -> float:
+    def log_heat(entry: ChartEntry) -> float:
         assert entry.tally is not None
         return entry.tally.heat[window]
 

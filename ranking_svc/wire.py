@@ -11,7 +11,7 @@ from marquee.rankings.v1 import rankings_pb2 as pb
 
 from mesh import clock, names
 from mesh.wire import DELIMITED, FIXED64, VARINT, delimited, repeated, tag, varint
-from ranking_svc.chart import Entry, Weighing
+from ranking_svc.chart import ChartEntry, Weighing
 from ranking_svc.formula import Formula
 from ranking_svc.model import SCORES, Tally
 
@@ -30,7 +30,7 @@ def formula_message(formula: Formula) -> pb.Formula:
     return pb.Formula(prior_votes=formula.prior_votes, prior_mean=formula.prior_mean)
 
 
-def score(movie: int, entry: Entry | None, rank: int | None, weighing: Weighing) -> bytes:
+def score(movie: int, entry: ChartEntry | None, rank: int | None, weighing: Weighing) -> bytes:
     """A serialized Score; of a movie without votes if `rank` is None."""
     formula = weighing.formula
     if entry is None or entry.tally is None or rank is None:
@@ -46,7 +46,7 @@ def score(movie: int, entry: Entry | None, rank: int | None, weighing: Weighing)
     return entry.score + _SCORE_RANK + varint(rank)
 
 
-def line(entry: Entry, rank: int, weighing: Weighing) -> bytes:
+def line(entry: ChartEntry, rank: int, weighing: Weighing) -> bytes:
     """A serialized ChartEntry."""
     if weighing.variant:
         return _LINE_RANK + varint(rank) + _line(entry, weighing.formula)
@@ -92,7 +92,7 @@ def _score(tally: Tally, formula: Formula) -> bytes:
     ).SerializeToString()
 
 
-def _line(entry: Entry, formula: Formula) -> bytes:
+def _line(entry: ChartEntry, formula: Formula) -> bytes:
     made = pb.ChartEntry(movie=names.movie_name(entry.movie), votes=entry.votes)
     if entry.tally is not None and entry.votes:
         made.mean = entry.tally.total / entry.votes

@@ -27,11 +27,11 @@ from rating_svc import dlq, generations, growth, lives, metrics, store, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import (
     WORKERS,
-    LogConfig,
     MovieCheckConfig,
     PendingConfig,
     RelayConfig,
     ServeConfig,
+    SubmissionLogConfig,
     WorkerConfig,
 )
 from rating_svc.movies import Movies
@@ -43,7 +43,7 @@ from rating_svc.store import RatingStore
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.totals import RatingTotalsService
 from rating_svc.waiting import LettersWatch, OutboxWatch
-from rating_svc.worker import Submissions, make_reader
+from rating_svc.worker import SubmissionHandler, make_reader
 from rating_svc.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ async def worker() -> None:
     def consumer() -> BatchConsumer:
         return BatchConsumer(kafka_config, WORKERS, [family(topics.SUBMITTED)])
 
-    handler = Submissions(registry, settling, retention, WORKERS)
+    handler = SubmissionHandler(registry, settling, retention, WORKERS)
     run = make_reader(consumer, kafka_config, producer, pg, handler, config)
     pruner = Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s)
     server = Server(f"{NAME}-worker", load(ServerConfig))
@@ -178,12 +178,14 @@ async def _prepare() -> None:
         log.warning("%s is ignored: epochs come from the log itself (docs/decisions/0012)", _OLD_EPOCH)
     await asyncio.gather(
         migrations.migrate(load(PostgresConfig).own_session, _MIGRATIONS),
-        kafka.ensure_topics(kafka_config, topics.declared(load(LogConfig), kafka_config, load(Retention))),
+        kafka.ensure_topics(
+            kafka_config, topics.declared(load(SubmissionLogConfig), kafka_config, load(Retention))
+        ),
     )
 
 
 async def _register(pg: postgres.Postgres) -> Registry:
-    return await generations.prepare(load(LogConfig), load(KafkaConfig), load(Retention), pg)
+    return await generations.prepare(load(SubmissionLogConfig), load(KafkaConfig), load(Retention), pg)
 
 
 async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:

@@ -7,7 +7,7 @@ from mesh.config import setting
 
 
 @dataclass(frozen=True)
-class LogConfig:
+class SubmissionLogConfig:
     """The log of submissions, as all roles must see it alike."""
 
     partitions: int = setting(

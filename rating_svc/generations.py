@@ -6,12 +6,16 @@ from mesh.kafka import KafkaConfig, ensure_topics, identify_all, topic_names
 from mesh.kafka.retention import Retention
 from mesh.postgres import Postgres
 from rating_svc import lives, topics
-from rating_svc.config import LogConfig
+from rating_svc.config import SubmissionLogConfig
 from rating_svc.registry import Registry, generation, is_generation
 
 
 async def prepare(
-    log: LogConfig, kafka: KafkaConfig, retention: Retention, postgres: Postgres, base: str = topics.SUBMITTED
+    log: SubmissionLogConfig,
+    kafka: KafkaConfig,
+    retention: Retention,
+    postgres: Postgres,
+    base: str = topics.SUBMITTED,
 ) -> Registry:
     """Sees that the log has a topic and that each of its topics has an epoch; returns all of them.
 

@@ -44,7 +44,7 @@ WHERE user_id = $1 AND movie_id > $2 ORDER BY movie_id LIMIT $3"""
 
 # In the order of the key: two workers that meet on the same keys wait for one another, and never in a ring.
 # A repeat makes its identity as young as itself: the log may hold it for longer than the first one.
-_SEE: Final = """
+_REMEMBER_REQUESTS: Final = """
 WITH given AS (
     SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::smallint[])
         WITH ORDINALITY AS s (user_id, request_id, movie_id, score, number)
@@ -143,7 +143,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Applied:
     """What a batch did to the database, in numbers of ratings."""
 
     applied: int
@@ -260,14 +260,18 @@ async def totals(connection: Connection, movies: Sequence[int], chunk: int) -> A
         yield Totals(waiting, stored, chunks())
 
 
-async def see(connection: Connection, identities: Sequence[Identity], refresh_s: float) -> set[Identity]:
-    """Remembers identities, all of them different; gives those that had been seen before."""
+async def remember_requests(
+    connection: Connection, identities: Sequence[Identity], refresh_s: float
+) -> set[Identity]:
+    """Remembers identities, all of them different; returns those that had been seen before."""
     users, requests, movies, scores = map(list, zip(*identities, strict=True))
-    rows = await connection.fetch(_SEE, users, requests, movies, scores, timedelta(seconds=refresh_s))
+    rows = await connection.fetch(
+        _REMEMBER_REQUESTS, users, requests, movies, scores, timedelta(seconds=refresh_s)
+    )
     return {identities[row[0] - 1] for row in rows}
 
 
-async def apply(connection: Connection, steps: Sequence[Step]) -> Outcome:
+async def apply(connection: Connection, steps: Sequence[Step]) -> Applied:
     """Takes those steps that are later in the log than what the rows have; queues what they changed."""
     row = await connection.fetchrow(
         _APPLY,
@@ -282,7 +286,7 @@ async def apply(connection: Connection, steps: Sequence[Step]) -> Outcome:
         [s.last for s in steps],
     )
     assert row is not None
-    return Outcome(row["applied"], row["changed"])
+    return Applied(row["applied"], row["changed"])
 
 
 def aged(retention: Retention) -> list[Aged]:

@@ -4,7 +4,7 @@ from typing import Final
 
 from mesh.kafka import KafkaConfig, Topic
 from mesh.kafka.retention import Retention
-from rating_svc.config import LogConfig
+from rating_svc.config import SubmissionLogConfig
 
 SUBMITTED: Final = "marquee.ratings.submitted.v1"
 """The log's first generation; the later ones are named SUBMITTED.gN (see `rating_svc.growth`)."""
@@ -24,7 +24,7 @@ def generation_of_log(name: str, partitions: int, kafka: KafkaConfig, retention:
     return Topic(name, partitions, retention_s=retention.log_s, config=config)
 
 
-def declared(log: LogConfig, kafka: KafkaConfig, retention: Retention) -> list[Topic]:
+def declared(log: SubmissionLogConfig, kafka: KafkaConfig, retention: Retention) -> list[Topic]:
     """The other topics as they must be."""
     config = {**_durable(kafka), **retention.topic_config()}
     return [

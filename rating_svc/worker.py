@@ -1,5 +1,11 @@
 """The worker: brings the log into the database, a batch in one transaction with its offsets.
 
+A batch goes through `SubmissionHandler` from top to bottom; `mesh.kafka.batches`
+calls it. `read` decodes each submission. `store` gives each its place in the
+order, drops those that had taken effect before, collapses the others to the
+steps that each rating takes, and applies those. `stored` counts, once it is
+committed.
+
 What is read again, for whatever reason, changes nothing: identities of
 submissions are remembered for longer than the log holds any copy of them.
 """
@@ -14,7 +20,7 @@ from mesh.kafka import (
     BatchReader,
     DeadLetterBox,
     DeadLetterLimit,
-    Entry,
+    DecodedRecord,
     Handler,
     KafkaConfig,
     KafkaProducer,
@@ -40,17 +46,17 @@ _SUPERSEDED: Final = metrics.SUBMISSIONS.labels("superseded")
 _STALE: Final = metrics.SUBMISSIONS.labels("stale")
 
 
-class Outcome(NamedTuple):
+class BatchOutcome(NamedTuple):
     """What a transaction made of its submissions."""
 
     arrivals: Sequence[Arrival]
     known: int
     """Identities that had taken effect before."""
     steps: Sequence[Step]
-    stored: store.Outcome
+    stored: store.Applied
 
 
-class Submissions(Handler[Submission | None, Outcome]):
+class SubmissionHandler(Handler[Submission | None, BatchOutcome]):
     """What is done with submissions."""
 
     def __init__(self, registry: Registry, settling: Settling, retention: Retention, reader: str) -> None:
@@ -64,17 +70,36 @@ class Submissions(Handler[Submission | None, Outcome]):
             return None
         return submissions.decode(record.value)
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[Submission | None]]) -> Outcome:
+    async def store(
+        self, connection: Connection, entries: Sequence[DecodedRecord[Submission | None]]
+    ) -> BatchOutcome:
         arrivals = self._arrivals(entries)
         identities = collapse.identities(arrivals)
         known: set[collapse.Identity] = set()
         if identities:
-            known = await store.see(connection, identities, self._retention.refresh_s)
+            known = await store.remember_requests(connection, identities, self._retention.refresh_s)
         steps = collapse.collapse(arrivals, known)
-        stored = await store.apply(connection, steps) if steps else store.Outcome(0, 0)
-        return Outcome(arrivals, len(arrivals) - len(identities) + len(known), steps, stored)
+        stored = await store.apply(connection, steps) if steps else store.Applied(0, 0)
+        return BatchOutcome(arrivals, len(arrivals) - len(identities) + len(known), steps, stored)
 
-    async def stored(self, _entries: Sequence[Entry[Submission | None]], outcome: Outcome) -> None:
+    def _arrivals(self, entries: Sequence[DecodedRecord[Submission | None]]) -> list[Arrival]:
+        found = []
+        starts: dict[Place, tuple[int, int]] = {}
+        for entry in entries:
+            if entry.value is None:
+                continue
+            start = starts.get(entry.place)
+            if start is None:
+                epoch = self._registry.epoch(entry.place)
+                start = starts[entry.place] = epoch, event_id(epoch, entry.place.partition, 0)
+            position = dead_letters.position_of(entry.record, start[0])
+            # The id is of the place where it stands, not of the order: a redriven letter has its own.
+            found.append(collapse.arrival(position, start[1] + entry.record.offset, entry.value))
+        return found
+
+    async def stored(
+        self, _entries: Sequence[DecodedRecord[Submission | None]], outcome: BatchOutcome
+    ) -> None:
         last = [step for step in outcome.steps if step.last]
         metrics.BATCH.observe(len(outcome.arrivals))
         _STORED.inc(outcome.stored.applied)
@@ -88,7 +113,7 @@ class Submissions(Handler[Submission | None, Outcome]):
         for arrival in outcome.arrivals:
             self._settling.add(arrival.submission.user, arrival.submission.movie, arrival.position)
 
-    def letter_headers(self, entry: Entry[Submission | None]) -> Mapping[str, str]:
+    def letter_headers(self, entry: DecodedRecord[Submission | None]) -> Mapping[str, str]:
         epoch = self._registry.epoch(entry.place)
         return dead_letters.headers_of(dead_letters.position_of(entry.record, epoch))
 
@@ -123,31 +148,16 @@ class Submissions(Handler[Submission | None, Outcome]):
         unread = await lives.unread(connection, self._reader)
         return [place for place in places if self._registry.before(place) & unread]
 
-    def _arrivals(self, entries: Sequence[Entry[Submission | None]]) -> list[Arrival]:
-        found = []
-        starts: dict[Place, tuple[int, int]] = {}
-        for entry in entries:
-            if entry.value is None:
-                continue
-            start = starts.get(entry.place)
-            if start is None:
-                epoch = self._registry.epoch(entry.place)
-                start = starts[entry.place] = epoch, event_id(epoch, entry.place.partition, 0)
-            position = dead_letters.position_of(entry.record, start[0])
-            # The id is of the place where it stands, not of the order: a redriven letter has its own.
-            found.append(collapse.arrival(position, start[1] + entry.record.offset, entry.value))
-        return found
-
 
 def make_reader(
     consumer: Callable[[], BatchConsumer],
     kafka: KafkaConfig,
     producer: KafkaProducer,
     postgres: Postgres,
-    handler: Submissions,
+    handler: SubmissionHandler,
     config: WorkerConfig,
     reader: str = WORKERS,
-) -> BatchReader[Submission | None, Outcome]:
+) -> BatchReader[Submission | None, BatchOutcome]:
     """A worker that is not running yet."""
     limit = DeadLetterLimit(config.dead_letter_count, config.dead_letter_share)
     box = DeadLetterBox(reader, topics.DEAD_LETTERS, producer, postgres, limit)

@@ -20,9 +20,9 @@ from mesh.kafka.batches import BatchReader
 from mesh.kafka.config import KafkaConfig
 from mesh.kafka.consumer import BatchConsumer
 from mesh.kafka.dead_letters import DeadLetterBox, DeadLetterLimit, Poison, TooManyDeadLetters
-from mesh.kafka.handler import Entry, Handler
+from mesh.kafka.handler import DecodedRecord, Handler
 from mesh.kafka.offsets import Offsets, Place
-from mesh.kafka.producer import KafkaProducer, Position
+from mesh.kafka.producer import KafkaProducer, Sent
 from mesh.kafka.record import Record
 from mesh.kafka.replicas import Replicas
 from mesh.kafka.topics import Topic, TopicIdentity, ensure_topics, identify, identify_all, topic_names
@@ -33,16 +33,16 @@ __all__ = [
     "BatchReader",
     "DeadLetterBox",
     "DeadLetterLimit",
-    "Entry",
+    "DecodedRecord",
     "Handler",
     "KafkaConfig",
     "KafkaProducer",
     "Offsets",
     "Place",
     "Poison",
-    "Position",
     "Record",
     "Replicas",
+    "Sent",
     "TooManyDeadLetters",
     "Topic",
     "TopicIdentity",

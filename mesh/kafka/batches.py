@@ -29,7 +29,7 @@ from mesh.errors import MarqueeError
 from mesh.kafka.config import KafkaConfig
 from mesh.kafka.consumer import BatchConsumer
 from mesh.kafka.dead_letters import DeadLetter, DeadLetterBox, Poison, TooManyDeadLetters
-from mesh.kafka.handler import Entry, Handler
+from mesh.kafka.handler import DecodedRecord, Handler
 from mesh.kafka.offsets import REFUSED, Offsets, OutOfStep
 from mesh.kafka.record import Record
 from mesh.kafka.tracker import Tracker
@@ -162,23 +162,23 @@ class BatchReader(Generic[T, R]):
                 log.info("a batch of %d is dropped: partitions of it went to others", len(left))
                 return
 
-    def _read(self, record: Record, tracker: Tracker) -> Entry[T]:
+    def _read(self, record: Record, tracker: Tracker) -> DecodedRecord[T]:
         place = tracker.place_of(record)
         try:
-            return Entry(record, place, self._handler.read(record), None)
+            return DecodedRecord(record, place, self._handler.read(record), None)
         except Poison as why:
-            return Entry(record, place, None, why)
+            return DecodedRecord(record, place, None, why)
 
-    async def _bury(self, entries: Sequence[Entry[T]]) -> None:
+    async def _bury(self, entries: Sequence[DecodedRecord[T]]) -> None:
         dead = [entry for entry in entries if entry.poison is not None]
         await self._box.bury([self._letter(entry) for entry in dead])
 
-    def _letter(self, entry: Entry[T]) -> DeadLetter:
+    def _letter(self, entry: DecodedRecord[T]) -> DeadLetter:
         assert entry.poison is not None
         return DeadLetter(entry.record, entry.place, entry.poison, self._handler.letter_headers(entry))
 
     async def _store_all(
-        self, consumer: BatchConsumer, tracker: Tracker, left: list[Entry[T]], backoff: Backoff
+        self, consumer: BatchConsumer, tracker: Tracker, left: list[DecodedRecord[T]], backoff: Backoff
     ) -> bool:
         """Stores what is left, a portion at a time; False if part of it went to others meanwhile."""
         size = self._portion
@@ -203,13 +203,13 @@ class BatchReader(Generic[T, R]):
             backoff.reset()
         return True
 
-    async def _refuse(self, entry: Entry[T], error: Exception) -> None:
+    async def _refuse(self, entry: DecodedRecord[T], error: Exception) -> None:
         if entry.poison is not None:
             raise error
         entry.poison = Poison("DATABASE_REFUSED", f"{type(error).__name__}: {error}")
         await self._box.bury([self._letter(entry)])
 
-    async def _transact(self, tracker: Tracker, portion: Sequence[Entry[T]]) -> None:
+    async def _transact(self, tracker: Tracker, portion: Sequence[DecodedRecord[T]]) -> None:
         records = [entry.record for entry in portion]
         good = [entry for entry in portion if entry.poison is None]
         async with self._postgres.write() as connection:

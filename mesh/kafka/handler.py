@@ -13,8 +13,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Entry(Generic[T]):
-    """A message that was read."""
+class DecodedRecord(Generic[T]):
+    """A message that was read, with what its handler made of it, or why it is a dead letter."""
 
     __slots__ = ("place", "poison", "record", "value")
 
@@ -37,17 +37,17 @@ class Handler(Generic[T, R]):
         """
         raise NotImplementedError
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[T]]) -> R:
+    async def store(self, connection: Connection, entries: Sequence[DecodedRecord[T]]) -> R:
         """Stores messages, in the order of reading, in the transaction that also stores their offsets.
 
         May be called again with the same entries if that transaction failed.
         """
         raise NotImplementedError
 
-    async def stored(self, entries: Sequence[Entry[T]], outcome: R, /) -> None:
+    async def stored(self, entries: Sequence[DecodedRecord[T]], outcome: R, /) -> None:
         """What is to be done once they are stored for certain, such as metrics. Must not fail."""
 
-    def letter_headers(self, entry: Entry[T]) -> Mapping[str, str]:
+    def letter_headers(self, entry: DecodedRecord[T]) -> Mapping[str, str]:
         """What a dead letter says of itself beside the usual headers."""
         return {}
 

@@ -35,7 +35,7 @@ PRODUCED: Final = Counter(
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class Sent:
     """Where a message stands in the log."""
 
     partition: int
@@ -56,7 +56,7 @@ class KafkaProducer:
         self._config = config
         self._producer = _make_producer(config)
         self._loop = asyncio.get_running_loop()
-        self._delivered: deque[tuple[asyncio.Future[Position], KafkaError | None, Position | None]] = deque()
+        self._delivered: deque[tuple[asyncio.Future[Sent], KafkaError | None, Sent | None]] = deque()
         self._woken = False
         self._in_flight = 0
         self._closing = threading.Event()
@@ -71,7 +71,7 @@ class KafkaProducer:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         partition: int = -1,
-    ) -> Position:
+    ) -> Sent:
         """Sends a message and waits until the log has it; without a partition, the key chooses one.
 
         After UNAVAILABLE the message may or may not stand in the log: send it
@@ -84,7 +84,7 @@ class KafkaProducer:
         if self._in_flight >= self._config.max_in_flight:
             PRODUCED.labels(topic, "refused").inc()
             raise exhausted("OVERLOADED", "too many writes are under way; try again", retry_after=1)
-        done: asyncio.Future[Position] = self._loop.create_future()
+        done: asyncio.Future[Sent] = self._loop.create_future()
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             self._report(done, error, message)
@@ -143,12 +143,12 @@ class KafkaProducer:
             broken.purge()
             broken.flush(1)
 
-    def _report(self, done: asyncio.Future[Position], error: KafkaError | None, message: Message) -> None:
+    def _report(self, done: asyncio.Future[Sent], error: KafkaError | None, message: Message) -> None:
         """In the polling thread: hands a delivery over to the event loop."""
         position = None
         if error is None:
             offset = message.offset()
-            position = Position(message.partition() or 0, -1 if offset is None else offset)
+            position = Sent(message.partition() or 0, -1 if offset is None else offset)
         self._delivered.append((done, error, position))
         if not self._woken:
             self._woken = True

@@ -25,17 +25,17 @@ from mesh.postgres import PostgresConfig
 from mesh.redisdb import RedisConfig
 from rating_svc import generations, submissions, topics
 from rating_svc.cache import PendingWrites, Settling
-from rating_svc.config import LogConfig, PendingConfig, WorkerConfig
+from rating_svc.config import PendingConfig, SubmissionLogConfig, WorkerConfig
 from rating_svc.registry import Registry, family
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.submissions import Submission
-from rating_svc.worker import Outcome, Submissions, make_reader
+from rating_svc.worker import BatchOutcome, SubmissionHandler, make_reader
 from tests.support.waiting import eventually
 
 MIGRATIONS = Path(rating_svc.__file__).parent / "migrations"
 ROLE = "rating_svc"
 
-Worker = BatchReader[Submission | None, Outcome]
+Worker = BatchReader[Submission | None, BatchOutcome]
 
 _clock = itertools.count(1_700_000_000_000_000)
 
@@ -53,7 +53,7 @@ class Rig:
         self.topic = topic
         self.partitions = partitions
         self.kafka = KafkaConfig(bootstrap=stack.kafka_bootstrap, session_timeout_s=6)
-        self.log_config = LogConfig(partitions=partitions)
+        self.log_config = SubmissionLogConfig(partitions=partitions)
         self.retention = Retention()
         self.postgres_config = PostgresConfig(primary=dsn)
         self._redis_url = stores(stack, ROLE)["MARQUEE_REDIS_URL"]
@@ -110,7 +110,7 @@ class Rig:
             self.kafka,
             self.producer,
             self.postgres,
-            Submissions(Registry(), self.settling, self.retention, reader or group),
+            SubmissionHandler(Registry(), self.settling, self.retention, reader or group),
             settings,
             reader or group,
         )

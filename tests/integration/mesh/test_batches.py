@@ -18,7 +18,7 @@ from mesh.kafka import (
     BatchReader,
     DeadLetterBox,
     DeadLetterLimit,
-    Entry,
+    DecodedRecord,
     Handler,
     KafkaConfig,
     KafkaProducer,
@@ -46,7 +46,7 @@ class Keeper(Handler[str, int]):
             raise Poison("BAD", "it says so")
         return record.value.decode()
 
-    async def store(self, connection: Connection, entries: Sequence[Entry[str]]) -> int:
+    async def store(self, connection: Connection, entries: Sequence[DecodedRecord[str]]) -> int:
         await connection.execute(
             "INSERT INTO kept SELECT unnest($1::text[])", [entry.value for entry in entries]
         )

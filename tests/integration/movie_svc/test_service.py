@@ -211,9 +211,10 @@ async def test_no_failure_of_omdb_is_taken_for_absence(replica: MovieProcess, om
 
 async def test_a_thousand_who_miss_the_same_title_cost_one_call(start: Start, omdb: Omdb) -> None:
     await omdb.behave(latency_ms=1200)
-    async with start() as one, start() as other:
+    patient = {"MARQUEE_OMDB_ATTEMPT_S": "20", "MARQUEE_OMDB_DEADLINE_S": "30"}
+    async with start(**patient) as one, start(**patient) as other:
         results = await asyncio.gather(
-            *((one if i % 2 else other).get(MATRIX, timeout=20) for i in range(1000)), return_exceptions=True
+            *((one if i % 2 else other).get(MATRIX, timeout=60) for i in range(1000)), return_exceptions=True
         )
         assert [r for r in results if isinstance(r, BaseException)] == []
         assert (await omdb.calls())["i"] == 1

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking_svc.chart import Chart, Entry
+from ranking_svc.chart import Chart, ChartEntry
 from ranking_svc.formula import Formula, key
 from ranking_svc.listing import Query, page
 from ranking_svc.model import Facts, Tally
@@ -20,7 +20,7 @@ queries = st.builds(
 )
 
 
-def passes(entry: Entry, query: Query) -> bool:
+def passes(entry: ChartEntry, query: Query) -> bool:
     return entry.votes >= query.min_votes and set(query.filters) <= set(entry.filters())
 
 
@@ -31,7 +31,7 @@ def test_pages_together_are_all_that_pass_in_order(
     chart = chart_of(known)
     order = list(chart.orders)[of]
     expected = [entry for entry in chart.entries(order.after(None)) if passes(entry, query)]
-    got: list[Entry] = []
+    got: list[ChartEntry] = []
     more, cursor = True, None
     while more:
         entries, more = page(chart, order, query, cursor, size)

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaProducer
-from mesh.kafka.producer import Position as Sent
+from mesh.kafka.producer import Sent
 from mesh.postgres import Postgres
 from rating_svc.registry import Life, Registry
 from rating_svc.submission_log import SubmissionLog
