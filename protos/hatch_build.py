@@ -46,6 +46,8 @@ class StubsHook(BuildHookInterface):  # type: ignore[type-arg]
             cwd=root,
             env={**os.environ, "PATH": path},
         )
+        # A process of its own: the stubs that it reads are not those that may be installed here.
+        subprocess.run([sys.executable, root / "rules_check.py", out], check=True)
         (out / "marquee" / "py.typed").touch()
         for file in sorted(out.rglob("*")):
             if file.is_file():
