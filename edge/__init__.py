@@ -9,5 +9,5 @@ Where to look:
   service's table, `cache_module` the cache.
 - New releases and experiments: `trials` is the record, `live` writes the routes from it. `canary` is the
   operator's hand; `controller` follows flags (`flag_source`, `flags`), delivers (`delivery`, `statistics`).
-- For people: `status`, and `openapi` with `bounds` and docs/. `tokens` is the development issuer.
+- For people: `status`, and `openapi` with `keywords` and docs/. `tokens` is the development issuer.
 """

@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import descriptor_pb2
 
-from edge import bounds, contract, routes
+from edge import contract, keywords, routes
 from edge.contract import Binding, Method
 from edge.limits import Limits
 
@@ -162,7 +162,7 @@ class _Describer:
             "tags": [_short(method.service)],
             "summary": first if dot else summary.rstrip("."),
             "description": "\n\n".join(part for part in (more, rest) if part),
-            "parameters": [*_path_parameters(path), *self._query_parameters(method, binding, bound)],
+            "parameters": [*keywords.path_parameters(path), *self._query_parameters(method, binding, bound)],
             "responses": {"200": self._answer(method), "default": {"$ref": "#/components/responses/Error"}},
             "x-marquee-limit": self._table["classes"][entry["methods"][method.name]]["limit"],
         }
@@ -183,12 +183,13 @@ class _Describer:
         message = self._messages[method.input_type]
         for index, field in enumerate(message.descriptor.field):
             if field.name not in bound:
+                required = _behaves(field, field_behavior_pb2.REQUIRED)
                 yield {
                     "name": field.json_name,
                     "in": "query",
-                    "description": message.comment(2, index),
-                    "required": _behaves(field, field_behavior_pb2.REQUIRED),
-                    "schema": {**self._schema(field), **bounds.of(method.input_type, field.name)},
+                    "description": keywords.described(message.comment(2, index), field),
+                    "required": required,
+                    "schema": {**self._schema(field), **keywords.of(field, required)},
                 }
 
     def _answer(self, method: Method) -> dict[str, Any]:
@@ -233,12 +234,13 @@ class _Describer:
         for index, field in enumerate(message.descriptor.field):
             if field.name in without:
                 continue
-            described = {**self._schema(field), **bounds.of(name, field.name)}
-            if said := message.comment(2, index):
+            must = _behaves(field, field_behavior_pb2.REQUIRED)
+            described = {**self._schema(field), **keywords.of(field, must)}
+            if said := keywords.described(message.comment(2, index), field):
                 described["description"] = said
             if _behaves(field, field_behavior_pb2.OUTPUT_ONLY):
                 described["readOnly"] = True
-            if _behaves(field, field_behavior_pb2.REQUIRED):
+            if must:
                 required.append(field.json_name)
             properties[field.json_name] = described
         found: dict[str, Any] = {
@@ -250,23 +252,6 @@ class _Describer:
         return {**found, "required": required} if required else found
 
 
-def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
-    for name in re.findall(r"\{([a-z]+)\}", path):
-        said, example, taken = _PATH_PARAMETERS[name]
-        yield {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": said,
-            "schema": {"type": "string", **taken},
-            "example": example,
-        }
-
-
-_PATH_PARAMETERS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
-    "movie": ("The movie's IMDb id.", "tt0111161", {"pattern": f"^{bounds.IMDB_ID}$"}),
-    "user": ("`me`: the token's subject.", "me", {"enum": ["me"]}),
-}
 _ERROR: Final = {
     "type": "object",
     "description": "What went wrong (https://google.aip.dev/193).",

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 import uuid
@@ -20,13 +19,14 @@ from typing import Final
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from marquee.rules.v1 import rules_pb2
+
+from mesh import names, rules
 
 ISSUER: Final = "https://tokens.marquee.dev"
 AUDIENCE: Final = "marquee"
 KEY_FILE: Final = "token-key.pem"
 JWKS_FILE: Final = "jwks.json"
-
-_SUBJECT: Final = re.compile(r"[A-Za-z0-9._@|:-]{1,128}")
 
 
 def ensure_keys(folder: Path) -> Path:
@@ -69,10 +69,8 @@ def issue(
 
     Raises ValueError for a subject that the services would refuse.
     """
-    if not _SUBJECT.fullmatch(subject):
-        raise ValueError(
-            f"{subject!r} can't be a user: give 1 to 128 letters, digits or any of the characters . _ @ | : -"
-        )
+    if not names.is_user(subject):
+        raise ValueError(rules.value(rules.shape(rules_pb2.SHAPE_USER_ID)).says(subject))
     key = _private_key(folder)
     now = int(time.time())
     claims = {

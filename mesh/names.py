@@ -1,4 +1,4 @@
-"""Resource names: `movies/tt0111161`, `users/me/ratings/tt0111161`.
+"""Resource names: `movies/tt0111161`, `users/me/ratings/tt0111161`. Their forms are shapes of the contract.
 
 A movie's number is the whole number in its IMDb id: it is what databases and
 caches key by. IMDb pads to seven digits, so the two forms map one to one.
@@ -7,17 +7,35 @@ caches key by. IMDb pads to seven digits, so the two forms map one to one.
 import re
 from typing import Final
 
-from mesh.errors import invalid
+from marquee.rules.v1 import rules_pb2
 
-_IMDB_ID = r"tt(\d{7}|[1-9]\d{7,8})"
-_USER = r"[A-Za-z0-9._@|:\-]{1,128}"
-_IMDB_ID_RE: Final = re.compile(_IMDB_ID, re.ASCII)
-_MOVIE_RE: Final = re.compile(rf"movies/{_IMDB_ID}", re.ASCII)
-_SCORE_RE: Final = re.compile(rf"movies/{_IMDB_ID}/score", re.ASCII)
-_RATING_RE: Final = re.compile(rf"users/({_USER})/ratings/{_IMDB_ID}", re.ASCII)
-_PARENT_RE: Final = re.compile(rf"users/({_USER})", re.ASCII)
-_USER_RE: Final = re.compile(_USER, re.ASCII)
-_SHOWN: Final = 80
+from mesh import rules
+
+
+class _Form:
+    """A shape that has a pattern."""
+
+    def __init__(self, shape: int) -> None:
+        rule = rules.shape(shape)
+        self._value = rules.value(rule)
+        self.match = rules.expression(rule).fullmatch
+
+    def parts(self, text: str, field: str) -> re.Match[str]:
+        """What a text consists of; INVALID_ARGUMENT naming `field` if it is not of this form."""
+        found = self.match(text)
+        if found is None:
+            raise self._value.refusal(field, text)
+        return found
+
+
+_IMDB_ID: Final = _Form(rules_pb2.SHAPE_IMDB_ID)
+_MOVIE: Final = _Form(rules_pb2.SHAPE_MOVIE_NAME)
+_SCORE: Final = _Form(rules_pb2.SHAPE_SCORE_NAME)
+_RATING: Final = _Form(rules_pb2.SHAPE_RATING_NAME)
+_USER_NAME: Final = _Form(rules_pb2.SHAPE_USER_NAME)
+_USER: Final = _Form(rules_pb2.SHAPE_USER_ID)
+_ID: Final = "imdb_id"
+_DIGITS: Final = len("tt")
 
 
 def imdb_id(number: int) -> str:
@@ -25,12 +43,9 @@ def imdb_id(number: int) -> str:
     return f"tt{number:07d}"
 
 
-def imdb_number(text: str, field: str) -> int:
-    """`tt0111161` → `111161`; INVALID_ARGUMENT naming `field` otherwise."""
-    found = _IMDB_ID_RE.fullmatch(text)
-    if found is None:
-        raise invalid(field, f"{_show(text)} is not an IMDb id: tt and 7 to 9 digits", "INVALID_MOVIE_NAME")
-    return int(found[1])
+def imdb_number(text: str) -> int | None:
+    """`tt0111161` → `111161`; None for what is no IMDb id."""
+    return None if _IMDB_ID.match(text) is None else int(text[_DIGITS:])
 
 
 def movie_name(number: int) -> str:
@@ -40,26 +55,12 @@ def movie_name(number: int) -> str:
 
 def movie_number(name: str, field: str = "name") -> int:
     """`movies/tt0111161` → `111161`; INVALID_ARGUMENT naming `field` otherwise."""
-    found = _MOVIE_RE.fullmatch(name)
-    if found is None:
-        raise invalid(
-            field,
-            f"{_show(name)} is not a movie's name, such as movies/tt0111161",
-            "INVALID_MOVIE_NAME",
-        )
-    return int(found[1])
+    return int(_MOVIE.parts(name, field)[_ID][_DIGITS:])
 
 
 def score_number(name: str, field: str = "name") -> int:
     """`movies/tt0111161/score` → `111161`; INVALID_ARGUMENT naming `field` otherwise."""
-    found = _SCORE_RE.fullmatch(name)
-    if found is None:
-        raise invalid(
-            field,
-            f"{_show(name)} is not a score's name, such as movies/tt0111161/score",
-            "INVALID_SCORE_NAME",
-        )
-    return int(found[1])
+    return int(_SCORE.parts(name, field)[_ID][_DIGITS:])
 
 
 def score_name(number: int) -> str:
@@ -74,28 +75,15 @@ def rating_name(user: str, number: int) -> str:
 
 def rating_parts(name: str, field: str = "name") -> tuple[str, int]:
     """`users/me/ratings/tt0111161` → `("me", 111161)`; INVALID_ARGUMENT naming `field` otherwise."""
-    found = _RATING_RE.fullmatch(name)
-    if found is None:
-        raise invalid(
-            field,
-            f"{_show(name)} is not a rating's name, such as users/me/ratings/tt0111161",
-            "INVALID_RATING_NAME",
-        )
-    return found[1], int(found[2])
+    found = _RATING.parts(name, field)
+    return found["user_id"], int(found[_ID][_DIGITS:])
 
 
 def user_of(parent: str, field: str = "parent") -> str:
     """`users/me` → `me`; INVALID_ARGUMENT naming `field` otherwise."""
-    found = _PARENT_RE.fullmatch(parent)
-    if found is None:
-        raise invalid(field, f"{_show(parent)} is not a user's name: users/me", "INVALID_USER_NAME")
-    return found[1]
+    return _USER_NAME.parts(parent, field)["user_id"]
 
 
 def is_user(text: str) -> bool:
     """Whether a token's subject can stand in a resource name."""
-    return _USER_RE.fullmatch(text) is not None
-
-
-def _show(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+    return _USER.match(text) is not None

@@ -1,4 +1,4 @@
-"""Pages: sizes and tokens (https://google.aip.dev/158).
+"""Tokens of pages (https://google.aip.dev/158).
 
 A token holds where the next page starts and for which request; it is signed, so
 that a forged one, or one of another request, is refused instead of obeyed.
@@ -15,17 +15,6 @@ from mesh.errors import invalid
 
 _TAG_BYTES: Final = 12
 _MAX_TOKEN: Final = 1024
-
-
-def page_size(value: int, default: int, maximum: int, field: str = "page_size") -> int:
-    """The size to answer with: `default` for 0, never over `maximum`.
-
-    Raises:
-        MarqueeError: INVALID_ARGUMENT if it is negative.
-    """
-    if value < 0:
-        raise invalid(field, f"{value} is negative; use 1 to {maximum}, or leave it out for {default}")
-    return min(value, maximum) if value else default
 
 
 class PageTokens:

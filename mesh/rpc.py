@@ -3,8 +3,9 @@
 A servicer is a plain object with one async method an RPC, named like it. A
 unary method takes `(request, context)` and returns a message, or the bytes of
 one that is stored ready; a streaming one is an async generator. `handlers`
-wraps each with deserialization, identity, metrics, trace, deadline and error
-mapping, once, when the server starts; a call passes through a single frame.
+wraps each with deserialization, the request's rules (`mesh.rules`), identity,
+metrics, trace, deadline and error mapping, once, when the server starts; a call
+passes through a single frame.
 """
 
 import asyncio
@@ -17,8 +18,9 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
+from marquee.rules.v1 import rules_pb2
 
-from mesh import errors, identity, tls, tracing
+from mesh import errors, identity, rules, tls, tracing
 from mesh.errors import MarqueeError
 from mesh.metrics import GRPC, MethodMetrics
 
@@ -78,6 +80,9 @@ class _Method:
         self._callers = callers
         request_class = message_factory.GetMessageClass(method.input_type)
         self._parse = cast(Callable[[bytes], Message], request_class.FromString)
+        # A handler that refuses messages one by one checks each itself.
+        apart = method.GetOptions().Extensions[rules_pb2.apart]
+        self._check: rules.Check | None = None if apart else rules.checker(method.input_type)
         self._deadline_s = default_deadline_s
         self._client_streams = method.client_streaming
         self._server_streams = method.server_streaming
@@ -138,13 +143,16 @@ class _Method:
     def _decode(self, raw: bytes) -> Message:
         # Done here and not by grpcio, which answers INTERNAL to bytes that are not the message.
         try:
-            return self._parse(raw)
+            request = self._parse(raw)
         except DecodeError as error:
             raise MarqueeError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "MALFORMED_MESSAGE",
                 f"the request's bytes are not a message of {self._name}: {error}",
             ) from None
+        if self._check is not None:
+            self._check(request, "")
+        return request
 
     async def _decode_all(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for message in raw:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
 
-from mesh import clock, errors, names, pages, texts
+from mesh import clock, errors, names, pages, rules, texts
 from mesh.errors import MarqueeError
 from mesh.rpc import Context
 from movie_svc import requests, wire
@@ -64,13 +64,7 @@ class MovieService:
         return cut(data) if cut else data
 
     async def BatchGetMovies(self, request: movies_pb2.BatchGetMoviesRequest, context: Context) -> bytes:
-        if not 1 <= len(request.names) <= requests.MAX_BATCH:
-            raise errors.invalid(
-                "names", f"{len(request.names)} names; 1 to {requests.MAX_BATCH} are allowed"
-            )
-        numbers = dict.fromkeys(
-            names.movie_number(name, f"names[{i}]") for i, name in enumerate(request.names)
-        )
+        numbers = dict.fromkeys(map(names.movie_number, request.names))
         cut = requests.mask(request)
         found = await self._reader.get_many(numbers, self._time_left(context))
         entries: list[Entry] = []
@@ -87,21 +81,19 @@ class MovieService:
         return wire.batch(self._all_ready(entries, cut), missing)
 
     async def LookupMovie(self, request: movies_pb2.LookupMovieRequest, context: Context) -> bytes:
-        title = texts.text("title", request.title, 1, 200)
-        year = requests.year("year", request.year) if request.HasField("year") else None
-        kind = requests.kind("type", request.type)
+        year = request.year if request.HasField("year") else None
         cut = requests.mask(request)
+        title, kind = request.title.strip(), request.type
         answer = await self._finder.lookup(title, year, kind, self._time_left(context))
         await self._describe(context, answer, answer.entry.etag)
         data = self._ready(answer.entry)
         return cut(data) if cut else data
 
     async def SearchMovies(self, request: movies_pb2.SearchMoviesRequest, context: Context) -> bytes:
-        query = texts.text("query", request.query, 2, 200)
-        year = requests.year("year", request.year) if request.HasField("year") else None
-        kind = requests.kind("type", request.type)
+        query, kind = request.query.strip(), request.type
+        year = request.year if request.HasField("year") else None
         cut = requests.mask(request)
-        size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
+        size = rules.page_size(request)
         binding = ("search", texts.folded(query), year, kind)
         cursor = self._tokens.decode(request.page_token, *binding)
         results = await self._finder.search(query, year, kind, size, cursor, self._time_left(context))
@@ -110,13 +102,12 @@ class MovieService:
         return wire.page(self._all_ready(results.entries, cut), token)
 
     async def ListMovies(self, request: movies_pb2.ListMoviesRequest, context: Context) -> bytes:
-        genre = texts.genre("genre", request.genre)
-        decade = requests.decade("decade", request.decade) if request.HasField("decade") else None
-        year = requests.year("year", request.year) if request.HasField("year") else None
-        kind = requests.kind("type", request.type)
+        genre, kind = texts.folded(request.genre), request.type
+        decade = request.decade if request.HasField("decade") else None
+        year = request.year if request.HasField("year") else None
         cut = requests.mask(request)
-        order, descending = requests.order("order_by", request.order_by)
-        size = pages.page_size(request.page_size, requests.DEFAULT_PAGE, requests.MAX_PAGE)
+        order, descending = requests.order(request.order_by)
+        size = rules.page_size(request)
         binding = ("list", genre, decade, year, kind, order, descending)
         cursor = self._tokens.decode(request.page_token, *binding)
         first, last = _years(decade, year)

@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
-from mesh import names
+from mesh import names, rules
 from mesh.errors import MarqueeError
 from mesh.kafka import (
     BatchConsumer,
@@ -40,7 +40,8 @@ _BATCH: Final = 500
 _FIRST_BACKOFF_S: Final = 0.5
 _MAX_BACKOFF_S: Final = 30.0
 
-_ASKED_AT_ONCE: Final = 100
+# As many as MovieService answers at once.
+_ASKED_AT_ONCE: Final = rules.rule(movies_pb2.BatchGetMoviesRequest.DESCRIPTOR, "names").max_items
 _TIMEOUT_S: Final = 5.0
 _LEASE_S: Final = 60.0
 _IDLE_S: Final = 1.0

@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from marquee.movies.v1 import movies_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from mesh import clock, identity, names, texts
-from mesh.errors import invalid
-from mesh.pages import PageTokens, page_size
+from mesh import clock, identity, names, rules, texts
+from mesh.pages import PageTokens
 from mesh.rpc import Context
 from ranking_svc import experiment, listing, trending, wire
 from ranking_svc.cache import Answer, Answers, Headers
@@ -25,9 +23,6 @@ from ranking_svc.watch import Watchers
 
 ADMIN_SCOPE: Final = "marquee.admin"
 
-_PAGE_SIZE: Final = 20
-_MAX_PAGE_SIZE: Final = 100
-_DECADES: Final = range(1870, 2101, 10)
 _WINDOWS: Final = {
     pb.TRENDING_WINDOW_UNSPECIFIED: 1,
     pb.TRENDING_WINDOW_DAY: 0,
@@ -145,8 +140,6 @@ class RankingService:
                     return
 
     async def ListTopRated(self, request: pb.ListTopRatedRequest, context: Context) -> bytes:
-        if request.min_votes < 0:
-            raise invalid("min_votes", f"{request.min_votes} is negative; use 0 or more")
         return await self._list(_TOP_RATED, request, context, request.min_votes)
 
     async def ListMostVoted(self, request: pb.ListMostVotedRequest, context: Context) -> bytes:
@@ -156,10 +149,7 @@ class RankingService:
         return await self._list(_BOX_OFFICE, request, context)
 
     async def ListTrending(self, request: pb.ListTrendingRequest, context: Context) -> bytes:
-        window = _WINDOWS.get(request.window)
-        if window is None:
-            raise invalid("window", f"{request.window} is not the number of a TrendingWindow")
-        return await self._list(_TRENDING[window], request, context)
+        return await self._list(_TRENDING[_WINDOWS[request.window]], request, context)
 
     def _score(self, movie: int, weighing: Weighing) -> bytes:
         entry = self._charts.chart.get(movie)
@@ -168,7 +158,7 @@ class RankingService:
 
     async def _list(self, of: _List, request: Any, context: Context, min_votes: int = 0) -> bytes:
         filters = tuple(_filters(request))
-        size = page_size(request.page_size, _PAGE_SIZE, _MAX_PAGE_SIZE)
+        size = rules.page_size(request)
         chart = self._charts.chart
         query = Query(filters, min_votes)
         arm = experiment.arm() if of.has_formula else ""
@@ -244,16 +234,10 @@ def _filters(request: Any) -> list[Filter]:
     A genre that nobody has is no error: it is answered with an empty page.
     """
     filters: list[Filter] = []
-    if genre := texts.genre("genre", request.genre):
+    if genre := texts.folded(request.genre):
         filters.append(("genre", genre))
     if request.HasField("decade"):
-        if request.decade not in _DECADES:
-            raise invalid(
-                "decade", f"{request.decade} is not a decade; give its first year: 1870, 1880, … 2100"
-            )
         filters.append(("decade", request.decade))
     if request.type:
-        if request.type not in movies_pb2.MovieType.values():
-            raise invalid("type", f"{request.type} is not the number of a MovieType")
         filters.append(("type", request.type))
     return filters

@@ -7,18 +7,15 @@ from typing import Final
 
 from marquee.ratings.v1 import ratings_pb2 as pb
 
-from mesh import names
+from mesh import names, rules
 from mesh.errors import MarqueeError, unavailable
 from rating_svc import movies as movie_check
 from rating_svc import resources
 from rating_svc.cache import PendingWrite
 from rating_svc.metrics import IMPORT_RETRIES
 from rating_svc.movies import Movies, movie_not_found
-from rating_svc.submissions import checked_request_id, checked_score
+from rating_svc.submissions import request_id_of
 from rating_svc.writer import Write, Writer
-
-MAX_BATCH: Final = 500
-"""Submissions of one BatchRateMovies, at most."""
 
 _PORTION: Final = 200
 _MAX_FAILURES: Final = 100
@@ -39,12 +36,11 @@ class Item:
 
 def batch_item(request: pb.RateMovieRequest, user: str, index: int) -> Item:
     """An item of BatchRateMovies."""
-    field = f"requests[{index}]"
     try:
-        owner, movie = names.rating_parts(request.name, f"{field}.name")
+        rules.check(request, f"requests[{index}].")
+        owner, movie = names.rating_parts(request.name)
         resources.require_own(owner, user)
-        score = checked_score(request.score, f"{field}.score")
-        write = Write(movie, score, checked_request_id(request.request_id, f"{field}.request_id"))
+        write = Write(movie, request.score, request_id_of(request.request_id))
     except MarqueeError as error:
         return Item(request.name, error)
     return Item(request.name, write)
@@ -53,8 +49,8 @@ def batch_item(request: pb.RateMovieRequest, user: str, index: int) -> Item:
 def import_item(request: pb.ImportRatingsRequest) -> Item:
     """A message of ImportRatings."""
     try:
-        movie = names.movie_number(request.movie, "movie")
-        write = Write(movie, checked_score(request.score), None)
+        rules.check(request)
+        write = Write(names.movie_number(request.movie), request.score, None)
     except MarqueeError as error:
         return Item(request.movie[:_SHOWN_CHARS], error)
     return Item(request.movie, write)

@@ -11,13 +11,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from marquee.movies.v1.movies_pb2 import BatchGetMoviesRequest, BatchGetMoviesResponse
 from marquee.movies.v1.movies_pb2_grpc import MovieServiceStub
 
-from mesh import identity, names
+from mesh import identity, names, rules
 from mesh.errors import MarqueeError, not_found
 from mesh.pause import Pause
 from rating_svc.config import MovieCheckConfig
 from rating_svc.metrics import MOVIE_CHECKS
 
-BATCH: Final = 100
+BATCH: Final = rules.rule(BatchGetMoviesRequest.DESCRIPTOR, "names").max_items
 """Movies asked about at once, at most: MovieService's own limit."""
 
 _NOT_FOUND: Final = "MOVIE_NOT_FOUND"

@@ -4,22 +4,22 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from marquee.ratings.v1 import ratings_pb2 as pb
+from marquee.rules.v1 import rules_pb2
 
-from mesh import identity, names
+from mesh import identity, names, rules
 from mesh.errors import MarqueeError, invalid, not_found
-from mesh.pages import PageTokens, page_size
+from mesh.pages import PageTokens
 from mesh.rpc import Context
 from rating_svc import bulk, merge
 from rating_svc.cache import PendingWrites
 from rating_svc.movies import Movies
 from rating_svc.resources import caller_and_movie, caller_of, message, submitted
 from rating_svc.store import RatingStore
-from rating_svc.submissions import HIGHEST_SCORE, LOWEST_SCORE, checked_request_id, checked_score
+from rating_svc.submissions import request_id_of
 from rating_svc.writer import Write, Writer
 
-_DEFAULT_PAGE: Final = 50
-_MAX_PAGE: Final = 1000
 _EXPORT_PAGE: Final = 500
+_SCORES: Final = rules.shape(rules_pb2.SHAPE_SCORE)
 
 
 class RatingService:
@@ -42,13 +42,13 @@ class RatingService:
 
     async def RateMovie(self, request: pb.RateMovieRequest, _context: Context) -> pb.Rating:
         user, movie = caller_and_movie(request.name)
-        write = Write(movie, checked_score(request.score), checked_request_id(request.request_id))
+        write = Write(movie, request.score, request_id_of(request.request_id))
         await self._movies.require(movie)
         return submitted(user, await self._writer.submit(user, write, "rate"))
 
     async def DeleteRating(self, request: pb.DeleteRatingRequest, _context: Context) -> pb.Rating:
         user, movie = caller_and_movie(request.name)
-        write = Write(movie, None, checked_request_id(request.request_id))
+        write = Write(movie, None, request_id_of(request.request_id))
         return submitted(user, await self._writer.submit(user, write, "delete"))
 
     async def GetRating(self, request: pb.GetRatingRequest, _context: Context) -> pb.Rating:
@@ -68,7 +68,7 @@ class RatingService:
     async def ListRatings(self, request: pb.ListRatingsRequest, _context: Context) -> pb.ListRatingsResponse:
         user = caller_of(request.parent)
         scores = _score_range(request)
-        size = page_size(request.page_size, _DEFAULT_PAGE, _MAX_PAGE)
+        size = rules.page_size(request)
         cursor = self._tokens.decode(request.page_token, user, scores)
         before = None if cursor is None else (cursor[0], cursor[1])
         pending, redis_asked = await self._pending.all(user)
@@ -86,10 +86,6 @@ class RatingService:
         self, request: pb.BatchRateMoviesRequest, _context: Context
     ) -> pb.BatchRateMoviesResponse:
         user = caller_of(request.parent)
-        if not 1 <= len(request.requests) <= bulk.MAX_BATCH:
-            raise invalid(
-                "requests", f"{len(request.requests)} are too few or too many; send 1 to {bulk.MAX_BATCH}"
-            )
         items = [bulk.batch_item(item, user, i) for i, item in enumerate(request.requests)]
         return pb.BatchRateMoviesResponse(results=await self._bulk.rate(user, items, "batch"))
 
@@ -117,8 +113,8 @@ class RatingService:
 
 
 def _score_range(request: pb.ListRatingsRequest) -> tuple[int, int]:
-    lowest = checked_score(request.min_score, "min_score") if request.min_score else LOWEST_SCORE
-    highest = checked_score(request.max_score, "max_score") if request.max_score else HIGHEST_SCORE
+    lowest = request.min_score or _SCORES.gte
+    highest = request.max_score or _SCORES.lte
     if lowest > highest:
         raise invalid("min_score", f"{lowest} is above max_score, which is {highest}", "INVALID_SCORE")
     return lowest, highest

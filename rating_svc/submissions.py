@@ -7,15 +7,13 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 from marquee.ratings.v1.events_pb2 import RatingSubmitted
 
-from mesh import clock, names
-from mesh.errors import MarqueeError, invalid
+from mesh import clock, names, rules
+from mesh.errors import MarqueeError
 from mesh.kafka import Poison
 
 SCHEMA_VERSION: Final = 1
 PROBE: Final = "marquee-probe"
 """The header of a message that asks whether a topic takes messages, and is nothing else."""
-LOWEST_SCORE: Final = 1
-HIGHEST_SCORE: Final = 10
 
 # Times outside are a producer's bug, and beyond them PostgreSQL's own range ends somewhere.
 _EARLIEST_S: Final = 946_684_800  # 2000-01-01
@@ -44,27 +42,9 @@ class Submission:
     """When rating_svc took it, in microseconds since 1970."""
 
 
-def checked_score(score: int, field: str = "score") -> int:
-    """The score; INVALID_ARGUMENT naming `field` if it is not 1–10."""
-    if not LOWEST_SCORE <= score <= HIGHEST_SCORE:
-        raise invalid(field, f"{score} is not a score: 1 (worst) to 10 (best)", "INVALID_SCORE")
-    return score
-
-
-def checked_request_id(text: str, field: str = "request_id") -> uuid.UUID | None:
-    """The UUID; None for an empty text, INVALID_ARGUMENT naming `field` for anything else."""
-    if not text:
-        return None
-    try:
-        parsed = uuid.UUID(text)
-        # UUID() also takes braces, a `urn:` and no hyphens at all.
-        if str(parsed) == text.lower():
-            return parsed
-    except ValueError:
-        pass
-    raise invalid(
-        field, "it must be a UUID, such as 01890a5d-ac96-774b-bcce-b302099a8057", "INVALID_REQUEST_ID"
-    )
+def request_id_of(text: str) -> uuid.UUID | None:
+    """The UUID of a request's `request_id`; None for an empty text."""
+    return uuid.UUID(text) if text else None
 
 
 def encode(submission: Submission) -> bytes:
@@ -94,18 +74,16 @@ def decode(value: bytes) -> Submission:
             "UNKNOWN_SCHEMA_VERSION",
             f"schema_version is {event.schema_version}; this release knows {SCHEMA_VERSION}",
         )
-    if not names.is_user(event.user):
-        raise Poison("INVALID_USER", "user can't stand in a resource name")
-    score = event.score if event.HasField("score") else None
     try:
-        movie = names.movie_number(event.movie, "movie")
-        if score is not None:
-            checked_score(score)
-        request_id = checked_request_id(event.request_id)
+        rules.check(event)
     except MarqueeError as error:
         raise Poison(error.reason, error.message) from None
-    if request_id is None:
-        raise Poison("INVALID_REQUEST_ID", "request_id is missing")
     if not _EARLIEST_S <= event.submit_time.seconds < _LATEST_S:
         raise Poison("INVALID_SUBMIT_TIME", f"submit_time is {event.submit_time.seconds} s since 1970")
-    return Submission(event.user, movie, score, request_id, event.submit_time.ToMicroseconds())
+    return Submission(
+        event.user,
+        names.movie_number(event.movie),
+        event.score if event.HasField("score") else None,
+        uuid.UUID(event.request_id),
+        event.submit_time.ToMicroseconds(),
+    )

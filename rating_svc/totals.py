@@ -24,7 +24,7 @@ class RatingTotalsService:
     async def StreamTotals(
         self, request: pb.StreamTotalsRequest, _context: Context
     ) -> AsyncIterator[pb.StreamTotalsResponse]:
-        movies = [names.movie_number(name, f"movies[{i}]") for i, name in enumerate(request.movies)]
+        movies = [names.movie_number(name) for name in request.movies]
         try:
             async with (
                 self._postgres.read(fresh=request.fresh) as connection,

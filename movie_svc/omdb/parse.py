@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from marquee.movies.v1 import movies_pb2
 
-from mesh.names import movie_name
+from mesh.names import imdb_number, movie_name
 from movie_svc.metrics import UNPARSED
 from movie_svc.omdb import fields
 from movie_svc.omdb.text import address, printable, unescaped
 
 log = logging.getLogger(__name__)
 
-_ID_RE: Final = re.compile(r"tt(\d{7}|[1-9]\d{7,8})", re.ASCII)
 _SYNOPSIS_RE: Final = re.compile(r"\s*See full (?:synopsis|summary)\s*»$")
 _ABSENT: Final = {"", "N/A"}
 _TYPES: Final = {
@@ -43,10 +42,10 @@ def number_of(body: Mapping[str, Any]) -> int:
     Raises:
         ParseError: there is none.
     """
-    found = _ID_RE.fullmatch(_cleaned(body.get("imdbID")))
+    found = imdb_number(_cleaned(body.get("imdbID")))
     if found is None:
         raise ParseError(f"imdbID is {body.get('imdbID')!r}, not an IMDb id")
-    return int(found[1])
+    return found
 
 
 def movie(body: Mapping[str, Any]) -> movies_pb2.Movie:
@@ -184,10 +183,10 @@ def _type(movie: movies_pb2.Movie, text: str) -> None:
 
 
 def _series(movie: movies_pb2.Movie, text: str) -> None:
-    found = _ID_RE.fullmatch(text)
+    found = imdb_number(text)
     if found is None:
         raise ValueError(f"{text!r} is not an IMDb id")
-    movie.series = movie_name(int(found[1]))
+    movie.series = movie_name(found)
 
 
 _READERS: Final[Mapping[str, Callable[[movies_pb2.Movie, str], None]]] = {

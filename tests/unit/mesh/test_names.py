@@ -15,7 +15,7 @@ users = st.from_regex(r"[A-Za-z0-9._@|:\-]{1,128}", fullmatch=True)
 def test_a_movie_has_one_name_and_a_name_one_movie(number: int) -> None:
     assert names.movie_number(names.movie_name(number)) == number
     assert names.score_number(names.score_name(number)) == number
-    assert names.imdb_number(names.imdb_id(number), "id") == number
+    assert names.imdb_number(names.imdb_id(number)) == number
 
 
 @given(st.from_regex(r"movies/tt[0-9]{1,11}", fullmatch=True))

@@ -1,4 +1,4 @@
-"""Pages: sizes, and tokens that can't be made up."""
+"""Tokens of pages that can't be made up."""
 
 import base64
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import MarqueeError
-from mesh.pages import PageTokens, page_size
+from mesh.pages import PageTokens
 
 TOKENS = PageTokens("secret")
 
@@ -18,15 +18,6 @@ cursors = st.recursive(
     max_leaves=6,
 )
 bindings = st.tuples(st.text(max_size=10), st.integers() | st.none())
-
-
-def test_sizes() -> None:
-    assert page_size(0, 20, 100) == 20
-    assert page_size(7, 20, 100) == 7
-    assert page_size(1000, 20, 100) == 100
-    with pytest.raises(MarqueeError) as caught:
-        page_size(-1, 20, 100)
-    assert [violation.field for violation in caught.value.violations] == ["page_size"]
 
 
 @given(cursors, bindings)

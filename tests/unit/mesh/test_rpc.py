@@ -18,6 +18,7 @@ from tests.support.waiting import eventually
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RankingService"]
 SCORE = pb.GetScoreRequest(name="movies/tt0111161/score")
+WATCH = pb.WatchScoreRequest(name=SCORE.name)
 
 Behaviour = Callable[[Any, rpc.Context], Any]
 
@@ -91,7 +92,7 @@ async def test_a_stream_of_both() -> None:
         yield pb.Score(votes=2).SerializeToString()
 
     async with serving(stream=stream) as channel:
-        call = rankings_pb2_grpc.RankingServiceStub(channel).WatchScore(pb.WatchScoreRequest())
+        call = rankings_pb2_grpc.RankingServiceStub(channel).WatchScore(WATCH)
         assert [score.votes async for score in call] == [1, 2]
 
 
@@ -103,7 +104,8 @@ async def test_an_error_arrives_with_its_code_reason_and_details() -> None:
     async with serving(unary) as channel:
         found = await failure(rankings_pb2_grpc.RankingServiceStub(channel).GetScore(SCORE))
     assert found == (grpc.StatusCode.INVALID_ARGUMENT, "ODD_NAME", "name: it is odd")
-    assert handled("InvalidArgument") == before + 1
+    # Counted when the answer is on its way, not before it arrives.
+    await eventually(lambda: handled("InvalidArgument") == before + 1)
 
 
 async def test_an_error_in_the_middle_of_a_stream_arrives_after_what_came_before() -> None:
@@ -112,7 +114,7 @@ async def test_an_error_in_the_middle_of_a_stream_arrives_after_what_came_before
         raise errors.unavailable("AWAY", "gone", 1)
 
     async with serving(stream=stream) as channel:
-        call = rankings_pb2_grpc.RankingServiceStub(channel).WatchScore(pb.WatchScoreRequest())
+        call = rankings_pb2_grpc.RankingServiceStub(channel).WatchScore(WATCH)
         assert (await call.read()).votes == 1  # type: ignore[union-attr]
         assert (await failure(call.read()))[1] == "AWAY"
 
@@ -265,6 +267,31 @@ async def test_bytes_that_are_no_message_are_the_callers_fault() -> None:
         raw = channel.unary_unary(f"/{SERVICE.full_name}/GetScore")
         code, reason, _ = await failure(raw(b"\xff\xff\xff"))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
+
+
+async def test_a_request_that_breaks_a_rule_does_not_reach_its_handler() -> None:
+    """Whatever the RPC: nobody has to remember it."""
+
+    async def unary(request: Any, context: rpc.Context) -> pb.Score:
+        raise AssertionError
+
+    async def stream(request: Any, context: rpc.Context) -> AsyncIterator[pb.Score]:
+        raise AssertionError
+        yield
+
+    before = handled("InvalidArgument")
+    async with serving(unary, stream) as channel:
+        stub = rankings_pb2_grpc.RankingServiceStub(channel)
+        refused = (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_SCORE_NAME",
+            "name: 'x' is not a score's name, such as movies/tt0111161/score",
+        )
+        assert await failure(stub.GetScore(pb.GetScoreRequest(name="x"))) == refused
+        assert await failure(stub.WatchScore(pb.WatchScoreRequest(name="x")).read()) == refused
+        assert (await failure(stub.ListTopRated(pb.ListTopRatedRequest(min_votes=-1))))[2][:9] == "min_votes"
+    # Counted when the answer is on its way, not before it arrives.
+    await eventually(lambda: handled("InvalidArgument") == before + 1)
 
 
 async def test_who_asks_is_known_in_the_handler_and_only_there() -> None:

@@ -19,6 +19,7 @@ from mesh.server import Server, ServerConfig
 from mesh.tasks import end
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RankingService"]
+NAME = "movies/tt0111161/score"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -150,8 +151,8 @@ async def test_the_drain_says_so_first_and_still_answers_then_lets_calls_end() -
     server.at_drain(slow.drained.set)
     async with running(server, address) as channel:
         stub = rankings_pb2_grpc.RankingServiceStub(channel)
-        under_way = stub.GetScore(pb.GetScoreRequest(), timeout=10)
-        stream = stub.WatchScore(pb.WatchScoreRequest())
+        under_way = stub.GetScore(pb.GetScoreRequest(name=NAME), timeout=10)
+        stream = stub.WatchScore(pb.WatchScoreRequest(name=NAME))
         assert (await stream.read()).votes == 1  # type: ignore[union-attr]
         await slow.arrived.wait()
         server.stop()
@@ -229,5 +230,7 @@ async def test_probes_without_a_certificate_ask_for_readiness_and_life_on_a_port
         await becomes(channel, SERVING)
         # Nothing else is served there.
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await rankings_pb2_grpc.RankingServiceStub(channel).GetScore(pb.GetScoreRequest(), timeout=2)
+            await rankings_pb2_grpc.RankingServiceStub(channel).GetScore(
+                pb.GetScoreRequest(name=NAME), timeout=2
+            )
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -1,13 +1,10 @@
-"""Bad requests are refused with the field that is wrong."""
-
-from collections.abc import Callable
+"""What movie_svc reads from requests."""
 
 import grpc
 import pytest
 from google.protobuf import field_mask_pb2
 from marquee.movies.v1 import movies_pb2
 
-from mesh import texts
 from mesh.errors import MarqueeError
 from movie_svc import requests
 
@@ -16,41 +13,12 @@ def mask(*paths: str) -> field_mask_pb2.FieldMask:
     return field_mask_pb2.FieldMask(paths=paths)
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
-        lambda: texts.text("f", "", 1, 200),
-        lambda: texts.text("f", "  ", 1, 200),
-        lambda: texts.text("f", "x" * 201, 1, 200),
-        lambda: texts.text("f", "a\0b", 1, 200),
-        lambda: texts.text("f", "a\x1bb", 1, 200),
-        lambda: requests.year("f", 1869),
-        lambda: requests.year("f", 2101),
-        lambda: requests.year("f", 0),
-        lambda: requests.year("f", -1),
-        lambda: requests.decade("f", 1995),
-        lambda: requests.decade("f", 1860),
-        lambda: requests.decade("f", 2110),
-        lambda: requests.kind("f", 5),
-        lambda: requests.kind("f", -1),
-        lambda: requests.order("f", "rating"),
-        lambda: requests.order("f", "title up"),
-        lambda: requests.order("f", "title desc, year"),
-        lambda: requests.order("f", "x" * 1000),
-        lambda: requests.mask(movies_pb2.GetMovieRequest(read_mask=mask("nothing"))),
-        lambda: requests.mask(movies_pb2.GetMovieRequest(read_mask=mask("title", "awards.nothing"))),
-        lambda: requests.mask(movies_pb2.GetMovieRequest(read_mask=mask("directors.person"))),
-        lambda: requests.mask(movies_pb2.GetMovieRequest(read_mask=mask(""))),
-        lambda: requests.mask(movies_pb2.GetMovieRequest(read_mask=mask("x" * 1000))),
-        lambda: requests.mask(movies_pb2.GetMovieRequest(read_mask=mask("title"), fields=mask("year"))),
-    ],
-)
-def test_what_is_wrong_is_said_by_field(check: Callable[[], object]) -> None:
+def test_one_mask_is_enough() -> None:
+    """No rule can say what two fields are together."""
     with pytest.raises(MarqueeError) as caught:
-        check()
+        requests.mask(movies_pb2.GetMovieRequest(read_mask=mask("title"), fields=mask("year")))
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert next(violation.field for violation in caught.value.violations) in ("f", "read_mask", "fields")
-    assert len(caught.value.message) < 250
+    assert [violation.field for violation in caught.value.violations] == ["fields"]
 
 
 def test_a_mask_cuts_a_movie_down() -> None:
@@ -84,4 +52,4 @@ def test_no_mask_is_all_fields(paths: tuple[str, ...]) -> None:
     ],
 )
 def test_orders(text: str, order: tuple[str, bool]) -> None:
-    assert requests.order("f", text) == order
+    assert requests.order(text) == order
