@@ -1,9 +1,12 @@
-"""The docs say what is so: pages made from the code, links, and whatever they name."""
+"""The docs say what is so: pages made from the code, links, and whatever they name; and in plain words."""
 
+import ast
 import functools
+import io
 import re
 import runpy
 import shlex
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +22,23 @@ ROOT: Final = Path(__file__).parents[2]
 _SKIPPED: Final = {"node_modules", "__pycache__", "build"}
 _SERVICES: Final = tuple(service.name for service in SERVICES)
 _CODE: Final = ("mesh", *_SERVICES, "edge", "local", "tests", "scripts", "k8s")
+_WRITTEN: Final = {".py", ".md", ".yaml", ".lua", ".c", ".h", ".sh", ".proto"}
 # Where a path in `backticks` may begin.
 _BASES: Final = ("", "tests")
+# What readers whose first language is another stumble over, and what to write instead.
+_IDIOMS: Final = {
+    r"\banew\b": "again",
+    r"\bfor\s+ever\b": "forever",
+    r"\bdealt\s+with\b": "processed",
+    r"\btaken\s+back\b": "deleted (a rating), rolled back (a release)",
+    r"; gives (?!up\b|way\b|back\b)": "returns",
+    r"\block\s+up\b": "deadlock",
+    r"\bhow many it were\b": "how many there were",
+    r"\bstands? still since\b": "has had no release since",
+    r"\b[Rr]aises [A-Z]\w+(?:Error|Exception|Away|Refused)\b": "a block, `Raises:`",
+    r"\(design, rule": "the decision's number",
+    r"\b[Tt]he design named\b": "the decision's number",
+}
 _SOURCE_RE: Final = re.compile(r"(?<![\w./-])[\w.-]+(?:/[\w.-]+)+\.(?:py|c|lua|md|sh|sql|yaml)\b")
 
 
@@ -60,6 +78,31 @@ def code(page: Path) -> Iterator[str]:
         yield from re.split(r"\n|; ", block)
     text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text))
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """What is written for people: of Python docstrings and comments, of anything else all; by line."""
+    text = path.read_text()
+    if not any(re.search(idiom, text) for idiom in _IDIOMS):
+        return  # parsing takes its time
+    if path.suffix != ".py":
+        yield 1, text
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.lineno, str(node.value.value)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def written() -> Iterator[Path]:
+    """All files that people read, but migrations: they must stay as they ran."""
+    yield from (ROOT / "README.md", ROOT / "Makefile")
+    for folder in (*_CODE, "docs", "envoy", "protos"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in _WRITTEN and not _SKIPPED & set(path.parts) and path != Path(__file__):
+                yield path
 
 
 @functools.cache
@@ -163,3 +206,22 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
 def test_every_variable_that_is_named_is_read_somewhere(page: Path) -> None:
     unknown = set(re.findall(r"MARQUEE_[A-Z0-9_]+[A-Z0-9]", page.read_text())) - variables()
     assert not unknown, f"{named(page)} names {unknown}"
+
+
+def test_words_are_plain() -> None:
+    found = [
+        f"{named(path)}:{line + text[: match.start()].count(chr(10))}: {match[0]!r}: write {instead}"
+        for path in written()
+        for line, text in prose(path)
+        for idiom, instead in _IDIOMS.items()
+        for match in re.finditer(idiom, text)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_every_decision_that_is_named_exists() -> None:
+    numbers = {int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")}
+    for path in written():
+        text = path.read_text()
+        for number in re.findall(r"decisions?[ /]\[?(\d{1,4})\b", text):
+            assert int(number) in numbers, f"{named(path)} names decision {number}"
