@@ -138,7 +138,7 @@ class _Describer:
         self._enums[name] = (enum, comments.get(path, ""), values)
 
     def _path(self, binding: Binding) -> str:
-        """`/v1/{name=movies/*}` → `/v1/movies/{movie}`, with the names that the resources' patterns give."""
+        """`/v1/{name=movies/*}` → `/v1/movies/{movie}`, with the names of the resources' patterns."""
         return re.sub(r"\{[^}=]+=([^}]+)\}", lambda found: self._named(found[1]), binding.template)
 
     def _named(self, pattern: str) -> str:

@@ -67,7 +67,8 @@ def issue(
 ) -> str:
     """Signs a token for `subject`, valid for `ttl_s` seconds from now.
 
-    Raises ValueError for a subject that the services would refuse.
+    Raises:
+        ValueError: the services would refuse the subject.
     """
     if not names.is_user(subject):
         raise ValueError(rules.value(rules.shape(rules_pb2.SHAPE_USER_ID)).says(subject))

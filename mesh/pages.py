@@ -34,7 +34,7 @@ class PageTokens:
         return base64.urlsafe_b64encode(self._tag(body, binding) + body).decode().rstrip("=")
 
     def decode(self, token: str, *binding: object, field: str = "page_token") -> Any:
-        """Gives the JSON value back; None for an empty token.
+        """Returns the JSON value; None for an empty token.
 
         Raises:
             MarqueeError: INVALID_ARGUMENT if this service did not make it for this request.

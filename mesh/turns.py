@@ -35,7 +35,7 @@ class Held:
         self._silence_s = silence_s
 
     async def confirm(self) -> None:
-        """Gives a sign of life.
+        """Shows that the holder lives.
 
         Raises:
             MarqueeError: the turn is lost.

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 CACHE: Final = Counter(
     "marquee_movie_cache_total",
     "Look-ups by layer (l1, redis, postgres, omdb) and outcome (hit, stale, absent, miss, error; coalesced: "
-    "joined what another call, or at omdb another replica, had begun; renewed: had anew unasked). "
+    "joined what another call, or at omdb another replica, had begun; renewed: fetched again unasked). "
     "l1 hits fall: more titles in use than the memory holds, or Redis lost its connection. "
     "omdb misses rise: unknown ids are being tried out.",
     ("layer", "outcome"),

@@ -7,7 +7,7 @@ from mesh.config import ConfigError, setting
 
 @dataclass(frozen=True)
 class FormulaConfig:
-    """The weighted score and when its prior is measured anew."""
+    """The weighted score and when its prior is measured again."""
 
     prior_votes: float = setting(
         "MARQUEE_RANKING_PRIOR_VOTES",
@@ -26,7 +26,7 @@ class FormulaConfig:
     rebuild_interval_s: float = setting(
         "MARQUEE_RANKING_REBUILD_INTERVAL_S",
         3600.0,
-        "after how long C is measured anew and the charts are rebuilt, in seconds",
+        "after how long C is measured again and the charts are rebuilt, in seconds",
         low=1,
     )
     rebuild_growth: float = setting(

@@ -109,7 +109,7 @@ class FactsFiller:
         self._nudges = nudges
 
     async def run(self) -> None:
-        """Asks for ever; while movie_svc is away, ever more slowly."""
+        """Asks forever; while movie_svc is away, ever more slowly."""
         backoff = _FIRST_BACKOFF_S
         while True:
             try:
@@ -123,7 +123,7 @@ class FactsFiller:
             await asyncio.sleep(pause)
 
     async def _fill(self) -> int:
-        """Asks for some movies; gives how many."""
+        """Asks for some movies; returns how many."""
         claimed = await self._store.claim_requests(_ASKED_AT_ONCE, _LEASE_S)
         if not claimed:
             return 0

@@ -37,7 +37,7 @@ class _List:
 
     name: str
     order: Callable[[Chart], Order]
-    # What the last line of a page is found again by, and the key that this gives in the chart of the moment.
+    # What the last line of a page is found again by, and the key that this has in the chart of the moment.
     position: Callable[[ChartEntry], float]
     key: Callable[[Formula, float, int, int], Key]
     # What this chart adds to a line.
@@ -73,7 +73,7 @@ def _trending(window: int) -> _List:
     )
 
 
-# C moves with a rebuild, and every weighted score with it: the last movie of a page is weighed anew.
+# C moves with a rebuild, and every weighted score with it: the last movie of a page is weighed again.
 _TOP_RATED: Final = _List(
     "top-rated",
     lambda chart: chart.orders.top_rated,

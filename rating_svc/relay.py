@@ -41,7 +41,7 @@ class Relay:
         self._config = config
 
     async def run(self) -> None:
-        """Waits for its turn, then hands changes on; again and again, for ever."""
+        """Waits for its turn, then hands changes on; again and again, forever."""
         while True:
             try:
                 await self._session()
@@ -80,7 +80,7 @@ class Relay:
                     await asyncio.wait_for(woken.wait(), self._config.poll_s)
 
     async def _publish(self, events: Sequence[OutboxEvent]) -> list[int]:
-        """Publishes events, in their order; gives the numbers of those that the log has."""
+        """Publishes events, in their order; returns the numbers of those that the log has."""
         ends = await asyncio.gather(*(self._send(event) for event in events), return_exceptions=True)
         published = []
         now = clock.now_us()

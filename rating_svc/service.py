@@ -101,7 +101,7 @@ class RatingService:
         user = caller_of(request.parent)
         after = 0
         while True:
-            # Asked anew for each page: what has left the pending writes since is in the rows by then.
+            # Asked again for each page: what has left the pending writes since is in the rows by then.
             pending, redis_asked = await self._pending.all(user)
             rows = await self._store.after(user, after, _EXPORT_PAGE, fresh=not redis_asked)
             until = rows[-1].movie if len(rows) == _EXPORT_PAGE else None

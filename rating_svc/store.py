@@ -28,7 +28,7 @@ SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM rat
 WHERE user_id = $1 AND movie_id = $2"""
 
 # One statement, so that both halves come from one snapshot of one server: the rows that writes are
-# pending for, taken back or not, and a page of the others.
+# pending for, deleted or not, and a page of the others.
 LIST: Final = """
 SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
 WHERE user_id = $1 AND movie_id = ANY ($2::int[])
@@ -42,7 +42,7 @@ EXPORT: Final = """
 SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
 WHERE user_id = $1 AND movie_id > $2 ORDER BY movie_id LIMIT $3"""
 
-# In the order of the key: two workers that meet on the same keys wait for one another, and never in a ring.
+# In the order of the key: two workers that meet on the same keys wait for one another, and never deadlock.
 # A repeat makes its identity as young as itself: the log may hold it for longer than the first one.
 _REMEMBER_REQUESTS: Final = """
 WITH given AS (
@@ -135,7 +135,7 @@ class Row:
 
     movie: int
     score: int | None
-    """None: taken back."""
+    """None: deleted."""
     create_us: int | None
     """When it was first rated, in microseconds since 1970; None if never."""
     update_us: int
@@ -217,7 +217,7 @@ class RatingStore:
         return {row.movie: row for row in rows if row.movie in wanted}, page
 
     async def after(self, user: str, movie: int, limit: int, *, fresh: bool) -> list[Row]:
-        """A user's rows for movies behind `movie`, in the order of movies, taken back or not.
+        """A user's rows for movies behind `movie`, in the order of movies, deleted or not.
 
         Raises:
             MarqueeError: UNAVAILABLE if no database answers.

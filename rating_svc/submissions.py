@@ -30,13 +30,13 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A score that a user gave a movie, or took back."""
+    """A score that a user gave a movie, or the deletion of one."""
 
     user: str
     movie: int
     """The number in its IMDb id."""
     score: int | None
-    """1–10; None if the rating was taken back."""
+    """1–10; None if the rating was deleted."""
     request_id: uuid.UUID
     submit_us: int
     """When rating_svc took it, in microseconds since 1970."""

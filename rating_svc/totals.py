@@ -1,4 +1,4 @@
-"""RatingTotalsService: what a recount gives, for those who keep sums."""
+"""RatingTotalsService: what a recount says, for those who keep sums."""
 
 from collections.abc import AsyncIterator
 from typing import Final

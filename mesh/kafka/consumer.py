@@ -24,17 +24,17 @@ _COMMITTED_S: Final = 5.0
 
 
 class BatchConsumer:
-    """Reads batches; a batch is committed after it has been dealt with, and not before.
+    """Reads batches; a batch is committed after it has been processed, and not before.
 
         while True:
             batch = await consumer.next_batch(500, timeout_s=1.0)
             ...one transaction...
             await consumer.commit()
 
-    If dealing with a batch must wait (the database is away), `wait` keeps the
+    If processing a batch must wait (the database is away), `wait` keeps the
     membership alive and says whether the batch is still this consumer's to deal
     with. Partitions are only taken away inside `next_batch`, `wait` and
-    `commit`, so a batch is never dealt with behind a rebalance's back for long:
+    `commit`, so a batch is never processed behind a rebalance's back for long:
     what was redelivered to another consumer is for the database's guards.
 
     A topic that begins with `^` is a regular expression: topics of such a name
@@ -99,7 +99,7 @@ class BatchConsumer:
         return self._batch
 
     async def commit(self) -> None:
-        """Says that the batch that was read last has been dealt with: its ends are committed.
+        """Says that the batch that was read last has been processed: its ends are committed.
 
         Half a second may pass until the broker is told, with what comes after
         it: where offsets are kept with the data, nobody waits for that. Closing
@@ -142,13 +142,13 @@ class BatchConsumer:
     async def wait(self, seconds: float) -> bool:
         """Waits while keeping the membership; False if a partition of the batch was taken away meanwhile.
 
-        After False drop the batch: others deal with what was taken away, and
+        After False drop the batch: others process what was taken away, and
         `next_batch` reads the rest again.
         """
         return bool(await self._run(self._hold, seconds))
 
     async def rewind(self) -> None:
-        """Gives the uncommitted batch back: `next_batch` reads it again."""
+        """Puts the uncommitted batch back: `next_batch` reads it again."""
         await self._run(self._rewind, self._batch)
         self._batch = []
 
@@ -205,7 +205,7 @@ class BatchConsumer:
         self._consumer.close()
 
     def _commit_ends(self) -> None:
-        """Commits what has been dealt with and not been committed yet."""
+        """Commits what has been processed and not been committed yet."""
         ends = self._uncommitted
         if not ends:
             return
@@ -232,7 +232,7 @@ class BatchConsumer:
                     self._consumer.pause([back])
                     self._consumer.seek(back)
         finally:
-            # Those taken away too: librdkafka keeps them paused, and should they come back, for ever.
+            # Those taken away too: librdkafka keeps them paused, and should they come back, forever.
             self._consumer.resume(paused)
         return not self._lost & {(record.topic, record.partition) for record in self._batch}
 
@@ -287,7 +287,7 @@ class BatchConsumer:
         log.warning("partitions lost: %s", _shown(partitions))
 
     def _forget(self, gone: set[Partition]) -> None:
-        # librdkafka keeps them paused, and should they come back, for ever.
+        # librdkafka keeps them paused, and should they come back, forever.
         self._consumer.resume([TopicPartition(*at) for at in self._paused & gone])
         self._lost |= gone
         self._paused -= gone

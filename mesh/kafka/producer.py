@@ -133,7 +133,7 @@ class KafkaProducer:
                 self._replace(error)
 
     def _replace(self, error: KafkaException) -> None:
-        """In the polling thread: starts anew after a fatal error, after which a producer takes nothing more.
+        """In the polling thread: starts again after a fatal error, after which a producer takes nothing more.
 
         What was under way ends as not acknowledged.
         """

@@ -114,7 +114,11 @@ class _Parser:
 
 
 def _clean(value: object, read: Callable[[str], str] = unescaped) -> str:
-    """A value's text, as `read` has it. Raises ValueError of what is none: a list, an object."""
+    """A value's text, as `read` has it.
+
+    Raises:
+        ValueError: it is none, but a list or an object.
+    """
     if value is None:
         return ""
     if isinstance(value, list | dict):

@@ -2,7 +2,7 @@
 
 One relay at a time has the turn (`mesh.turns`), and only the last that began can
 write (`mesh.kafka.fenced`): one that was frozen and comes back must not put an
-older event of a movie behind a newer one, which would stand there for ever.
+older event of a movie behind a newer one, which would stand there forever.
 Nothing is locked in the database while Kafka is waited for.
 """
 
@@ -45,7 +45,7 @@ class Relay:
         self._measure_at = 0.0
 
     async def run(self) -> None:
-        """Sends whenever it has the turn, for ever."""
+        """Sends whenever it has the turn, forever."""
         while True:
             try:
                 async with self._turns.take("relay") as held:
@@ -69,7 +69,7 @@ class Relay:
             await producer.close()
 
     async def _step(self, producer: FencedProducer) -> int:
-        """Sends the oldest events; gives how many.
+        """Sends the oldest events; returns how many.
 
         What was sent and could not be deleted is sent again, in the same order:
         readers take the last event of a movie, so that it changes nothing.

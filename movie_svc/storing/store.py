@@ -84,7 +84,7 @@ class Titled:
     number: int
     entry: Entry
     asked: bool
-    """Whether OMDb was asked for that name lately."""
+    """Whether OMDb was asked for that name recently."""
 
 
 AGED: Final = [
@@ -108,7 +108,7 @@ class Store:
         return {row["id"]: entry(row) for row in rows}
 
     async def save(self, found: Sequence[MovieRecord]) -> list[MovieRecord]:
-        """Stores records, and an event for each whose content has changed; gives those, as they are now.
+        """Stores records, and an event for each whose content has changed; returns those, as they are now.
 
         A full answer replaces any partial record, and is never replaced by one,
         nor by an older answer; partial records of a title are merged.
@@ -294,7 +294,7 @@ def _known(row: asyncpg.Record | None) -> Known | None:
 async def _put(
     connection: Connection, found: Sequence[MovieRecord], known: Collection[int]
 ) -> dict[int, datetime]:
-    """Writes records, over those that are `known` alone; gives the numbers of those that were, and when."""
+    """Writes records, over those that are `known` alone; returns the numbers of those that were, and when."""
     if not found:
         return {}
     rows = await connection.fetch(

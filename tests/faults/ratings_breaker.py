@@ -40,7 +40,7 @@ class Breaker:
         self.struck: list[tuple[float, Fault]] = []
 
     async def run(self, plan: Sequence[Fault]) -> None:
-        """Carries out a plan; gives back when every process is up again."""
+        """Carries out a plan; returns when every process is up again."""
         began = time.monotonic()
         try:
             for at_s, faults in itertools.groupby(plan, lambda fault: fault.at_s):

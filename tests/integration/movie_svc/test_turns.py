@@ -69,7 +69,7 @@ async def test_a_refresher_that_is_frozen_while_it_asks_has_a_successor_and_does
         return found
 
     async def make_stale() -> datetime:
-        """The first that is due; gives when it was fetched."""
+        """The first that is due; returns when it was fetched."""
         await sql.execute(
             "UPDATE movies SET fresh_until = '2001-01-01', votes = 2000000000 WHERE id = $1", GODFATHER
         )

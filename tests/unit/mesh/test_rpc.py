@@ -24,7 +24,7 @@ Behaviour = Callable[[Any, rpc.Context], Any]
 
 
 class Servicer:
-    """RankingService whose GetScore and WatchScore a test gives."""
+    """RankingService whose GetScore and WatchScore a test defines."""
 
     def __init__(self, unary: Behaviour | None = None, stream: Behaviour | None = None) -> None:
         self.GetScore = unary

@@ -1,4 +1,4 @@
-"""What may be submitted, and what in the log can never be dealt with."""
+"""What may be submitted, and what in the log can never be processed."""
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
