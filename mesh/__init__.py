@@ -6,6 +6,7 @@
 | `services` | the table of services: their processes, what these need, and who calls whom |
 | `config` | settings from the environment |
 | `errors`, `identity`, `names`, `pages`, `texts` | what RPCs share: errors, callers, names, page tokens |
+| `rules` | what requests may hold, as the contract says |
 | `channel`, `tls` | calls to other services, and the certificates of both sides |
 | `logs`, `metrics`, `tracing`, `vitals` | what a process tells of itself |
 | `postgres`, `lag`, `hedge`, `dial` | PostgreSQL: which server is asked |
