@@ -121,7 +121,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def broker_down(stack: Stack) -> AsyncIterator[Path]:
     """The folder of the only broker, while it is down."""
     async with Part(stack, "kafka").killed(0):
-        yield stack.home.data / "kafka"
+        yield stack.data / "kafka"
 
 
 async def test_a_broker_that_comes_back_from_a_backup_does_not_make_newer_writes_look_older(
