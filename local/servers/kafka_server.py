@@ -34,8 +34,8 @@ _JVM: Final = (
 
 # A write waits for every copy that counts as in sync, so for a broker that is gone until the controller
 # strikes it off, `session.timeout` after it heard of it last: 2 s in place of Kafka's 9. If the controller is
-# what is gone, the others first miss it for 2 s (`controller.quorum.fetch.timeout.ms`) and elect another, and the
-# session begins then. That is left as it is: with 1 s, brokers on a starved machine deposed one controller after
+# what is gone, the others first miss it for 2 s (`controller.quorum.fetch.timeout.ms`) and elect another, and
+# the session begins then. That is left as it is: with 1 s, brokers on a starved machine deposed one after
 # the other, and no write was taken for two minutes.
 _TAKE_OVER: Final = {
     "broker.session.timeout.ms": "2000",
