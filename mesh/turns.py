@@ -12,7 +12,7 @@ Kafka by its epoch of the producer (`mesh.kafka.fenced`).
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
@@ -45,11 +45,41 @@ class Held:
         except GONE as error:
             raise away(error) from error
 
-    async def rest(self, seconds: float) -> None:
-        """Sleeps, and keeps the turn meanwhile; raises like `confirm`."""
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Rows, by the turn's own session: a sign of life, and an error if the turn is lost.
+
+        Raises:
+            MarqueeError: UNAVAILABLE `DATABASE_UNAVAILABLE`: the turn is lost, or it took too long.
+        """
+        try:
+            return await self._session.fetch(query, *args)
+        except GONE as error:
+            raise away(error) from error
+
+    async def execute(self, query: str, *args: Any) -> None:
+        """Runs a statement in the same way; raises like `fetch`."""
+        await self.fetch(query, *args)
+
+    async def listen(self, channel: str) -> asyncio.Event:
+        """What is set whenever NOTIFY comes on a channel while the turn lasts. Raises like `fetch`."""
+        woken = asyncio.Event()
+        try:
+            await self._session.add_listener(channel, lambda *_: woken.set())
+        except GONE as error:
+            raise away(error) from error
+        return woken
+
+    async def rest(self, seconds: float, until: asyncio.Event | None = None) -> None:
+        """Sleeps, and keeps the turn meanwhile; `until` that is set. Raises like `confirm`."""
         while seconds > 0:
             pause = min(seconds, self._silence_s / 4)
-            await asyncio.sleep(pause)
+            if until is None:
+                await asyncio.sleep(pause)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await until.wait()
+                    return
             await self.confirm()
             seconds -= pause
 

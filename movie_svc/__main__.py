@@ -14,7 +14,7 @@ from mesh import kafka, migrations, pages, postgres, redisdb, server, tables, tr
 from mesh.config import load
 from mesh.errors import MarqueeError
 from mesh.hedge import HedgedReads
-from mesh.kafka.fenced import FencedProducer
+from mesh.outbox import Relay
 from mesh.pruning import Pruner
 from mesh.turns import Turns
 from movie_svc import metrics
@@ -35,7 +35,7 @@ from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.quota import Quota
 from movie_svc.reader import MovieReader
 from movie_svc.service import MovieService
-from movie_svc.storing import naming, relay
+from movie_svc.storing import changes, naming
 from movie_svc.storing.listings import Listings
 from movie_svc.storing.store import AGED, Store
 from movie_svc.storing.typos import Typos
@@ -82,11 +82,13 @@ async def serve() -> None:
             grace_s=freshness.grace_s,
         )
         turns = Turns(pg_config)
-        outbox = relay.Relay(store, turns, lambda: FencedProducer.begin(kafka_config, relay.TRANSACTIONS))
+        sender = Relay(
+            changes.OUTBOX, pg, turns, lambda: changes.begin(kafka_config), changes.METERS, changes.BATCH
+        )
 
         async def send_events() -> None:
-            await kafka.ensure_topics(kafka_config, [relay.CHANGED])
-            await outbox.run()
+            await kafka.ensure_topics(kafka_config, [changes.CHANGED])
+            await sender.run()
 
         service_server.add(movies_pb2.DESCRIPTOR.services_by_name["MovieService"], service)
         service_server.health.depends_on("postgres", pg.ping_any)
@@ -96,6 +98,7 @@ async def serve() -> None:
         service_server.background("invalidation", Tracker(redis, l1, redis_cache).run)
         service_server.background("refresh queue", refresh_queue.run)
         service_server.background("transactions", lambda: transactions.watch(pg))
+        service_server.background("outbox", changes.watch(pg).run)
         service_server.background("relay", send_events)
         service_server.background("names", lambda: naming.keep(pg))
         service_server.background("pruner", Pruner(pg, AGED, metrics.PRUNED, _PRUNE_INTERVAL_S).run)

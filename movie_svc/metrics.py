@@ -83,3 +83,9 @@ OUTBOX_AGE: Final = Gauge(
     "How long the first event that waits to be sent to Kafka has waited, in seconds; 0 if none waits. Over a "
     "minute: charts show old titles; see whether Kafka takes writes.",
 )
+RELAY_ACTIVE: Final = Gauge(
+    "marquee_movie_relay_active",
+    "1 in the replica whose relay has its turn. The sum over all replicas is 1; at 0 for a minute, no relay "
+    "reaches both the database and Kafka.",
+)
+PUBLISHED: Final = Counter("marquee_movie_relay_published_total", "Events that were handed to the topic.")

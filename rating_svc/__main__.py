@@ -2,28 +2,30 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 from confluent_kafka import KafkaException
 from marquee.ratings.v1 import internal_pb2, ratings_pb2
 
-from mesh import channel, dial, kafka, migrations, postgres, redisdb, services, transactions
+from mesh import channel, kafka, migrations, postgres, redisdb, services, transactions
 from mesh.config import ConfigError, load
 from mesh.errors import MarqueeError
 from mesh.hedge import HedgedReads
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
 from mesh.kafka.retention import Retention
+from mesh.outbox import Relay
 from mesh.pages import PageTokens
 from mesh.pipe import Pipe
 from mesh.postgres import PostgresConfig
 from mesh.pruning import Pruner
 from mesh.server import Server, ServerConfig, main
-from rating_svc import dlq, generations, growth, lives, metrics, store, topics
+from mesh.turns import Turns
+from rating_svc import changes, dlq, generations, growth, lives, metrics, store, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import (
     WORKERS,
@@ -36,13 +38,12 @@ from rating_svc.config import (
 )
 from rating_svc.movies import Movies
 from rating_svc.registry import Registry, family
-from rating_svc.relay import Relay
 from rating_svc.service import RatingService
 from rating_svc.settled import Settled
 from rating_svc.store import RatingStore
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.totals import RatingTotalsService
-from rating_svc.waiting import LettersWatch, OutboxWatch
+from rating_svc.waiting import LettersWatch
 from rating_svc.worker import SubmissionHandler, make_reader
 from rating_svc.writer import Writer
 
@@ -148,22 +149,26 @@ async def worker() -> None:
 async def relay() -> None:
     """Hands changes on."""
     metrics.RELAY.export()
-    pg_config = load(PostgresConfig)
+    pg_config, config = load(PostgresConfig), load(RelayConfig)
     await _prepare()
     producer = KafkaProducer(load(KafkaConfig))
 
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        return await dial.connect(
-            pg_config.own_session, timeout=pg_config.timeout_s, command_timeout=pg_config.timeout_s
-        )
-
     pg = await postgres.connect(pg_config)
+    sender = Relay(
+        changes.outbox(),
+        pg,
+        Turns(pg_config, silence_s=config.takeover_s),
+        lambda: contextlib.nullcontext(producer),
+        changes.METERS,
+        config.batch,
+        config.poll_s,
+    )
     server = Server(f"{NAME}-relay", load(ServerConfig))
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping)
     server.background("replica lag", pg.watch)
-    server.background("outbox", OutboxWatch(pg).run)
-    server.background("relay", Relay(connect, producer, load(RelayConfig)).run)
+    server.background("outbox", changes.watch(pg).run)
+    server.background("relay", sender.run)
     try:
         await server.run()
     finally:

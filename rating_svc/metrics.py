@@ -48,6 +48,7 @@ PENDING_STALE: Final = Counter(
 HEDGED: Final = Counter(
     "marquee_rating_hedged_reads_total",
     "Reads for which the primary was asked too because a replica took too long. Growth: a replica hangs.",
+    registry=SERVE,
 )
 
 IMPORT_RETRIES: Final = Counter(

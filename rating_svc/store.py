@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from mesh import outbox
 from mesh.hedge import HedgedReads
 from mesh.kafka import dead_letters
 from mesh.kafka.event_ids import OFFSETS
@@ -119,15 +120,6 @@ FROM kafka_offsets AS o JOIN submission_log AS l
     ON l.topic_id = o.topic_id AND (l.partition IS NULL OR l.partition = o.partition)
 WHERE o.reader = $1 ORDER BY 1, 2"""
 
-_OUTBOX_READ: Final = """
-SELECT number, event_id, movie_id, old_score, new_score, submit_time FROM outbox ORDER BY number LIMIT $1"""
-_OUTBOX_DELETE: Final = "DELETE FROM outbox WHERE number = ANY ($1::bigint[])"
-_OUTBOX_COUNT: Final = "SELECT count(*)::int FROM (SELECT FROM outbox LIMIT 1000000) AS counted"
-_OUTBOX_AGE: Final = """
-SELECT extract(epoch FROM clock_timestamp() - submit_time)::float8 FROM outbox ORDER BY number LIMIT 1"""
-_OUTBOX_STATE: Final = f"SELECT ({_OUTBOX_COUNT}), ({_OUTBOX_AGE})"
-_TAKE_TURN: Final = "SELECT pg_try_advisory_lock(hashtext('relay of ' || current_user))"
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -150,19 +142,6 @@ class Applied:
     """Rows written."""
     changed: int
     """Changes of a score: that many went into the outbox."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxEvent:
-    """A change that was committed and not published yet."""
-
-    number: int
-    """Its row's, in the order in which rows were written."""
-    event_id: int
-    movie: int
-    old_score: int | None
-    new_score: int | None
-    submit_us: int
 
 
 class RatingStore:
@@ -247,7 +226,7 @@ async def totals(connection: Connection, movies: Sequence[int], chunk: int) -> A
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(TOTALS_PLAN)
-        waiting = await connection.fetchval(_OUTBOX_COUNT)
+        waiting = await connection.fetchval(outbox.COUNT)
         stored = [tuple(row) for row in await connection.fetch(STORED_UP_TO, WORKERS, OFFSETS)]
         cursor = await (
             connection.cursor(TOTALS_OF_SOME, list(movies)) if movies else connection.cursor(TOTALS_OF_ALL)
@@ -296,48 +275,6 @@ def aged(retention: Retention) -> list[Aged]:
         Aged("ratings", "user_id, movie_id", "update_time", retention.tombstones_s, "score IS NULL"),
         dead_letters.aged(retention.remember_s),
     ]
-
-
-class Outbox:
-    """The outbox on one session, which holds the turn of the one active relay."""
-
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self._connection = connection
-
-    async def limit_silence(self, seconds: float) -> None:
-        """Makes the server end this session after `seconds` without a statement.
-
-        A relay that hangs then loses its turn although its connection stands.
-        """
-        await self._connection.execute(
-            "SELECT set_config('idle_session_timeout', $1, false)", f"{seconds:g}s"
-        )
-
-    async def take_turn(self) -> bool:
-        """Tries to become the active relay, for as long as this session lives."""
-        return bool(await self._connection.fetchval(_TAKE_TURN))
-
-    async def read(self, limit: int) -> list[OutboxEvent]:
-        """The oldest changes."""
-        return [
-            OutboxEvent(r[0], r[1], r[2], r[3], r[4], to_us(r[5]))
-            for r in await self._connection.fetch(_OUTBOX_READ, limit)
-        ]
-
-    async def delete(self, numbers: Sequence[int]) -> None:
-        """Forgets changes that were published."""
-        await self._connection.execute(_OUTBOX_DELETE, list(numbers))
-
-
-async def outbox_state(postgres: Postgres) -> tuple[int, float]:
-    """How many changes wait (counts to a million), and how long ago the first was submitted, in seconds.
-
-    Raises:
-        MarqueeError: UNAVAILABLE, the database is away.
-    """
-    row = await postgres.fetchrow(_OUTBOX_STATE, fresh=True)
-    assert row is not None
-    return int(row[0]), max(float(row[1] or 0), 0.0)
 
 
 def to_time(micros: int) -> datetime:

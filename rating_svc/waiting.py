@@ -1,4 +1,4 @@
-"""What waits for somebody, measured in loops of their own: the outbox, and dead letters."""
+"""The dead letters that wait for somebody, counted."""
 
 import asyncio
 import logging
@@ -7,43 +7,13 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from mesh import clock
-from mesh.errors import MarqueeError
 from mesh.kafka import KafkaConfig, identify
 from mesh.kafka.topics import bounds_of
-from mesh.postgres import Postgres
-from rating_svc import dlq, metrics, store
+from rating_svc import dlq, metrics
 
 log = logging.getLogger(__name__)
 
-_OUTBOX_S: Final = 5.0
 _LETTERS_S: Final = 15.0
-
-
-class OutboxWatch:
-    """Looks into the outbox, also while the relay hangs or another has its turn."""
-
-    def __init__(self, postgres: Postgres, interval_s: float = _OUTBOX_S) -> None:
-        self._postgres = postgres
-        self._interval_s = interval_s
-        self._since: float | None = None
-
-    async def run(self) -> None:
-        """Looks forever. While the database is away, what was seen last grows older."""
-        metrics.OUTBOX_AGE.set_function(self._age_s)
-        while True:
-            try:
-                waiting, age_s = await store.outbox_state(self._postgres)
-            except MarqueeError as error:
-                log.info("the outbox can't be seen: %s", error)
-            else:
-                metrics.OUTBOX_PENDING.set(waiting)
-                self._since = clock.now() - age_s if waiting else None
-            await asyncio.sleep(self._interval_s)
-
-    def _age_s(self) -> float:
-        since = self._since
-        return 0.0 if since is None else max(clock.now() - since, 0.0)
 
 
 class LettersWatch:

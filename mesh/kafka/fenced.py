@@ -61,8 +61,8 @@ class FencedProducer:
             raise _refused(error) from error
         return made
 
-    async def send(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        """Sends (key, value)s, all or none; returns once they stand in the log.
+    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        """Sends (key, value)s, all or none; returns once they stand in the log, a True for each.
 
         Raises:
             MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`: they may stand there all the same.
@@ -71,6 +71,7 @@ class FencedProducer:
             await asyncio.to_thread(self._send, topic, messages)
         except KafkaException as error:
             raise _refused(error) from error
+        return [True] * len(messages)
 
     async def close(self) -> None:
         """Gives up what is under way, and leaves neither a connection nor a thread."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,6 +81,42 @@ class KafkaProducer:
             MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED` if too many are under way,
                 UNAVAILABLE `QUEUE_UNAVAILABLE` if Kafka did not acknowledge in time.
         """
+        done = self._produce(topic, key, value, headers, partition)
+        try:
+            # `done` must not be cancelled with the caller: the message is on its way all the same.
+            position = await asyncio.wait_for(asyncio.shield(done), timeout_s or self._config.timeout_s + 1)
+        except (TimeoutError, KafkaException) as error:
+            raise _failed(topic, error) from error
+        PRODUCED.labels(topic, "acknowledged").inc()
+        return position
+
+    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        """Sends (key, value)s, and waits until the log has them; returns of each whether it is known to.
+
+        It costs less than as many calls of `send`. What is not known to be there may be there all the same.
+        """
+        sent: list[asyncio.Future[Sent]] = []
+        with contextlib.suppress(MarqueeError):  # those that have no room may go the next time
+            for key, value in messages:
+                sent.append(self._produce(topic, key, value))
+        if sent:
+            await asyncio.wait(sent, timeout=self._config.timeout_s + 1)
+        taken = [done.done() and done.exception() is None for done in sent]
+        PRODUCED.labels(topic, "acknowledged").inc(sum(taken))
+        if not all(taken):
+            PRODUCED.labels(topic, "failed").inc(len(taken) - sum(taken))
+            log.warning("%s did not acknowledge %d of %d", topic, len(taken) - sum(taken), len(messages))
+        return taken + [False] * (len(messages) - len(sent))
+
+    def _produce(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Mapping[str, str] | None = None,
+        partition: int = -1,
+    ) -> asyncio.Future[Sent]:
+        """Hands a message to librdkafka; returns what is set once the log has it. Raises like `send`."""
         if self._in_flight >= self._config.max_in_flight:
             PRODUCED.labels(topic, "refused").inc()
             raise exhausted("OVERLOADED", "too many writes are under way; try again", retry_after=1)
@@ -107,13 +143,7 @@ class KafkaProducer:
         IN_FLIGHT.set(self._in_flight)
         # Nobody may be left to take the outcome: the caller can be cancelled.
         done.add_done_callback(retrieved)
-        try:
-            # `done` must not be cancelled with the caller: the message is on its way all the same.
-            position = await asyncio.wait_for(asyncio.shield(done), timeout_s or self._config.timeout_s + 1)
-        except (TimeoutError, KafkaException) as error:
-            raise _failed(topic, error) from error
-        PRODUCED.labels(topic, "acknowledged").inc()
-        return position
+        return done
 
     async def ping(self) -> None:
         """Raises if no broker answers. For health."""

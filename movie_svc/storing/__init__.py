@@ -8,5 +8,5 @@
 | `listings` | pages: by genre, decade, kind |
 | `entries` | a movie's bytes, ready to be sent, as the caches hold them |
 | `catalogue` | MovieLens' list of movies, as records |
-| `relay` | brings the events of changes to Kafka |
+| `changes` | what `mesh.outbox` brings to Kafka of the outbox: each movie as it is now |
 """

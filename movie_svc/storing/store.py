@@ -87,6 +87,11 @@ class Titled:
     """Whether OMDb was asked for that name recently."""
 
 
+OUTBOX_CHANNEL: Final = "movie_outbox"
+_QUEUE: Final = f"""
+WITH queued AS (INSERT INTO outbox (movie_id, event) SELECT * FROM unnest($1::int[], $2::bytea[]))
+SELECT pg_notify('{OUTBOX_CHANNEL}', '')"""
+
 AGED: Final = [
     Aged("absent", "id", "fresh_until", 0.0),
     Aged("lookups", "title_key, year, type", "fresh_until", 0.0),
@@ -240,28 +245,6 @@ class Store:
                 fresh_until,
             )
 
-    async def outbox(self, limit: int) -> list[tuple[int, int, bytes]]:
-        """The oldest events, as (id, movie's number, event)."""
-        rows = await self._reads.fetch(
-            "SELECT id, movie_id, event FROM outbox ORDER BY id LIMIT $1", limit, fresh=True
-        )
-        return [(row["id"], row["movie_id"], row["event"]) for row in rows]
-
-    async def sent(self, ids: Sequence[int]) -> None:
-        """Deletes events that the log has."""
-        async with self._pg.write() as connection:
-            await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
-
-    async def outbox_state(self) -> tuple[int, float]:
-        """How many events wait, and for how long the first of them has, in seconds."""
-        row = await self._reads.fetchrow(
-            """SELECT count(*)::int, extract(epoch FROM clock_timestamp() - min(queued_at))::float8
-               FROM outbox""",
-            fresh=True,
-        )
-        assert row is not None
-        return row[0], max(row[1] or 0.0, 0.0)
-
     async def imported_lines(self, file: str) -> int:
         """How many lines of a file have been imported."""
         return int(
@@ -331,7 +314,7 @@ async def _announce(
 ) -> None:
     if changed:
         await connection.execute(
-            "INSERT INTO outbox (movie_id, event) SELECT * FROM unnest($1::int[], $2::bytea[])",
+            _QUEUE,
             [r.number for r in changed],
             [records.changed_event(r.data, stored[r.number]) for r in changed],
         )

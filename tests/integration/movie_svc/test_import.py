@@ -23,7 +23,7 @@ from local.stack.layout import Stack
 from mesh.kafka import KafkaConfig, ensure_topics
 from mesh.tables import PASSED_OVER_CODE
 from movie_svc.omdb import parse
-from movie_svc.storing.relay import CHANGED
+from movie_svc.storing.changes import CHANGED
 from tests.support.movies import MovieProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
