@@ -1,5 +1,11 @@
-"""How long to wait before something is tried again."""
+"""How long to wait before something is tried again.
 
+This is for loops that go on forever, whose pauses are short again once it worked.
+Who calls one thing again until it succeeds, or gives up after so many times, uses
+the library `stamina`.
+"""
+
+import asyncio
 import random
 from typing import Final
 
@@ -23,3 +29,7 @@ class Backoff:
         pause = self._next_s
         self._next_s = min(pause * 2, self._most_s)
         return pause * random.uniform(_SPREAD, 1.0)  # noqa: S311
+
+    async def rest(self) -> None:
+        """Waits for the next pause."""
+        await asyncio.sleep(self.pause_s())

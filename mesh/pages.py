@@ -9,12 +9,25 @@ import binascii
 import hashlib
 import hmac
 import json
+from dataclasses import dataclass
 from typing import Any, Final
 
+from mesh.config import setting
 from mesh.errors import invalid
 
 _TAG_BYTES: Final = 12
 _MAX_TOKEN: Final = 1024
+
+
+@dataclass(frozen=True)
+class PagesConfig:
+    """How page tokens are signed."""
+
+    key: str = setting(
+        "MARQUEE_PAGE_TOKEN_KEY",
+        help="the secret that signs page tokens, in every process that serves; the same in all replicas",
+        secret=True,
+    )
 
 
 class PageTokens:

@@ -125,14 +125,3 @@ class CacheConfig:
     redis_pause_s: float = setting(
         "MARQUEE_MOVIE_REDIS_PAUSE_S", 1.0, "how long Redis is left alone after it failed, in seconds", low=0
     )
-
-
-@dataclass(frozen=True)
-class PagesConfig:
-    """Page tokens."""
-
-    key: str = setting(
-        "MARQUEE_PAGE_TOKEN_KEY",
-        help="the secret that signs page tokens; the same in all replicas",
-        secret=True,
-    )

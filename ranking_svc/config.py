@@ -145,10 +145,3 @@ class PeersConfig:
 
     movie_svc: str = setting("MARQUEE_MOVIE_SVC", help="the gRPC target of movie_svc")
     rating_svc: str = setting("MARQUEE_RATING_SVC", help="the gRPC target of rating_svc")
-
-
-@dataclass(frozen=True)
-class TokenConfig:
-    """How page tokens are signed."""
-
-    key: str = setting("MARQUEE_PAGE_TOKEN_KEY", help="the secret that signs page tokens", secret=True)

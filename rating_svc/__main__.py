@@ -1,4 +1,4 @@
-"""The processes of rating_svc, `python -m rating_svc serve|worker|relay`, and `dlq` for operators."""
+"""rating_svc's processes, `python -m rating_svc serve|worker|relay`, and its commands: migrate, dlq, grow."""
 
 import argparse
 import asyncio
@@ -6,24 +6,23 @@ import contextlib
 import logging
 import os
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import KafkaException
 from marquee.ratings.v1 import internal_pb2, ratings_pb2
 
-from mesh import channel, kafka, migrations, postgres, redisdb, services, transactions
-from mesh.config import ConfigError, load
-from mesh.errors import MarqueeError
+from mesh import channel, kafka, migrations, redisdb, services, transactions
+from mesh.config import load
 from mesh.hedge import HedgedReads
-from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
+from mesh.kafka import BatchConsumer, KafkaConfig
 from mesh.kafka.retention import Retention
 from mesh.outbox import Relay
-from mesh.pages import PageTokens
+from mesh.pages import PagesConfig, PageTokens
 from mesh.pipe import Pipe
-from mesh.postgres import PostgresConfig
+from mesh.postgres import Postgres, PostgresConfig
+from mesh.program import Command, Parts, Process, Program
 from mesh.pruning import Pruner
-from mesh.server import Server, ServerConfig, main
 from mesh.turns import Turns
 from rating_svc import changes, dlq, generations, growth, lives, metrics, store, topics
 from rating_svc.cache import PendingWrites, Settling
@@ -32,7 +31,6 @@ from rating_svc.config import (
     MovieCheckConfig,
     PendingConfig,
     RelayConfig,
-    ServeConfig,
     SubmissionLogConfig,
     WorkerConfig,
 )
@@ -49,36 +47,29 @@ from rating_svc.writer import Writer
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "rating_svc"
 _OLD_EPOCH: Final = "MARQUEE_RATING_LOG_EPOCH"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-async def serve() -> None:
-    """Answers RPCs."""
+async def serve(process: Process) -> None:
+    """Takes ratings and shows users their own."""
     metrics.SERVE.export()
     metrics.PENDING.export()
     pending_config, movies_config = load(PendingConfig), load(MovieCheckConfig)
-    tokens = PageTokens(load(ServeConfig).page_token_key)
+    tokens = PageTokens(load(PagesConfig).key)
     await _prepare()
-    pg = await postgres.connect(load(PostgresConfig))
+    pg = await process.postgres()
     registry = await _register(pg)
-    redis = redisdb.connect(load(redisdb.RedisConfig))
-    producer = KafkaProducer(load(KafkaConfig))
-    submissions = SubmissionLog(producer, pg, registry)
+    redis = process.redis()
+    submissions = SubmissionLog(process.producer(), pg, registry)
     settled = Settled(pg, registry, load(WorkerConfig).settle_s)
     pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config, settled.has)
-    movie_svc = (
-        channel.connect(
-            movies_config.target,
-            channel.ChannelConfig(timeout_s=movies_config.timeout_s, attempts=1),
-            service="movie_svc",
-        )
-        if movies_config.target
-        else None
-    )
+    movie_svc = None
+    if movies_config.target:
+        once = channel.ChannelConfig(timeout_s=movies_config.timeout_s, attempts=1)
+        movie_svc = process.peer(movies_config.target, once, "movie_svc")
     ratings = RatingStore(pg, HedgedReads(pg, metrics.HEDGED))
-    server = Server(NAME, load(ServerConfig))
+    server = process.server
     server.add(
         ratings_pb2.DESCRIPTOR.services_by_name["RatingService"],
         RatingService(
@@ -90,70 +81,55 @@ async def serve() -> None:
     server.health.depends_on("kafka", submissions.ping)
     server.health.depends_on("postgres", pg.ping_any)
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
-    server.background("replica lag", pg.watch)
     server.background("lives of the log", submissions.follow)
     server.background("how far it is stored", settled.follow)
     # Here too: memory must stay bounded where no worker runs.
     server.background("stale pending writes", pending.expire)
-    try:
-        await server.run()
-    finally:
-        await producer.close()
-        await redis.aclose()
-        if movie_svc is not None:
-            await movie_svc.close()
-        await pg.close()
+    await server.run()
 
 
-async def worker() -> None:
+async def worker(process: Process) -> None:
     """Brings the log into the database."""
     metrics.WORKER.export()
     metrics.PENDING.export()
     config, kafka_config, retention = load(WorkerConfig), load(KafkaConfig), load(Retention)
     pending_config = load(PendingConfig)
     await _prepare()
-    pg = await postgres.connect(load(PostgresConfig))
+    pg = await process.postgres()
     registry = await _register(pg)
-    redis = redisdb.connect(load(redisdb.RedisConfig))
-    producer = KafkaProducer(kafka_config)
-    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config)
+    producer = process.producer()
+    pending = PendingWrites(Pipe(process.redis(), pending_config.redis_pause_s), pending_config)
     settling = Settling(pending, config.settle_s)
 
     def consumer() -> BatchConsumer:
         return BatchConsumer(kafka_config, WORKERS, [family(topics.SUBMITTED)])
 
     handler = SubmissionHandler(registry, settling, retention, WORKERS)
-    run = make_reader(consumer, kafka_config, producer, pg, handler, config)
-    pruner = Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s)
-    server = Server(f"{NAME}-worker", load(ServerConfig))
-    server.health.depends_on("worker", run.ping, required=True)
+    reader = make_reader(consumer, kafka_config, producer, pg, handler, config)
+    server = process.server
+    server.health.depends_on("worker", reader.ping, required=True)
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping)
-    server.background("replica lag", pg.watch)
-    server.background("worker", run.run)
+    server.background("worker", reader.run)
     server.background("backlog", kafka.Backlog(kafka_config, pg, WORKERS).run)
     server.background("replicas of the log", kafka.Replicas(kafka_config).run)
     server.background("transactions", lambda: transactions.watch(pg))
     server.background("letters", LettersWatch(kafka_config, list(_DEAD_LETTERS.values())).run)
     server.background("settling", settling.run)
     server.background("stale pending writes", pending.expire)
-    server.background("pruner", pruner.run)
-    try:
-        await server.run()
-    finally:
-        await producer.close()
-        await redis.aclose()
-        await pg.close()
+    server.background(
+        "pruner", Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s).run
+    )
+    await server.run()
 
 
-async def relay() -> None:
+async def relay(process: Process) -> None:
     """Hands changes on."""
     metrics.RELAY.export()
     pg_config, config = load(PostgresConfig), load(RelayConfig)
     await _prepare()
-    producer = KafkaProducer(load(KafkaConfig))
-
-    pg = await postgres.connect(pg_config)
+    producer = process.producer()
+    pg = await process.postgres(pg_config)
     sender = Relay(
         changes.outbox(),
         pg,
@@ -163,17 +139,12 @@ async def relay() -> None:
         config.batch,
         config.poll_s,
     )
-    server = Server(f"{NAME}-relay", load(ServerConfig))
+    server = process.server
     server.health.depends_on("kafka", producer.ping)
     server.health.depends_on("postgres", pg.ping)
-    server.background("replica lag", pg.watch)
     server.background("outbox", changes.watch(pg).run)
     server.background("relay", sender.run)
-    try:
-        await server.run()
-    finally:
-        await producer.close()
-        await pg.close()
+    await server.run()
 
 
 async def _prepare() -> None:
@@ -189,22 +160,25 @@ async def _prepare() -> None:
     )
 
 
-async def _register(pg: postgres.Postgres) -> Registry:
+async def _register(pg: Postgres) -> Registry:
+    """Sees that the log of submissions has its topics, and that each has an epoch."""
     return await generations.prepare(load(SubmissionLogConfig), load(KafkaConfig), load(Retention), pg)
 
 
-async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:
+async def migrate() -> None:
+    """All that roles do of it when they start."""
+    await _prepare()
+    async with AsyncExitStack() as stack:
+        await _register(await Parts(stack).postgres())
+
+
+async def dead_letter_command(given: argparse.Namespace, parts: Parts) -> None:
     """Lists, shows or redrives dead letters."""
-    config = load(KafkaConfig)
-    if verb == "redrive":
-        producer = KafkaProducer(config)
-        pg = await postgres.connect(load(PostgresConfig))
-        try:
-            registry = Registry(await lives.known(pg))
-            sent = await dlq.redrive(config, producer, ids, topic, dlq.Routes(registry))
-        finally:
-            await producer.close()
-            await pg.close()
+    config, topic, ids = load(KafkaConfig), _DEAD_LETTERS[given.of], given.ids
+    if given.verb == "redrive":
+        producer = parts.producer()
+        registry = Registry(await lives.known(await parts.postgres()))
+        sent = await dlq.redrive(config, producer, ids, topic, dlq.Routes(registry))
         print(f"sent {len(sent)} dead letters again")
         return
     letters = await dlq.read(config, topic, redriven=bool(ids))
@@ -212,24 +186,18 @@ async def dead_letter_command(verb: str, ids: list[str], topic: str) -> None:
     if unknown:
         raise dlq.UnknownLetter(f"{topic} has no letter {', '.join(sorted(unknown))}")
     for letter in letters:
-        if verb == "show" and (not ids or letter.id in ids):
+        if given.verb == "show" and (not ids or letter.id in ids):
             print(dlq.shown(letter))
-        elif verb == "list":
+        elif given.verb == "list":
             print(f"{letter.id:10} {letter.time:%Y-%m-%d %H:%M:%S} {letter.reason:24} {letter.origin}")
     print(f"{len(letters)} dead letters", file=sys.stderr)
 
 
-async def grow(partitions: int) -> None:
-    """Gives the log of submissions more partitions while it is written to and read."""
-    kafka_config = load(KafkaConfig)
-    pg = await postgres.connect(load(PostgresConfig))
-    producer = KafkaProducer(kafka_config)
-    try:
-        made, waited_s = await growth.grow(partitions, kafka_config, load(Retention), pg, producer)
-    finally:
-        await producer.close()
-        await pg.close()
-    days = load(Retention).held_s // 86_400 + 1
+async def grow(given: argparse.Namespace, parts: Parts) -> None:
+    """Adds partitions to the log of submissions while it is written to and read."""
+    retention, pg = load(Retention), await parts.postgres()
+    made, waited_s = await growth.grow(given.partitions, load(KafkaConfig), retention, pg, parts.producer())
+    days = retention.held_s // 86_400 + 1
     print(
         f"submissions go to {made.topic} now, {made.partitions} partitions, epoch {made.epoch}; writes "
         f"waited for {waited_s:.1f} s. Delete the topic before it after {days} days"
@@ -242,36 +210,39 @@ _DEAD_LETTERS: Final = {
     "changes": topics.CHANGED_DEAD_LETTERS,
     "facts": topics.FACTS_DEAD_LETTERS,
 }
-_ROLES: Final = {"serve": serve, "worker": worker, "relay": relay}
 
 
-def run(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m rating_svc", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for role, entry in _ROLES.items():
-        commands.add_parser(role, help=entry.__doc__)
-    letters = commands.add_parser("dlq", help=dead_letter_command.__doc__)
-    letters.add_argument("verb", choices=("list", "show", "redrive"))
-    letters.add_argument("ids", nargs="*", metavar="PARTITION:OFFSET", help="all not yet redriven, if none")
-    letters.add_argument("--of", choices=tuple(_DEAD_LETTERS), default="submissions", help="of which topic")
-    growing = commands.add_parser("grow", help=grow.__doc__)
-    growing.add_argument("partitions", type=int, help="how many: more than the log has now")
-    given = parser.parse_args(arguments)
-    if given.command == "grow":
-        try:
-            asyncio.run(grow(given.partitions))
-        except (growth.CantGrow, KafkaException, MarqueeError, ConfigError, RuntimeError) as error:
-            raise SystemExit(f"rating_svc: {error}") from None
-        return
-    if given.command == "dlq":
-        try:
-            asyncio.run(dead_letter_command(given.verb, given.ids, _DEAD_LETTERS[given.of]))
-        except (dlq.UnknownLetter, KafkaException, MarqueeError, ConfigError) as error:
-            raise SystemExit(f"rating_svc: {error}") from None
-        return
-    name = NAME if given.command == "serve" else f"{NAME}-{given.command}"
-    main(name, _ROLES[given.command])
+def _letter_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("verb", choices=("list", "show", "redrive"))
+    parser.add_argument("ids", nargs="*", metavar="PARTITION:OFFSET", help="all not yet redriven, if none")
+    parser.add_argument("--of", choices=tuple(_DEAD_LETTERS), default="submissions", help="of which topic")
 
+
+def _grow_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("partitions", type=int, help="how many: more than the log has now")
+
+
+PROGRAM: Final = Program(
+    "rating_svc",
+    {"serve": serve, "worker": worker, "relay": relay},
+    migrate,
+    [
+        Command(
+            "dlq",
+            "List, show or redrive dead letters.",
+            dead_letter_command,
+            _letter_arguments,
+            (dlq.UnknownLetter,),
+        ),
+        Command(
+            "grow",
+            "Add partitions to the log of submissions while it is written to and read.",
+            grow,
+            _grow_arguments,
+            (growth.CantGrow, RuntimeError),
+        ),
+    ],
+)
 
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    PROGRAM.main()

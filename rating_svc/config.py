@@ -48,15 +48,6 @@ class PendingConfig:
 
 
 @dataclass(frozen=True)
-class ServeConfig:
-    """The RPC front."""
-
-    page_token_key: str = setting(
-        "MARQUEE_PAGE_TOKEN_KEY", help="the secret that signs page tokens", secret=True
-    )
-
-
-@dataclass(frozen=True)
 class MovieCheckConfig:
     """How movie_svc is asked whether a movie exists."""
 
