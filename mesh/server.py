@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from mesh import http_page, logs, metrics, rpc, services, tls, tracing, vitals
+from mesh.backoff import Backoff
 from mesh.config import ConfigError, load, setting
 from mesh.health import Health, ProbeServicer
 from mesh.tasks import end
@@ -190,19 +191,19 @@ class Server:
         return server
 
     async def _supervise(self, name: str, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        backoff = _FIRST_BACKOFF_S
+        backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S)
         while True:
             started = asyncio.get_running_loop().time()
             try:
                 await task()
                 return
             except Exception:
+                if asyncio.get_running_loop().time() - started > _MAX_BACKOFF_S:
+                    backoff.reset()
+                pause_s = backoff.pause_s()
                 metrics.TASK_FAILURES.labels(name).inc()
-                log.exception("background task %s failed; starts again in %.1f s", name, backoff)
-            if asyncio.get_running_loop().time() - started > _MAX_BACKOFF_S:
-                backoff = _FIRST_BACKOFF_S
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, _MAX_BACKOFF_S)
+                log.exception("background task %s failed; starts again in %.1f s", name, pause_s)
+            await asyncio.sleep(pause_s)
 
 
 def main(name: str, entry: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -13,6 +13,7 @@ import grpc
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
 from mesh import names, rules
+from mesh.backoff import Backoff
 from mesh.errors import MarqueeError
 from mesh.kafka import (
     BatchConsumer,
@@ -110,16 +111,15 @@ class FactsFiller:
 
     async def run(self) -> None:
         """Asks forever; while movie_svc is away, ever more slowly."""
-        backoff = _FIRST_BACKOFF_S
+        backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S)
         while True:
             try:
                 asked = await self._fill()
                 pause = 0.0 if asked else _IDLE_S
-                backoff = _FIRST_BACKOFF_S
+                backoff.reset()
             except (grpc.aio.AioRpcError, MarqueeError) as error:
                 log.warning("could not ask for movies: %s", _sentence(error))
-                pause = backoff
-                backoff = min(backoff * 2, _MAX_BACKOFF_S)
+                pause = backoff.pause_s()
             await asyncio.sleep(pause)
 
     async def _fill(self) -> int:

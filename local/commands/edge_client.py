@@ -12,6 +12,7 @@ from edge import tokens
 from local.commands.http1 import Answer, Client
 from local.commands.movielens import Rating
 from local.stack.layout import HOST, Stack, StackError
+from mesh.backoff import Backoff
 
 # Too many calls, or the queue is away: the API says to come back.
 _AGAIN: Final = (429, 503)
@@ -87,7 +88,7 @@ class EdgeClient:
 
     async def _until_taken(self, method: str, path: str, body: bytes, user: str) -> bytes:
         deadline = time.monotonic() + _GIVE_UP_AFTER_S
-        pause = 0.1
+        backoff = Backoff(0.1, 5)
         while True:
             try:
                 answer = await self._client.request(method, path, self._as(user), body)
@@ -96,14 +97,13 @@ class EdgeClient:
                 wrong = f"{answer.status} {answer.body.decode(errors='replace')[:300]}"
                 if answer.status not in _AGAIN:
                     raise StackError(f"{method} {path} as {user} was refused: {wrong}")
-                wait = _retry_after(answer) or pause
+                wait = _retry_after(answer) or backoff.pause_s()
             except (ConnectionError, TimeoutError) as error:
                 # It may have been taken all the same: the request id makes sure that it counts once.
-                wrong, wait = f"{type(error).__name__}: {error}", pause
+                wrong, wait = f"{type(error).__name__}: {error}", backoff.pause_s()
             if time.monotonic() + wait > deadline:
                 raise StackError(f"{method} {path} as {user} failed for a minute: {wrong}")
             self.retries += 1
-            pause = min(pause * 2, 5)
             await asyncio.sleep(wait * random.uniform(1, 1.2))  # noqa: S311 - jitter
 
     def _as(self, user: str) -> str:

@@ -35,6 +35,7 @@ from local.stack.layout import (
 )
 from local.stack.state import Condition, Phase, ProcessState
 from local.supervision.processes import port_names, select, table, usual_instances
+from mesh.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Supervisor:
             await unit.process.prepare(self._stack, unit.name, output)
 
     async def _run(self, unit: _Unit) -> None:
-        backoff = _FIRST_BACKOFF_S
+        backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S)
         deaths = 0
         while True:
             began = time.monotonic()
@@ -155,11 +156,10 @@ class Supervisor:
             if not unit.ready.is_set() and deaths >= _EARLY_DEATHS:
                 raise StackError(f"it {ending} before it was ready")
             if time.monotonic() - began > _MAX_BACKOFF_S:
-                backoff = _FIRST_BACKOFF_S
+                backoff.reset()
             unit.state.restarts += 1
             self._set(unit, "restarting", f"it {ending}")
-            await asyncio.sleep(max(backoff, unit.process.restart_after_s))
-            backoff = min(backoff * 2, _MAX_BACKOFF_S)
+            await asyncio.sleep(max(backoff.pause_s(), unit.process.restart_after_s))
 
     def _hand_over_all(self) -> None:
         """On SIGHUP: what can be replaced while it runs starts its successor, which ends it."""
