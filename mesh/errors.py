@@ -83,11 +83,6 @@ def denied(reason: str, message: str) -> MarqueeError:
     return MarqueeError(grpc.StatusCode.PERMISSION_DENIED, reason, message)
 
 
-def failed_precondition(reason: str, message: str) -> MarqueeError:
-    """The system's state does not allow it: HTTP 400."""
-    return MarqueeError(grpc.StatusCode.FAILED_PRECONDITION, reason, message)
-
-
 def exhausted(reason: str, message: str, retry_after: float) -> MarqueeError:
     """Too much at once: HTTP 429. `retry_after` in seconds."""
     return MarqueeError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_after=retry_after)
@@ -132,18 +127,6 @@ def trailers(error: MarqueeError) -> tuple[tuple[str, str | bytes], ...]:
     if error.retry_after is not None:
         found.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
     return tuple(found)
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The ErrorInfo reason of an error that another service answered; empty if it has none."""
-    for key, value in error.trailing_metadata() or ():
-        if key == DETAILS_KEY:
-            status = status_pb2.Status.FromString(value)
-            for detail in status.details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    return str(info.reason)
-    return ""
 
 
 def _packed(message: Message) -> any_pb2.Any:

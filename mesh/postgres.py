@@ -181,7 +181,7 @@ class Postgres:
         await self.fetchval("SELECT 1")
 
     @contextlib.asynccontextmanager
-    async def write(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:
+    async def write(self) -> AsyncIterator[Connection]:
         """A connection to the primary, in one transaction.
 
         Raises:
@@ -189,7 +189,7 @@ class Postgres:
         """
         try:
             async with (
-                self._primary.pool.acquire(timeout=timeout or self._config.timeout_s) as connection,
+                self._primary.pool.acquire(timeout=self._config.timeout_s) as connection,
                 connection.transaction(),
             ):
                 yield connection

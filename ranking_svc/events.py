@@ -1,7 +1,5 @@
 """From the events in the log to changes of the aggregates."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf import timestamp_pb2
@@ -13,7 +11,6 @@ from marquee.ratings.v1 import events_pb2
 from mesh import clock, names
 from mesh.errors import MarqueeError
 from mesh.kafka import Poison
-from ranking_svc import trending
 from ranking_svc.model import SCORES, Change, Facts
 
 SCHEMA_VERSION: Final = 1
@@ -123,35 +120,3 @@ def _movie(name: str) -> int:
         return names.movie_number(name, "movie")
     except MarqueeError as error:
         raise Poison(error.reason, error.message) from None
-
-
-@dataclass(slots=True)
-class Delta:
-    """What a batch changes in one movie's aggregate."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * len(SCORES))
-    came: list[float] = field(default_factory=list)
-    went: list[float] = field(default_factory=list)
-
-
-def deltas(changes: Iterable[Change]) -> dict[int, Delta]:
-    """Sums changes up: one delta a movie, in ascending order of the movies."""
-    summed: dict[int, Delta] = {}
-    for change in changes:
-        delta = summed.get(change.movie)
-        if delta is None:
-            delta = summed[change.movie] = Delta()
-        if change.old is not None:
-            delta.counts[change.old - 1] -= 1
-        if change.new is not None:
-            delta.counts[change.new - 1] += 1
-        if change.old is None:
-            delta.came.append(change.time)
-        elif change.new is None:
-            delta.went.append(change.time)
-    return dict(sorted(summed.items()))
-
-
-def log_heats(times: Sequence[float]) -> list[float]:
-    """The log heat of `times` in each window."""
-    return [trending.log_heat(times, half_life) for half_life in trending.HALF_LIVES_S]

@@ -1,6 +1,7 @@
 """What is known of a movie here."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 SCORES: Final = range(1, 11)
@@ -71,3 +72,30 @@ class Change:
     new: int | None
     time: float
     redriven: bool = False
+
+
+@dataclass(slots=True)
+class Delta:
+    """What a batch changes in one movie's aggregate."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * len(SCORES))
+    came: list[float] = field(default_factory=list)
+    went: list[float] = field(default_factory=list)
+
+
+def deltas(changes: Iterable[Change]) -> dict[int, Delta]:
+    """Sums changes up: one delta a movie, in ascending order of the movies."""
+    summed: dict[int, Delta] = {}
+    for change in changes:
+        delta = summed.get(change.movie)
+        if delta is None:
+            delta = summed[change.movie] = Delta()
+        if change.old is not None:
+            delta.counts[change.old - 1] -= 1
+        if change.new is not None:
+            delta.counts[change.new - 1] += 1
+        if change.old is None:
+            delta.came.append(change.time)
+        elif change.new is None:
+            delta.went.append(change.time)
+    return dict(sorted(summed.items()))

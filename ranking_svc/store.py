@@ -8,12 +8,12 @@ from typing import Final
 from mesh.kafka.event_ids import OFFSETS
 from mesh.postgres import Connection, affected
 from ranking_svc.basis import Basis, holds
-from ranking_svc.events import Delta, deltas, log_heats
-from ranking_svc.model import Change, Counted, Facts, Histogram
+from ranking_svc.model import Change, Counted, Delta, Facts, Histogram, deltas
 from ranking_svc.store_charts import COUNTS, ChartStore
 from ranking_svc.store_formula import FormulaStore
 from ranking_svc.store_life import begin, repairing, writing
 from ranking_svc.store_verification import VerificationStore
+from ranking_svc.trending import log_heats
 
 # The ids are in ascending order, as are the movies below: two consumers that
 # process the same events after a rebalance then wait for one another and never deadlock.

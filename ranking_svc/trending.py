@@ -12,7 +12,7 @@ more than there is: rating and deleting over and over adds no heat.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 DAY_S: Final = 86_400.0
@@ -45,3 +45,8 @@ def heat(log_heat: float, half_life_s: float, now: float) -> float:
     """How many votes of this very moment it comes to; `now` in seconds since the epoch."""
     exponent = log_heat - now / half_life_s
     return math.exp2(exponent) if exponent > _LEAST else 0.0
+
+
+def log_heats(times: Sequence[float]) -> list[float]:
+    """The log heat of `times` in each window."""
+    return [log_heat(times, half_life) for half_life in HALF_LIVES_S]

@@ -152,10 +152,6 @@ class BatchConsumer:
         await self._run(self._rewind, self._batch)
         self._batch = []
 
-    async def ping(self) -> None:
-        """Raises if no broker answers. For health."""
-        await asyncio.to_thread(self._consumer.list_topics, timeout=1.5)
-
     async def close(self) -> None:
         """Leaves the group, so that others take over at once. Goes on if the caller is cancelled."""
         leaving = self._thread.submit(self._leave)

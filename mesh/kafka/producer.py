@@ -69,7 +69,6 @@ class KafkaProducer:
         key: bytes,
         value: bytes,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
         partition: int = -1,
     ) -> Sent:
         """Sends a message and waits until the log has it; without a partition, the key chooses one.
@@ -84,7 +83,7 @@ class KafkaProducer:
         done = self._produce(topic, key, value, headers, partition)
         try:
             # `done` must not be cancelled with the caller: the message is on its way all the same.
-            position = await asyncio.wait_for(asyncio.shield(done), timeout_s or self._config.timeout_s + 1)
+            position = await asyncio.wait_for(asyncio.shield(done), self._config.timeout_s + 1)
         except (TimeoutError, KafkaException) as error:
             raise _failed(topic, error) from error
         PRODUCED.labels(topic, "acknowledged").inc()

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
 from mesh import errors
 from mesh.errors import MarqueeError
@@ -27,7 +27,6 @@ def details(error: MarqueeError) -> dict[str, Message]:
         (errors.not_found("MOVIE_NOT_FOUND", "none"), grpc.StatusCode.NOT_FOUND, "MOVIE_NOT_FOUND"),
         (errors.unauthenticated("who"), grpc.StatusCode.UNAUTHENTICATED, "TOKEN_REQUIRED"),
         (errors.denied("SCOPE_REQUIRED", "no"), grpc.StatusCode.PERMISSION_DENIED, "SCOPE_REQUIRED"),
-        (errors.failed_precondition("NOT_YET", "no"), grpc.StatusCode.FAILED_PRECONDITION, "NOT_YET"),
         (errors.exhausted("OVERLOADED", "full", 1), grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
         (errors.unavailable("AWAY", "away", 2), grpc.StatusCode.UNAVAILABLE, "AWAY"),
         (errors.deadline_exceeded("late"), grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
@@ -71,16 +70,3 @@ def test_metadata_is_for_programs() -> None:
     info = details(error)["ErrorInfo"]
     assert isinstance(info, error_details_pb2.ErrorInfo)
     assert dict(info.metadata) == {"etag": "x"}
-
-
-def test_the_reason_of_another_services_error_can_be_read() -> None:
-    def failed(*trailers: tuple[str, str | bytes]) -> grpc.aio.AioRpcError:
-        return grpc.aio.AioRpcError(
-            grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers)
-        )
-
-    ours = errors.trailers(errors.unavailable("OMDB_UNAVAILABLE", "no", 1))
-    assert errors.reason_of(failed(*ours)) == "OMDB_UNAVAILABLE"
-    assert errors.reason_of(failed()) == ""
-    without_info = status_pb2.Status(code=14).SerializeToString()
-    assert errors.reason_of(failed((errors.DETAILS_KEY, without_info))) == ""

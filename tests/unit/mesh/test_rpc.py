@@ -14,6 +14,7 @@ from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 from prometheus_client import REGISTRY
 
 from mesh import errors, identity, rpc
+from tests.support.errors import Details
 from tests.support.waiting import eventually
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RankingService"]
@@ -58,7 +59,7 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     error = caught.value
-    return error.code(), errors.reason_of(error), error.details() or ""
+    return error.code(), Details(error).reason, error.details() or ""
 
 
 def handled(code: str, method: str = "GetScore") -> float:

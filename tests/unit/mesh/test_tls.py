@@ -16,8 +16,8 @@ from local.stack import authority
 from mesh import channel, identity, tls
 from mesh.channel import ChannelConfig
 from mesh.config import ConfigError
-from mesh.errors import reason_of
 from mesh.server import Server, ServerConfig
+from tests.support.errors import Details
 
 CALLS = ChannelConfig(timeout_s=5, attempts=1)
 
@@ -80,7 +80,7 @@ async def test_a_service_that_is_not_a_caller_is_refused(tmp_path: Path) -> None
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await believed(opened)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert reason_of(refused.value) == "CALLER_NOT_ALLOWED"
+    assert Details(refused.value).reason == "CALLER_NOT_ALLOWED"
 
 
 @pytest.mark.parametrize("kind", ["plaintext", "no certificate", "another authority"])

@@ -13,8 +13,8 @@ from marquee.movies.v1 import movies_pb2
 from marquee.ratings.v1 import events_pb2
 
 from mesh.kafka import Poison
-from ranking_svc.events import deltas, facts_of, movie_change, rating_change
-from ranking_svc.model import Change, Facts
+from ranking_svc.events import facts_of, movie_change, rating_change
+from ranking_svc.model import Change, Facts, deltas
 
 
 def event(**fields: Any) -> bytes:

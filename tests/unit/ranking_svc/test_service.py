@@ -11,13 +11,14 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from marquee.rankings.v1 import rankings_pb2 as pb
 from marquee.rankings.v1 import rankings_pb2_grpc
 
-from mesh import errors, rpc
+from mesh import rpc
 from mesh.pages import PageTokens
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig
 from ranking_svc.formula import Formula
 from ranking_svc.service import RankingService
 from ranking_svc.watch import Watchers
+from tests.support.errors import Details
 from tests.unit.ranking_svc.examples import chart_of, facts, scored
 
 CONFIG = ChartConfig(watch_gap_s=0.2, max_watchers=3)
@@ -186,7 +187,7 @@ async def refusal(call: "grpc.aio.UnaryUnaryCall[object, object]") -> tuple[str,
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    return errors.reason_of(caught.value), (caught.value.details() or "").partition(":")[0]
+    return Details(caught.value).reason, (caught.value.details() or "").partition(":")[0]
 
 
 @pytest.mark.parametrize(

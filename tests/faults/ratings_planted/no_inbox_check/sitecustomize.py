@@ -6,8 +6,7 @@ from collections.abc import Iterable
 if sys.orig_argv[-2:] == ["ranking_svc", "consumer"]:
     from mesh.postgres import Connection
     from ranking_svc import store
-    from ranking_svc.events import deltas
-    from ranking_svc.model import Change
+    from ranking_svc.model import Change, deltas
 
     async def wrong(connection: Connection, changes: Iterable[Change]) -> store.Taken:
         taken = list(changes)
