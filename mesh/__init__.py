@@ -1,19 +1,28 @@
-"""The chassis: what every Marquee service stands on. It knows no service, but the table of them.
+"""The chassis: what every service of Marquee stands on. Of services it knows the table in `services` only.
 
-| module | what it is about |
+A module may use those of the floors above it in this table; within a floor, some use their neighbours.
+
+| module | what it does |
 |---|---|
-| `server`, `rpc`, `health`, `http_page` | a process: how it starts, answers, tells its health, and drains |
-| `services` | the table of services: their processes, what these need, and who calls whom |
-| `config` | settings from the environment |
-| `errors`, `identity`, `names`, `pages`, `texts` | what RPCs share: errors, callers, names, page tokens |
-| `rules` | what requests may hold, as the contract says |
-| `channel`, `tls` | calls to other services, and the certificates of both sides |
-| `logs`, `metrics`, `tracing`, `vitals` | what a process tells of itself |
-| `postgres`, `lag`, `hedge`, `dial` | PostgreSQL: which server is asked |
-| `migrations`, `sessions`, `turns`, `pruning` | PostgreSQL: schemas, bounds, locks, old rows |
-| `transactions` | PostgreSQL: how long transactions have been open |
-| `redisdb`, `pipe`, `pause` | Redis, and how it is left alone after a failure |
-| `kafka` | the log; it has a map of its own |
-| `clock`, `backoff`, `tasks` | time, waiting, background tasks |
-| `tables`, `wire` | lines of files, and bytes of messages |
+| **the ground** | |
+| `config`, `services` | settings from the environment; the table of services |
+| `clock`, `errors`, `metrics` | the one clock; errors as the API tells them; groups of metrics |
+| `backoff`, `pause` | how long to wait before something is tried again, or asked again |
+| `tasks`, `single_flight` | tasks that end for good; one task for all who want the same |
+| `wire`, `tables`, `http_page`, `sessions` | protobuf's bytes; CSV files; a page; PostgreSQL's limits |
+| **words and callers** | |
+| `rules`, `names` | what requests may hold, as the contract says; resource names |
+| `texts`, `pages` | texts that are compared; page tokens |
+| `tls`, `identity`, `logs`, `tracing` | certificates; who calls; what is told of a call |
+| **stores** | |
+| `dial`, `lag`, `postgres` | PostgreSQL by several hosts, with replicas that are fresh enough |
+| `hedge`, `transactions` | reads that wait for no replica that hangs; how old transactions are |
+| `migrations`, `turns`, `pruning` | schemas; one process at a time; rows that are too old |
+| `redisdb`, `pipe` | Redis; the commands of many callers together |
+| `kafka` | topics, producers, readers whose offsets lie with the data, dead letters |
+| `outbox` | what was committed, handed to Kafka |
+| **a process** | |
+| `rpc`, `channel` | the boundary around handlers; calls of other services |
+| `health`, `vitals`, `server` | what still works; what the process uses; serving, and the drain |
+| `program` | a service's processes and commands, from their command line |
 """

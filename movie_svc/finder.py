@@ -11,11 +11,11 @@ from marquee.movies.v1 import movies_pb2
 
 from mesh import clock, errors
 from mesh.errors import MarqueeError
+from mesh.single_flight import SingleFlight
 from movie_svc import titles
 from movie_svc.asking.answers import OmdbAnswers, unless_away
 from movie_svc.asking.asker import ReadResult, overdue, refused
 from movie_svc.asking.refresh_queue import RefreshQueue
-from movie_svc.asking.single_flight import SingleFlight
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import MAX_PAGE, PAGE_SIZE, Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found

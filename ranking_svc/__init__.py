@@ -1,20 +1,28 @@
 """ranking_svc: what all ratings together say.
 
-Two roles, each a process of its own: `consumer` counts changes of ratings, and
-takes facts of movies in; `serve` answers scores and charts from memory.
+Two roles, each a process of its own: `consumer` counts changes of ratings and
+keeps what movie_svc tells of movies, `serve` answers from charts in memory,
+which follow what the consumer stores.
 
-| module | what it is about |
-|---|---|
-| `service`, `listing`, `wire`, `cache` | serve: the RPCs, pages, answers as bytes, ready answers |
-| `chart`, `formula`, `trending` | serve: sorted orders, and what they are sorted by |
-| `feed`, `horizon`, `comparing` | serve: the charts follow the database |
-| `watch`, `nudges` | serve: streams of scores, and the word that something changed |
-| `rebuild` | serve: the mean of all votes, measured once an hour by one server |
-| `reconcile`, `basis` | serve: `marquee verify`, and which events a repaired aggregate holds |
-| `experiment` | serve: variants of the formula |
-| `consumer`, `events`, `inbox` | consumer: changes of ratings, each counted once |
-| `facts` | consumer: titles, genres and box office of movies |
-| `model` | what is known of a movie |
-| `store`, `store_*` | the SQL |
-| `topics`, `config`, `metrics` | topics, settings and metrics |
+| module | what it does | may use |
+|---|---|---|
+| **the ground** | | – |
+| `config`, `metrics`, `topics` | settings; what is measured; topics, and how far they are read | |
+| `model` | a movie's aggregate, its facts, and what a batch changes | |
+| `formula`, `trending` | the weighted score; heat | |
+| `basis`, `horizon` | what a repair has counted; which life of the database a row is of | |
+| **the tables** | | the ground |
+| `store`, `store_*` | all SQL: aggregates and facts; charts, formula, lives, verification | |
+| `inbox` | for how long its rows are kept | |
+| **consumer** | | those above |
+| `events` | what a message says, or why it says nothing | |
+| `consumer`, `facts`, `nudges` | changes of ratings; movies; telling the servers by Redis | |
+| **charts** | | the tables, `nudges` |
+| `chart`, `feed`, `comparing` | sorted, in memory; kept as the tables are; compared with them | |
+| `rebuild`, `watch` | the mean of all, hourly; who is told of each change | |
+| **serve** | | those above |
+| `listing`, `wire`, `cache` | a page; its bytes; pages that are ready | |
+| `experiment`, `reconcile`, `service` | variants of the formula; `marquee verify`; the handlers | |
+
+`__main__` puts the roles together.
 """

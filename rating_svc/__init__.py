@@ -4,18 +4,28 @@ Three roles, each a process of its own: `serve` answers RPCs and writes into the
 log, `worker` brings the log into PostgreSQL, `relay` hands changes to the topic
 that ranking_svc reads.
 
-| module | what it is about |
-|---|---|
-| `service`, `bulk`, `resources` | serve: the RPCs, many ratings at once, ratings as the API shows them |
-| `writer`, `submission_log` | serve: into the log, then visible to its author |
-| `merge`, `cache`, `settled` | serve: rows with pending writes over them, and until when those count |
-| `movies` | serve: does the movie exist? |
-| `totals` | serve: the recount for `marquee verify` |
-| `worker`, `collapse` | worker: a batch, and what it comes to |
-| `relay` | relay: the outbox to the topic of changes |
-| `submissions` | a submission, as it stands in the log |
-| `topics`, `generations`, `growth`, `registry`, `lives` | the log: its topics, how it grows, its epochs |
-| `dead_letters`, `dlq` | what could not be processed, and the operator's tool |
-| `store` | the SQL |
-| `config`, `metrics`, `waiting` | settings, metrics, and the measuring of what waits |
+| module | what it does | may use |
+|---|---|---|
+| **the ground** | | – |
+| `config`, `metrics` | settings; what is measured | |
+| `submissions` | a rating on its way: its parts, its place, its form in the log | |
+| `registry` | which topics are the log, and their epochs | |
+| **the log** | | the ground |
+| `topics`, `generations`, `growth` | its topics; that they are there; more partitions | |
+| `lives` | epochs, as the database knows them | |
+| `dead_letters`, `dlq`, `waiting` | their headers; what operators do with them; how many wait | |
+| **the tables** | | those above |
+| `collapse` | what a batch comes to, a rating's steps in order | |
+| `store` | all SQL | |
+| `totals`, `settled` | counts for ranking_svc; how far the log is stored | |
+| **pending writes** | | those above |
+| `cache`, `merge` | in Redis and memory; laid over the rows | |
+| **serve** | | those above |
+| `movies` | whether a movie exists | |
+| `submission_log`, `writer` | into the log; into the log and the pending writes | |
+| `resources`, `bulk`, `service` | ratings as the API shows them; many at once; the handlers | |
+| **worker**, **relay** | | the log, the tables, `cache` |
+| `worker`, `changes` | the log into the tables; what the outbox's rows are to the others | |
+
+`__main__` puts the roles together.
 """

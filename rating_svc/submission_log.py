@@ -9,6 +9,7 @@ from typing import Final
 from mesh.errors import MarqueeError, unavailable
 from mesh.kafka import KafkaProducer, Place
 from mesh.postgres import Postgres
+from mesh.single_flight import SingleFlight
 from rating_svc import lives, submissions
 from rating_svc.growth import refused
 from rating_svc.registry import Life, Registry
@@ -28,7 +29,7 @@ class SubmissionLog:
         self._producer = producer
         self._postgres = postgres
         self._registry = registry
-        self._looking: asyncio.Task[None] | None = None
+        self._looks: SingleFlight[None] = SingleFlight()
 
     async def append(self, submission: Submission, headers: Mapping[str, str]) -> Position:
         """Appends a submission; returns its place in the order.
@@ -73,17 +74,12 @@ class SubmissionLog:
 
     async def _refresh_once(self) -> None:
         """All who wait for it share one look."""
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        await asyncio.shield(self._looking)
+        await asyncio.shield(self._looks.start("lives", self._look))
 
     async def _look(self) -> None:
-        try:
-            await asyncio.sleep(_LOOK_S)
-            with contextlib.suppress(MarqueeError):
-                self._registry.update(await lives.known(self._postgres, fresh=True))
-        finally:
-            self._looking = None
+        await asyncio.sleep(_LOOK_S)
+        with contextlib.suppress(MarqueeError):
+            self._registry.update(await lives.known(self._postgres, fresh=True))
 
     async def follow(self) -> None:
         """Learns of new lives, forever. While the database is away, the last known ones count."""

@@ -6,6 +6,5 @@
 | `answers` | the one home of what OMDb answered: keeps it in all layers |
 | `plots` | the full plot, asked for when someone wants to read it |
 | `refresh_queue`, `refresh` | which old records are read most, and who asks for them again |
-| `single_flight` | one question for all who wait in this process |
 | `lease` | one question for all replicas |
 """

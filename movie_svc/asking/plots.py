@@ -3,9 +3,9 @@
 import logging
 
 from mesh.errors import MarqueeError
+from mesh.single_flight import SingleFlight
 from movie_svc import wire
 from movie_svc.asking.answers import OmdbAnswers
-from movie_svc.asking.single_flight import SingleFlight
 from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.outcome import Failed, Found

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from movie_svc.asking.single_flight import SingleFlight
+from mesh.single_flight import SingleFlight
 from movie_svc.caching.batches import Batches, Turn
 
 

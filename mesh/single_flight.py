@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+from mesh.tasks import retrieved
+
 T = TypeVar("T")
 
 
@@ -31,5 +33,4 @@ class SingleFlight(Generic[T]):
 
     def _landed(self, key: Hashable, task: "asyncio.Task[T]") -> None:
         del self._tasks[key]
-        if not task.cancelled():
-            task.exception()
+        retrieved(task)
