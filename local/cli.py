@@ -44,6 +44,13 @@ def up(
             help="The shape of production: stores that outlive the loss of a server, two of each service.",
         ),
     ] = False,
+    observability: Annotated[
+        bool,
+        typer.Option(
+            "--observability",
+            help="Prometheus and Alertmanager besides, with all alerts; MARQUEE_ALERT_WEBHOOK hears of them.",
+        ),
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay here, and stop everything on Ctrl-C.")
     ] = False,
@@ -58,6 +65,8 @@ def up(
 
     home = default_home()
     names = ["infra"] if infra else list(only or [])
+    if observability:
+        names.append("observability")
     shape = Shape.CLUSTER if cluster else Shape.PLAIN
     instances = {**usual_instances(shape), **_instances(scale or [])}
     running = states.live(home)

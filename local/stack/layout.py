@@ -83,6 +83,11 @@ class Home:
         return self.root / "flags.json"
 
     @property
+    def observability(self) -> Path:
+        """What Prometheus and Alertmanager are told."""
+        return self.root / "observability"
+
+    @property
     def canaries_file(self) -> Path:
         """Which new releases run beside the stable ones."""
         return self.root / "canaries.json"
@@ -99,7 +104,14 @@ class Home:
 
     def remove(self) -> None:
         """Removes all of it, and nothing else that may lie in the same folder."""
-        for folder in (*map(self.data, Shape), self.logs, self.envoy, self.tokens, self.certificates):
+        for folder in (
+            *map(self.data, Shape),
+            self.logs,
+            self.envoy,
+            self.tokens,
+            self.certificates,
+            self.observability,
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         made = (self.state_file, self.ports_file, self.lock_file, self.secrets_file)
         for file in (*made, self.flags_file, self.canaries_file):

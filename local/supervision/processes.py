@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from local.servers import envoy_server, probes, services
+from local.servers import envoy_server, observability, probes, services
 from local.servers.process import Process
 from local.stack.layout import Shape, Stack, StackError
 from local.supervision.stores import INSTANCES, STANDS_FOR, STORES
 from mesh.services import PUBLIC, SERVICES, Role, Service
 
 INFRA: Final = "infra"
+OBSERVABILITY: Final = "observability"
 
 OMDB: Final = Process(
     "omdb",
@@ -59,9 +60,32 @@ CONTROLLER: Final = Process(
 )
 
 
+# They watch all others, so that they begin last and end first.
+OBSERVERS: Final = (
+    Process(
+        observability.ALERTMANAGER,
+        observability.alertmanager_command,
+        ports=["http"],
+        probe=observability.ready,
+        needs=["envoy", "edge-controller"],
+        environment=observability.environment,
+        prepare=observability.prepare_alertmanager,
+    ),
+    Process(
+        observability.PROMETHEUS,
+        observability.prometheus_command,
+        ports=["http"],
+        probe=observability.ready,
+        needs=["envoy", "edge-controller", observability.ALERTMANAGER],
+        environment=observability.environment,
+        prepare=observability.prepare_prometheus,
+    ),
+)
+
+
 def table(shape: Shape) -> tuple[Process, ...]:
     """All processes that a stack of this shape may have."""
-    return (*STORES[shape], OMDB, *OWN, EDGE, CONTROLLER)
+    return (*STORES[shape], OMDB, *OWN, EDGE, CONTROLLER, *OBSERVERS)
 
 
 def usual_instances(shape: Shape) -> dict[str, int]:
@@ -72,21 +96,25 @@ def usual_instances(shape: Shape) -> dict[str, int]:
 
 def wanted(shape: Shape) -> list[Process]:
     """The processes of a whole mesh here: no OMDb simulator where there is a key for the real one."""
-    return [process for process in table(shape) if process is not OMDB or not os.environ.get("OMDB_API_KEY")]
+    simulated = not os.environ.get("OMDB_API_KEY")
+    return [each for each in table(shape) if each not in OBSERVERS and (each is not OMDB or simulated)]
 
 
 def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
     """The processes of these names with all that they need; none given means all.
 
     A name also stands for those that begin with it and a hyphen; `infra` for
-    all that is no code of Marquee's own, and OMDb.
+    all that is no code of Marquee's own, and OMDb. `observability` adds what
+    watches the others.
 
     Raises:
         StackError: there is none of that name.
     """
     known = {process.name: process for process in wanted(shape)}
+    observers = OBSERVERS if OBSERVABILITY in only else ()
+    only = [name for name in only if name != OBSERVABILITY]
     if not only:
-        return list(known.values())
+        return [*known.values(), *observers]
     infrastructure = [p.name for p in known.values() if p in (*STORES[shape], OMDB)]
     chosen: set[str] = set()
 
@@ -105,7 +133,7 @@ def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
             raise StackError(f"there is no process {text!r}: there are {', '.join(known)}, and {INFRA}")
         for name in matching:
             add(name)
-    return [process for process in known.values() if process.name in chosen]
+    return [*(process for process in known.values() if process.name in chosen), *observers]
 
 
 def instance_names(processes: Sequence[Process], instances: Mapping[str, int]) -> list[str]:
