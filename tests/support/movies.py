@@ -26,10 +26,12 @@ _STOP_S = 20.0
 class MovieProcess:
     """One replica of movie_svc; an async context manager."""
 
-    def __init__(self, stack: Stack, log: Path, **environment: str) -> None:
+    def __init__(self, stack: Stack, log: Path, folder: Path | None = None, **environment: str) -> None:
+        """`folder`: where it runs, and looks for its code first; the tests' own if not given."""
         self.address = f"127.0.0.1:{free_port()}"
         self.metrics_address = f"127.0.0.1:{free_port()}"
         self._log = log
+        self._folder = folder
         self.environment = {
             **os.environ,
             **stores(stack, "movie_svc"),
@@ -61,7 +63,9 @@ class MovieProcess:
     def _start(self) -> None:
         command = [sys.executable, "-m", "movie_svc", "serve"]
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                command, cwd=self._folder, env=self.environment, stdout=output, stderr=output
+            )
 
     async def _ready(self) -> None:
         health = health_pb2_grpc.HealthStub(self._channel)

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from local.stack import state as states
 from local.stack.layout import Home, Shape, Stack
@@ -19,12 +20,17 @@ def running(
     instances: dict[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
     shape: Shape = Shape.PLAIN,
+    folder: Path | None = None,
 ) -> Iterator[Stack]:
-    """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed."""
+    """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed.
+
+    With `folder`, that checkout's: `environment` must name it as PYTHONPATH too.
+    """
     home.make()
     with home.log("supervisor").open("ab") as output:
         daemon = subprocess.Popen(
             [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0, shape=shape)],
+            cwd=folder,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -25,10 +25,9 @@ from edge.limits import Limits
 from marquee.movies.v1 import movies_pb2 as pb, movies_pb2_grpc
 from mesh import rpc
 
-class Servicer:
+class Servicer(movies_pb2_grpc.MovieServiceServicer):
     async def LookupMovie(self, request, context):
         return pb.Movie(title=request.title)
-    GetMovie = BatchGetMovies = SearchMovies = ListMovies = LookupMovie
 
 async def said(stub, year):
     try:

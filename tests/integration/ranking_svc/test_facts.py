@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 
 
 @dataclass
-class Movies:
+class Movies(movies_pb2_grpc.MovieServiceServicer):
     """MovieService with some movies; those not found are missing."""
 
     known: dict[int, movies_pb2.Movie]
@@ -52,11 +52,6 @@ class Movies:
             else:
                 answer.missing.add(name=name, reason="MOVIE_NOT_FOUND")
         return answer
-
-    async def GetMovie(self, request: object, context: rpc.Context) -> movies_pb2.Movie:
-        raise NotImplementedError
-
-    LookupMovie = SearchMovies = ListMovies = GetMovie
 
 
 def movie(number: int) -> movies_pb2.Movie:
