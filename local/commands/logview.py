@@ -41,20 +41,26 @@ class Follower:
         self._home = home
         self._chosen = chosen
         self._raw = raw
-        self._ends = {name: _open(home, name).stat().st_size for name in chosen}
+        opened = {name: _open(home, name).stat() for name in chosen}
+        # Which file a log was, and how much of it was read.
+        self._ends = {name: (each.st_ino, each.st_size) for name, each in opened.items()}
 
     def lines(self) -> list[str]:
         """The whole lines that were written since the last call."""
         found: list[str] = []
-        for name, end in self._ends.items():
-            with self._home.log(name).open("rb") as file:
-                if file.seek(0, 2) < end:  # begun again
-                    end = 0
-                file.seek(end)
-                text = file.read()
+        for name, (file, end) in self._ends.items():
+            path = self._home.log(name)
+            if not path.exists():  # it is being begun again
+                continue
+            now, before = path.stat(), b""
+            if now.st_ino != file:  # begun again: what came before that stands in the older file
+                before, end = _from(path.with_suffix(".log.1"), end), 0
+            elif now.st_size < end:
+                end = 0
+            text = _from(path, end)
             whole = text.rfind(b"\n") + 1
-            self._ends[name] = end + whole
-            lines = text[:whole].decode(errors="replace").splitlines()
+            self._ends[name] = now.st_ino, end + whole
+            lines = (before + text[:whole]).decode(errors="replace").splitlines()
             found += [_prefixed(name, line, self._chosen, raw=self._raw) for line in lines]
         return found
 
@@ -86,6 +92,16 @@ def readable(line: str) -> str:
 def _prefixed(name: str, line: str, chosen: Sequence[str], *, raw: bool) -> str:
     text = line.rstrip("\n") if raw else readable(line.rstrip("\n"))
     return text if len(chosen) == 1 else f"{name:22} {text}"
+
+
+def _from(path: Path, start: int) -> bytes:
+    """What a file holds from there on; nothing if it is shorter, or gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _open(home: Home, name: str) -> Path:

@@ -34,6 +34,7 @@ from local.stack.layout import (
     kept_ports,
 )
 from local.stack.state import Condition, Phase, ProcessState
+from local.supervision import access_log
 from local.supervision.processes import port_names, select, table, usual_instances
 from mesh.backoff import Backoff
 
@@ -91,6 +92,7 @@ class Supervisor:
         self._save()
         tasks = [asyncio.create_task(self._keep(unit), name=unit.name) for unit in self._units]
         tasks.append(asyncio.create_task(self._announce()))
+        tasks.append(asyncio.create_task(access_log.keep_short(self._stack, access_log.limit())))
         await self._stop.wait()
         failed = self._state.phase == "failed"
         if not failed:
@@ -264,6 +266,7 @@ def start(
             processes = select(only, shape)
             instances = {**usual_instances(shape), **instances}
             certificates.ensure(home)
+            access_log.limit()
             names = port_names(processes, instances)
             kept = cluster.kept_ports(home) if shape is Shape.CLUSTER else {}
             ports = choose_ports(names, kept_ports(home), {"envoy/edge": edge_port} | kept)

@@ -6,6 +6,7 @@ import pytest
 
 from local.commands import logview
 from local.stack.layout import Home, StackError
+from local.supervision import access_log
 
 ECS = '{"@timestamp":"2026-11-24T04:21:09.436Z","log.level":"error","message":"it broke",'
 
@@ -63,3 +64,23 @@ def test_following_goes_on_when_a_log_is_begun_anew(home: Home) -> None:
     follower = logview.Follower(home, ["redis"], raw=True)
     path.write_text("anew\n")
     assert follower.lines() == ["anew"]
+
+
+def test_a_limit_of_the_access_log_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(access_log.LIMIT_VARIABLE, "64M")
+    with pytest.raises(StackError, match="64M"):
+        access_log.limit()
+    monkeypatch.setenv(access_log.LIMIT_VARIABLE, "1000")
+    assert access_log.limit() == 1000
+
+
+def test_what_was_written_before_a_log_was_begun_again_is_followed_too(home: Home) -> None:
+    path = home.log("access")
+    path.write_text("one\n")
+    follower = logview.Follower(home, ["access"], raw=True)
+    with path.open("a") as file:
+        file.write("two\nthree\n")
+    path.replace(path.with_suffix(".log.1"))
+    path.write_text("four\n")
+    assert follower.lines() == ["two", "three", "four"]
+    assert follower.lines() == []
