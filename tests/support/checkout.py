@@ -16,6 +16,7 @@ import httpx
 from edge import tokens
 from tests.support.edge.mesh import envoy_command
 from tests.support.ports import free_port
+from tests.support.tutorials import Step
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _READY_S: Final = 60.0
@@ -62,6 +63,13 @@ class Checkout:
         shutil.rmtree(self.folder / "stubs", ignore_errors=True)
         pip = ("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation")
         self.says(*pip, "--target", "stubs", "./protos")
+
+    def check_style(self, steps: Sequence[Step]) -> None:
+        """Refuses Python and protos that steps have written, if they are not in the house's style."""
+        touched = sorted({step.file for step in steps if step.file.endswith(".py")})
+        self.says("-m", "ruff", "check", "--no-cache", *touched)
+        self.says("-m", "ruff", "format", "--no-cache", "--check", *touched)
+        self.says("protos/check.py")
 
 
 @dataclass

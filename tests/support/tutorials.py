@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+_TUTORIALS: Final = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 _BLOCK: Final = r"```(?!sh$)\w*\n(.*?)^```$\n*"
 _STEP_RE: Final = re.compile(
     r"^(?P<action>Create|Append to|In) \*\*(?P<file>[^*]+)\*\*(?:, replace)?:\n+"
@@ -37,6 +38,11 @@ class Step:
 
 class TutorialError(ValueError):
     """A page can't be followed to the letter."""
+
+
+def read(name: str) -> list[Step]:
+    """The steps of docs/tutorials/NAME.md."""
+    return steps((_TUTORIALS / f"{name}.md").read_text())
 
 
 def steps(page: str) -> list[Step]:

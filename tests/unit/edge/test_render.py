@@ -190,7 +190,7 @@ def test_a_bad_address_is_refused_with_a_sentence(
 ) -> None:
     jwks = tokens.ensure_keys(tmp_path / "keys")
     words = ["--out", str(tmp_path / "out"), "--edge-port", "1", "--admin-port", "2", "--jwks", str(jwks)]
-    words += ["--movie", address, "--rating", "127.0.0.1:1", "--ranking", "127.0.0.1:1"]
+    words += ["--movie", address, "--service-port", "1"]
     assert main(words) == 1
     assert says in capsys.readouterr().err
 
@@ -267,7 +267,7 @@ def test_the_environment_may_name_an_oidc_provider(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("MARQUEE_OIDC_ISSUER", "https://login.example")
     monkeypatch.setenv("MARQUEE_OIDC_AUDIENCE", "marquee-api")
     words = ["--out", str(tmp_path / "out"), "--edge-port", "1", "--admin-port", "2"]
-    words += [word for name in ("movie", "rating", "ranking") for word in (f"--{name}", "127.0.0.1:3")]
+    words += [f"--{service.name.removesuffix('_svc')}=127.0.0.1:3" for service in PUBLIC]
     assert main(words) == 0
     bootstrap = tmp_path / "out" / "envoy.yaml"
     text = bootstrap.read_text()

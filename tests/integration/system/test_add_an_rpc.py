@@ -1,4 +1,4 @@
-"""The tutorials work: each is followed to the letter in a copy of this checkout, and the result called."""
+"""The tutorial on adding an RPC works: it is followed to the letter in a copy, and the result called."""
 
 import re
 from collections.abc import AsyncIterator
@@ -8,13 +8,13 @@ import asyncpg
 import pytest
 
 from local.stack.layout import Stack
-from tests.support.checkout import ROOT, Checkout, CopysEdge, edge_of
+from tests.support.checkout import Checkout, CopysEdge, edge_of
 from tests.support.clients import delete_keys
 from tests.support.movies import MovieProcess
-from tests.support.tutorials import Step, follow, steps
+from tests.support.tutorials import follow, read
 from tests.support.waiting import eventually
 
-TUTORIALS: Final = ROOT / "docs" / "tutorials"
+STEPS: Final = read("add-an-rpc")
 HEAT, GODFATHER, SE7EN, SHAWSHANK, TOY_STORY = (
     "tt0113277",
     "tt0068646",
@@ -24,30 +24,16 @@ HEAT, GODFATHER, SE7EN, SHAWSHANK, TOY_STORY = (
 )
 
 
-def read(name: str) -> list[Step]:
-    return steps((TUTORIALS / f"{name}.md").read_text())
-
-
-def follow_all(name: str, checkout: Checkout) -> None:
-    """All steps of a tutorial; what they leave is code in the house's style."""
-    found = read(name)
-    follow(found, checkout.folder)
-    checkout.make_stubs()
-    touched = sorted({step.file for step in found if step.file.endswith(".py")})
-    checkout.says("-m", "ruff", "check", "--no-cache", *touched)
-    checkout.says("-m", "ruff", "format", "--no-cache", "--check", *touched)
-    checkout.says("protos/check.py")
-
-
 def test_adding_an_rpc_touches_five_files() -> None:
-    assert len({step.file for step in read("add-an-rpc")}) <= 5
+    assert len({step.file for step in STEPS}) <= 5
 
 
 @pytest.fixture(scope="module")
 def with_rpc(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The copy after the tutorial on adding an RPC."""
     checkout = Checkout.at(tmp_path_factory.mktemp("rpc") / "checkout")
-    follow_all("add-an-rpc", checkout)
+    follow(STEPS, checkout.folder)
+    checkout.make_stubs()
     return checkout
 
 
@@ -113,5 +99,6 @@ def test_the_test_that_the_tutorial_adds_passes(with_rpc: Checkout) -> None:
     )
 
 
-def test_the_rpcs_code_is_typed(with_rpc: Checkout) -> None:
+def test_its_code_is_in_the_houses_style(with_rpc: Checkout) -> None:
+    with_rpc.check_style(STEPS)
     with_rpc.says("-m", "mypy", "--no-incremental", "movie_svc")

@@ -1,1 +1,0 @@
-"""Watchlists: the made-up service of tests/integration/system/test_fourth_service.py."""
