@@ -2,7 +2,8 @@
 
 Where to look:
 
-- What goes in: `contract` (the protos), `settings`, `limits`, `issuer`, and envoy/'s YAML (`template`).
+- What goes in: `contract` (the protos), `policies` (each RPC's class, from envoy/routes.yaml), `settings`,
+  `limits`, `issuer`, and envoy/'s other YAML (`template`).
 - What Envoy reads: `render` writes it all, `publish` tries it before it replaces what is there. `routes` are
   the most of it, with what they share out to `direct`, `queries`, `division`, `shedding`, `compression`,
   `deprecation`; `upstreams` are the clusters, `errors` Envoy's own answers, `shared_limits` the rate-limit

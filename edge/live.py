@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge import contract, files, routes, trials
+from edge import contract, files, policies, routes, trials
 from edge.contract import Method
 from edge.trials import Trials
 
@@ -29,7 +29,7 @@ class Routes:
     ) -> None:
         self._out = out
         self._methods = list(methods or contract.public_methods(contract.load()))
-        self._table = table or routes.load_table()
+        self._table = table or policies.load_table()
         if runtime_folder is not None:
             files.replace(out / _FOLDER_FILE, str(runtime_folder))
         self._folder = Path((out / _FOLDER_FILE).read_text())
@@ -37,7 +37,7 @@ class Routes:
     @property
     def services(self) -> frozenset[str]:
         """The clusters of which a new release can be on trial."""
-        return frozenset(routes.clusters(self._table).values())
+        return frozenset(policies.clusters(self._table).values())
 
     @property
     def experiments(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import descriptor_pb2
 
-from edge import contract, keywords, routes
+from edge import contract, keywords, policies
 from edge.contract import Binding, Method
 from edge.limits import Limits
 
@@ -324,7 +324,7 @@ def _behaves(field: descriptor_pb2.FieldDescriptorProto, behavior: int) -> bool:
 
 def main() -> None:
     """Prints the description."""
-    document = describe(contract.load(), routes.load_table(), Limits.load())
+    document = describe(contract.load(), policies.load_table(), Limits.load())
     json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
     print()
 

@@ -22,9 +22,9 @@ from edge import (
     limits,
     live,
     openapi,
+    policies,
     publish,
     queries,
-    routes,
     shared_limits,
     shedding,
     template,
@@ -54,11 +54,11 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     bounds = limits.Limits.load(settings.limits_file)
-    table = routes.load_table()
+    table = policies.load_table()
     descriptors = contract.load()
     methods = contract.public_methods(descriptors)
-    clusters_of = routes.clusters(table)
-    routes.check(methods, table)
+    clusters_of = policies.clusters(table)
+    policies.check(methods, table)
     folder = (settings.runtime_folder or out).resolve()
 
     (out / "pages").mkdir(exist_ok=True)
@@ -156,6 +156,32 @@ def by_name(service: str, port: int | None) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of this module."""
+    given = _parser().parse_args(argv)
+    settings = EdgeSettings(
+        edge_address=given.edge_address,
+        edge_port=given.edge_port,
+        admin_port=given.admin_port,
+        endpoints={name: getattr(given, name) or by_name(name, given.service_port) for name in _NAMES},
+        canaries={name: getattr(given, f"{name}_canary") for name in _NAMES},
+        jwks=given.jwks,
+        issuer=load(issuer.IssuerConfig),
+        limits_file=given.limits,
+        rate_limit_service=given.rate_limit_service,
+        trusted_hops=given.trusted_hops,
+        access_log=given.access_log,
+        log_key=given.log_key,
+        tls=EdgeTls(*given.tls) if given.tls else None,
+        runtime_folder=given.runtime_folder,
+    )
+    try:
+        print(render_validated(settings, given.out) if given.validate else render(settings, given.out))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"edge.render: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m edge.render", description="Writes Envoy's configuration."
     )
@@ -166,29 +192,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--admin-port", type=int, required=True, help="port of Envoy's admin page, on the loopback"
     )
     for name in _NAMES:
-        parser.add_argument(
-            f"--{name.removesuffix('_svc')}",
-            action="append",
-            default=[],
-            metavar="HOST:PORT",
-            dest=name,
-            help=f"an instance of {name}; may be given several times",
-        )
+        option = f"--{name.removesuffix('_svc')}"
+        _add_instances(parser, option, name, f"an instance of {name}")
+        _add_instances(parser, f"{option}-canary", f"{name}_canary", f"one of a release of {name} on trial")
     parser.add_argument(
         "--service-port",
         type=int,
         metavar="PORT",
         help="port of a service that no instance is given of: it is looked up by its name, such as movie-svc",
     )
-    for name in _NAMES:
-        parser.add_argument(
-            f"--{name.removesuffix('_svc')}-canary",
-            action="append",
-            default=[],
-            metavar="HOST:PORT",
-            dest=f"{name}_canary",
-            help=f"an instance of a new release of {name} on trial; may be given several times",
-        )
     parser.add_argument(
         "--jwks",
         type=Path,
@@ -218,29 +230,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--validate", action="store_true", help="replace what is in --out only if Envoy takes the new files"
     )
-    given = parser.parse_args(argv)
-    settings = EdgeSettings(
-        edge_address=given.edge_address,
-        edge_port=given.edge_port,
-        admin_port=given.admin_port,
-        endpoints={name: getattr(given, name) or by_name(name, given.service_port) for name in _NAMES},
-        canaries={name: getattr(given, f"{name}_canary") for name in _NAMES},
-        jwks=given.jwks,
-        issuer=load(issuer.IssuerConfig),
-        limits_file=given.limits,
-        rate_limit_service=given.rate_limit_service,
-        trusted_hops=given.trusted_hops,
-        access_log=given.access_log,
-        log_key=given.log_key,
-        tls=EdgeTls(*given.tls) if given.tls else None,
-        runtime_folder=given.runtime_folder,
+    return parser
+
+
+def _add_instances(parser: argparse.ArgumentParser, option: str, dest: str, what: str) -> None:
+    parser.add_argument(
+        option,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        dest=dest,
+        help=f"{what}; may be given several times",
     )
-    try:
-        print(render_validated(settings, given.out) if given.validate else render(settings, given.out))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"edge.render: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge import compression, deprecation, direct, division, limits, queries, shedding, template
+from edge import compression, deprecation, direct, division, limits, policies, queries, shedding, template
 from edge.contract import Binding, Method
-from edge.division import Trial
+from edge.policies import Policy
 from edge.trials import Trials
-from mesh import services
 
 _TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http"
 
@@ -44,55 +42,13 @@ _NO_TRAILERS: Final = {
 
 
 _HOST: Final = "marquee"
-_NOTHING_ON_TRIAL: Final = Trials()
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What the edge knows of one RPC beyond its contract."""
-
-    method: Method
-    cluster: str
-    token: str
-    policy: Mapping[str, Any]
-    deprecated: Mapping[str, Any] | None
-    """Since when and until when, if it will end."""
-    trial: Trial
-
-
-def clusters(table: Mapping[str, Any]) -> dict[str, str]:
-    """The cluster of each public gRPC service, by its full name: it is called as the service that answers it.
-
-    Raises:
-        ValueError: `envoy/routes.yaml` and the table of services don't speak of the same ones.
-    """
-    found = {name: _cluster(name) for name in table["services"]}
-    public = {service.name for service in services.PUBLIC}
-    if missing := public - set(found.values()):
-        raise ValueError(f"envoy/routes.yaml has no RPC of {', '.join(sorted(missing))}: give each its class")
-    if internal := set(found.values()) - public:
-        raise ValueError(f"{', '.join(sorted(internal))} is not public in mesh/services.py")
-    return found
-
-
-def check(methods: Iterable[Method], table: Mapping[str, Any]) -> None:
-    """
-
-    Raises:
-        ValueError: a public RPC has no class in `envoy/routes.yaml`, or a class there has no RPC.
-    """
-    _rules(methods, table)
-
-
-def _cluster(grpc_service: str) -> str:
-    try:
-        return services.owner(grpc_service).name
-    except KeyError as error:
-        raise ValueError(error.args[0]) from None
 
 
 def route_configuration(
-    methods: Iterable[Method], table: Mapping[str, Any], pages: Path, trials: Trials = _NOTHING_ON_TRIAL
+    methods: Iterable[Method],
+    table: Mapping[str, Any],
+    pages: Path,
+    trials: Trials = policies.NOTHING_ON_TRIAL,
 ) -> dict[str, Any]:
     """The RouteConfiguration `edge`: gRPC calls first, then JSON, then what answers everything else.
 
@@ -101,20 +57,24 @@ def route_configuration(
     Raises:
         ValueError: a public RPC has no class in `envoy/routes.yaml`, or a class there has no RPC.
     """
-    rules = _rules(methods, table, trials)
+    all_policies = policies.of(methods, table, trials)
     routes = [
         direct.PREFLIGHT,
         *direct.own_pages(pages),
         direct.no_bearer(),
         *itertools.chain.from_iterable(
-            division.divide(route, rule.trial) for rule in rules for route in _grpc_routes(rule, table)
+            division.divide(route, policy.trial)
+            for policy in all_policies
+            for route in _grpc_routes(policy, table)
         ),
         direct.UNKNOWN_GRPC,
         direct.malformed_url(),
-        *queries.refusals(rule.method for rule in rules),
-        *itertools.chain.from_iterable(_json_routes(rule, table) for rule in rules),
+        *queries.refusals(policy.method for policy in all_policies),
+        *itertools.chain.from_iterable(_json_routes(policy, table) for policy in all_policies),
         *direct.wrong_verbs(
-            (binding, rule.method.server_streaming) for rule in rules for binding in rule.method.bindings
+            (binding, policy.method.server_streaming)
+            for policy in all_policies
+            for binding in policy.method.bindings
         ),
         direct.UNKNOWN_PATH,
     ]
@@ -127,10 +87,10 @@ def inner_route_configuration(methods: Iterable[Method], table: Mapping[str, Any
     """The RouteConfiguration `inner`: the second hop of calls whose answers may be cached."""
     routes = [
         route
-        for rule in _rules(methods, table)
-        for binding in rule.method.bindings
-        if _is_cached(rule, binding)
-        for route in _with_partial(rule, _json_route(rule, binding, table, _TRANSCODING))
+        for policy in policies.of(methods, table)
+        for binding in policy.method.bindings
+        if _is_cached(policy, binding)
+        for route in _with_partial(policy, _json_route(policy, binding, table, _TRANSCODING))
     ]
     for route in routes:
         # What must not depend on who asks is not told who does.
@@ -155,55 +115,19 @@ def _configuration(name: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _is_cached(rule: _Rule, binding: Binding) -> bool:
-    return bool(rule.policy.get("cache")) and binding.verb == "GET"
+def _is_cached(policy: Policy, binding: Binding) -> bool:
+    return bool(policy.settings.get("cache")) and binding.verb == "GET"
 
 
-def _rules(
-    methods: Iterable[Method], table: Mapping[str, Any], trials: Trials = _NOTHING_ON_TRIAL
-) -> list[_Rule]:
-    known = {
-        (service, name): (entry, kind)
-        for service, entry in table["services"].items()
-        for name, kind in entry["methods"].items()
-    }
-    methods, ending = list(methods), table.get("deprecated") or {}
-    deprecation.check(methods, ending)
-    rules = []
-    for method in methods:
-        try:
-            entry, kind = known.pop((method.service, method.name))
-        except KeyError:
-            raise ValueError(
-                f"{method.service}.{method.name} is public but envoy/routes.yaml gives it no class"
-            ) from None
-        ends = ending.get(method.full_name)
-        cluster = _cluster(method.service)
-        trial = _trial(method, cluster, table, trials)
-        rules.append(_Rule(method, cluster, entry["token"], table["classes"][kind], ends, trial))
-    if known:
-        names = ", ".join(f"{service}.{name}" for service, name in known)
-        raise ValueError(f"envoy/routes.yaml speaks of what no public service has: {names}")
-    return rules
-
-
-def _trial(method: Method, cluster: str, table: Mapping[str, Any], trials: Trials) -> Trial:
-    canary = trials.canaries.get(cluster)
-    for name, rpcs in table["experiments"].items():
-        if name in trials.experiments and method.full_name in rpcs:
-            return Trial(cluster, canary, trials.experiments[name], name)
-    return Trial(cluster, canary)
-
-
-def _grpc_routes(rule: _Rule, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _grpc_routes(policy: Policy, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The route of gRPC calls, and the one of gRPC-Web, which knows no streams of requests."""
-    route = _grpc_route(rule, table)
+    route = _grpc_route(policy, table)
     yield route
-    if not rule.method.client_streaming:
+    if not policy.method.client_streaming:
         web = copy.deepcopy(route)
-        web["name"] = f"grpc-web {rule.method.service}.{rule.method.name}"
+        web["name"] = f"grpc-web {policy.method.service}.{policy.method.name}"
         # Envoy chooses the route before its filter makes gRPC of the call.
-        web["match"] = {"path": rule.method.grpc_path, "headers": [_IS_GRPC_WEB]}
+        web["match"] = {"path": policy.method.grpc_path, "headers": [_IS_GRPC_WEB]}
         web["typed_per_filter_config"]["grpc_web"] = template.ENABLED
         yield web
 
@@ -214,16 +138,16 @@ _IS_GRPC_WEB: Final = {
 }
 
 
-def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
-    filters = ["rate_limit"] if rule.method.client_streaming else ["rate_limit", "body_size"]
-    if shedder := shedding.name(rule.cluster, rule.policy):
+def _grpc_route(policy: Policy, table: Mapping[str, Any]) -> dict[str, Any]:
+    filters = ["rate_limit"] if policy.method.client_streaming else ["rate_limit", "body_size"]
+    if shedder := shedding.name(policy.cluster, policy.settings):
         filters += ["buffer", shedder]
-    route = _route(rule, table, filters)
-    route["name"] = f"grpc {rule.method.service}.{rule.method.name}"
-    route["match"] = {"path": rule.method.grpc_path, "grpc": {}}
-    if "timeout" in rule.policy:
+    route = _route(policy, table, filters)
+    route["name"] = f"grpc {policy.method.service}.{policy.method.name}"
+    route["match"] = {"path": policy.method.grpc_path, "grpc": {}}
+    if "timeout" in policy.settings:
         # The caller's own deadline counts if it is sooner, and reaches the service either way.
-        bound = rule.policy["timeout"]
+        bound = policy.settings["timeout"]
         route["route"]["max_stream_duration"] = {
             "max_stream_duration": bound,
             "grpc_timeout_header_max": bound,
@@ -231,33 +155,33 @@ def _grpc_route(rule: _Rule, table: Mapping[str, Any]) -> dict[str, Any]:
     return route
 
 
-def _json_routes(rule: _Rule, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _json_routes(policy: Policy, table: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for binding in rule.method.bindings:
-        if _is_cached(rule, binding):
-            for route in _cached_routes(rule, binding, table):
-                found.extend(division.divide(route, rule.trial))
+    for binding in policy.method.bindings:
+        if _is_cached(policy, binding):
+            for route in _cached_routes(policy, binding, table):
+                found.extend(division.divide(route, policy.trial))
             continue
-        route = _json_route(rule, binding, table, (*_TRANSCODING, "rate_limit", "body_size"))
+        route = _json_route(policy, binding, table, (*_TRANSCODING, "rate_limit", "body_size"))
         own: list[dict[str, Any]] = []
         refusals = []
-        if binding.verb == "GET" and not rule.method.server_streaming:
+        if binding.verb == "GET" and not policy.method.server_streaming:
             own.append(_for_head(route))
-        own += _with_partial(rule, route)
+        own += _with_partial(policy, route)
         if binding.body:
             found.append(direct.coded_body(binding, route["match"]))
             refusals.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
             route["typed_per_filter_config"]["fields"] = template.ENABLED
-            route["metadata"]["filter_metadata"]["fields"] = {"fields": rule.method.fields}
-        found.extend(itertools.chain.from_iterable(division.divide(each, rule.trial) for each in own))
+            route["metadata"]["filter_metadata"]["fields"] = {"fields": policy.method.fields}
+        found.extend(itertools.chain.from_iterable(division.divide(each, policy.trial) for each in own))
         found.extend(refusals)
     return found
 
 
-def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _cached_routes(policy: Policy, binding: Binding, table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The first hop of a call whose answer is the same for everybody; HEAD first."""
-    route = _route(rule, table, ("tidy", "rate_limit", "release", "cache", "body_size"))
+    route = _route(policy, table, ("tidy", "rate_limit", "release", "cache", "body_size"))
     route["typed_per_filter_config"].update({**compression.BEFORE_THE_CACHE, "tidy": _NO_TRAILERS})
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
@@ -265,14 +189,14 @@ def _cached_routes(rule: _Rule, binding: Binding, table: Mapping[str, Any]) -> l
     route["route"] = {
         "cluster": division.INNER,
         "host_rewrite_literal": _HOST,
-        "timeout": f"{_seconds(rule.policy['timeout']) + 1:g}s",
+        "timeout": f"{_seconds(policy.settings['timeout']) + 1:g}s",
     }
     return [_for_head(route), route]
 
 
-def _with_partial(rule: _Rule, route: dict[str, Any]) -> list[dict[str, Any]]:
+def _with_partial(policy: Policy, route: dict[str, Any]) -> list[dict[str, Any]]:
     """The route, and before it the one for those who ask for some fields only, if the RPC lets them."""
-    mask = queries.has_mask(rule.method)
+    mask = queries.has_mask(policy.method)
     if mask is None:
         return [route]
     partial = copy.deepcopy(route)
@@ -291,20 +215,20 @@ def _for_head(route: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_route(
-    rule: _Rule, binding: Binding, table: Mapping[str, Any], filters: Iterable[str]
+    policy: Policy, binding: Binding, table: Mapping[str, Any], filters: Iterable[str]
 ) -> dict[str, Any]:
-    shedder = shedding.name(rule.cluster, rule.policy)
-    route = _route(rule, table, (*filters, shedder) if shedder else filters)
+    shedder = shedding.name(policy.cluster, policy.settings)
+    route = _route(policy, table, (*filters, shedder) if shedder else filters)
     route["name"] = f"{binding.verb} {binding.template}"
     route["match"] = {**direct.path_match(binding), "headers": [direct.verb_match(binding.verb)]}
-    if "timeout" in rule.policy:
-        timeout, upload = _seconds(rule.policy["timeout"]), _seconds(rule.policy["upload"])
+    if "timeout" in policy.settings:
+        timeout, upload = _seconds(policy.settings["timeout"]), _seconds(policy.settings["upload"])
         route["route"]["max_stream_duration"] = {"max_stream_duration": f"{timeout + upload:g}s"}
         deadline = {"key": "grpc-timeout", "value": f"{timeout * 1000:g}m"}
         route["request_headers_to_add"] = [
             {"header": deadline, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         ]
-    route["typed_per_filter_config"]["tidy"] = _JSON_LINES if rule.method.server_streaming else _NO_TRAILERS
+    route["typed_per_filter_config"]["tidy"] = _JSON_LINES if policy.method.server_streaming else _NO_TRAILERS
     return route
 
 
@@ -314,41 +238,35 @@ _IS_JSON: Final = {
 }
 
 
-def _route(rule: _Rule, table: Mapping[str, Any], filters: Iterable[str]) -> dict[str, Any]:
-    policy = rule.policy
+def _route(policy: Policy, table: Mapping[str, Any], filters: Iterable[str]) -> dict[str, Any]:
+    settings = policy.settings
     # An empty Host would break the second hop; no service has a use for a client's.
-    action: dict[str, Any] = {"cluster": rule.cluster, "host_rewrite_literal": _HOST}
-    if "timeout" in policy:
-        action["timeout"] = policy["timeout"]
+    action: dict[str, Any] = {"cluster": policy.cluster, "host_rewrite_literal": _HOST}
+    if "timeout" in settings:
+        action["timeout"] = settings["timeout"]
     else:
         action["timeout"] = "0s"
         # Nothing may happen for as long.
-        action["idle_timeout"] = policy["lasts"]
-        action["max_stream_duration"] = {"max_stream_duration": policy["lasts"]}
+        action["idle_timeout"] = settings["lasts"]
+        action["max_stream_duration"] = {"max_stream_duration": settings["lasts"]}
         # Nothing comes sooner by it: it is what gives streams a breaker of their own.
         action["priority"] = "HIGH"
-    if "retry" in policy:
-        action["retry_policy"] = dict(table["retry_policies"][policy["retry"]])
-        if "try" in policy:
-            action["retry_policy"]["per_try_timeout"] = policy["try"]
+    if "retry" in settings:
+        action["retry_policy"] = dict(table["retry_policies"][settings["retry"]])
+        if "try" in settings:
+            action["retry_policy"]["per_try_timeout"] = settings["try"]
     # Who calls is known only after the first look at the routes: what depends on it is looked up again.
-    requirement = f"{rule.token}_then_route" if rule.trial.any else rule.token
+    requirement = f"{policy.token}_then_route" if policy.trial.any else policy.token
     return {
         "route": action,
-        "metadata": limits.route_metadata(policy["limit"]),
+        "metadata": limits.route_metadata(settings["limit"]),
         "typed_per_filter_config": {
             "jwt": {"@type": f"{_TYPE}.jwt_authn.v3.PerRouteConfig", "requirement_name": requirement},
             **dict.fromkeys(filters, template.ENABLED),
-            **({"answers": deprecation.per_route(rule.deprecated)} if rule.deprecated else {}),
+            **({"answers": deprecation.per_route(policy.deprecated)} if policy.deprecated else {}),
         },
     }
 
 
 def _seconds(duration: str) -> float:
     return float(duration.removesuffix("s"))
-
-
-def load_table() -> dict[str, Any]:
-    """Reads `envoy/routes.yaml`."""
-    table: dict[str, Any] = template.load("routes")
-    return table

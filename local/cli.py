@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -69,34 +70,31 @@ def up(
         names.append("observability")
     shape = Shape.CLUSTER if cluster else Shape.PLAIN
     instances = {**usual_instances(shape), **_instances(scale or [])}
-    running = states.live(home)
-    if running is not None:
-        if running.shape != shape:
-            raise StackError(f"a {running.shape} stack is up, not a {shape} one: run `marquee down` first")
-        missing = set(instance_names(select(names, shape), instances)) - set(running.processes)
-        if missing:
-            raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
-        typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
-        raise typer.Exit(0 if running.phase == "ready" else 1)
+    if (running := states.live(home)) is not None:
+        _already_up(running, shape, instance_names(select(names, shape), instances))
     canaries.stop_all(home)  # of a stack that was killed
     _use_recorded_answers()
     words = supervisor.arguments(home, names, instances, _edge_port(), shape)
     home.make()
     if foreground:
         raise typer.Exit(subprocess.call(words))
-    with home.log("supervisor").open("ab") as output:
-        daemon = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
     began = time.monotonic()
-    try:
-        with progress.display(began) as show:
-            state = progress.wait(home, daemon, show)
-    except KeyboardInterrupt:
-        typer.echo("stopping")
-        progress.stop(home)
-        raise
+    state = progress.start(home, words)
     typer.echo(f"ready after {time.monotonic() - began:.1f} s{_where(state.stack(home))}")
+
+
+def _already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:
+    """Ends `up` where a stack is up: well, if it is the one that was asked for.
+
+    Raises:
+        StackError: it has another shape, or lacks processes that were asked for.
+    """
+    if running.shape != shape:
+        raise StackError(f"a {running.shape} stack is up, not a {shape} one: run `marquee down` first")
+    if missing := set(wanted) - set(running.processes):
+        raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
+    typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
+    raise typer.Exit(0 if running.phase == "ready" else 1)
 
 
 @app.command()

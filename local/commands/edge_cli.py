@@ -11,6 +11,7 @@ from local.stack.layout import StackError, default_home
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from edge.limits import Limits
     from edge.status import EdgeStatus
@@ -73,15 +74,7 @@ def healthy(found: "EdgeStatus") -> bool:
 
 
 def _show(found: "EdgeStatus", on_trial: "Trials", limits: "Limits | None", console: "Console") -> None:
-    from rich.table import Table
-
     from edge import canary
-
-    def table(*columns: str) -> Table:
-        made = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            made.add_column(column, no_wrap=True)
-        return made
 
     console.print(
         f"Envoy {found.version} {found.state} for {found.uptime_s} s; {found.connections} connections, "
@@ -94,7 +87,26 @@ def _show(found: "EdgeStatus", on_trial: "Trials", limits: "Limits | None", cons
         f"{found.cache_bytes / 1024:.0f} KiB; routes: taken {found.routes_updated} times, "
         f"refused {found.routes_refused} times"
     )
-    services = table(
+    console.print(_services(found, on_trial))
+    for line in canary.describe(on_trial):
+        console.print(f"on trial: {line.expandtabs(2)}", markup=False, soft_wrap=True)
+    if limits is None:
+        return
+    routes = _table("route", "to", "time-out", "retries", "limit")
+    for route in found.routes:
+        to = ", ".join(f"{name} {weight}" if len(route.to) > 1 else name for name, weight in route.to.items())
+        routes.add_row(route.name, to, route.timeout, route.retries, route.limit)
+    console.print(routes)
+    buckets = _table("tier", "calls", "at once", "a second after that")
+    for tier, kinds in limits.tiers.items():
+        for kind, bucket in kinds.items():
+            buckets.add_row(tier, kind, str(bucket.burst), str(bucket.per_second))
+    console.print(buckets)
+
+
+def _services(found: "EdgeStatus", on_trial: "Trials") -> "Table":
+    """A line for each instance; what concerns all of a service stands in its first one."""
+    services = _table(
         "service", "share", "instance", "state", "calls", "errors", "breaker", "refused", "retries", "ejected"
     )
     for service in found.services:
@@ -118,18 +130,13 @@ def _show(found: "EdgeStatus", on_trial: "Trials", limits: "Limits | None", cons
                 str(service.retries) if first else "",
                 str(service.ejected) if first else "",
             )
-    console.print(services)
-    for line in canary.describe(on_trial):
-        console.print(f"on trial: {line.expandtabs(2)}", markup=False, soft_wrap=True)
-    if limits is None:
-        return
-    routes = table("route", "to", "time-out", "retries", "limit")
-    for route in found.routes:
-        to = ", ".join(f"{name} {weight}" if len(route.to) > 1 else name for name, weight in route.to.items())
-        routes.add_row(route.name, to, route.timeout, route.retries, route.limit)
-    console.print(routes)
-    buckets = table("tier", "calls", "at once", "a second after that")
-    for tier, kinds in limits.tiers.items():
-        for kind, bucket in kinds.items():
-            buckets.add_row(tier, kind, str(bucket.burst), str(bucket.per_second))
-    console.print(buckets)
+    return services
+
+
+def _table(*columns: str) -> "Table":
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, no_wrap=True)
+    return made

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from local.stack import state as states
@@ -19,6 +19,25 @@ _LAST_LINES: Final = 15
 _MARKS: Final = {"ready": "[green]✓[/]", "failed": "[red]✗[/]", "waiting": "[dim]·[/]"}
 
 Show = Callable[[states.State], None]
+
+
+def start(home: Home, words: Sequence[str]) -> states.State:
+    """Starts a supervisor that outlives this command, and shows how far its stack is until it is ready.
+
+    Raises:
+        StackError: it did not get there.
+    """
+    with home.log("supervisor").open("ab") as output:
+        daemon = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        with display(time.monotonic()) as show:
+            return wait(home, daemon, show)
+    except KeyboardInterrupt:
+        print("stopping")
+        stop(home)
+        raise
 
 
 def wait(home: Home, daemon: "subprocess.Popen[bytes]", show: Show = lambda _state: None) -> states.State:

@@ -20,7 +20,7 @@ PACKAGES = Path(sysconfig.get_paths()["purelib"])
 _ASK = """
 import asyncio, json, sys
 import grpc
-from edge import contract, openapi, routes
+from edge import contract, openapi, policies
 from edge.limits import Limits
 from marquee.movies.v1 import movies_pb2 as pb, movies_pb2_grpc
 from mesh import rpc
@@ -46,7 +46,7 @@ async def main():
         stub = movies_pb2_grpc.MovieServiceStub(channel)
         answers = [await said(stub, year) for year in (2100, 2101, 2200, 2201)]
     await server.stop(0)
-    document = openapi.describe(contract.load(), routes.load_table(), Limits.load())
+    document = openapi.describe(contract.load(), policies.load_table(), Limits.load())
     parameters = document["paths"]["/v1/movies:lookup"]["get"]["parameters"]
     (year,) = (each for each in parameters if each["name"] == "year")
     takes = year["description"].rpartition("Takes ")[2]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from edge import canary, files, routes
+from edge import canary, files, policies
 from edge.limits import DEFAULT_FILE
 from edge.render import EdgeTls, render_validated
 from tests.support.edge.mesh import SERVICES, Edge, envoy_command, running_edge
@@ -33,9 +33,9 @@ def live(edge: Edge) -> dict[str, bytes]:
 
 async def test_a_broken_table_changes_nothing(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     before = live(edge)
-    table = routes.load_table()
+    table = policies.load_table()
     table["retry_policies"]["reads"]["retry_back_off"]["base_interval"] = "soon"
-    monkeypatch.setattr(routes, "load_table", lambda: table)
+    monkeypatch.setattr(policies, "load_table", lambda: table)
     with pytest.raises(ValueError, match=r"Envoy refuses.*base_interval"):
         await asyncio.to_thread(render_validated, edge.settings, edge.folder / "envoy")
     assert live(edge) == before
@@ -54,9 +54,9 @@ async def test_broken_limits_change_nothing(edge: Edge, tmp_path: Path) -> None:
 
 
 async def test_a_good_one_goes_live_without_a_restart(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     table["cors"]["max_age"] = "60"
-    monkeypatch.setattr(routes, "load_table", lambda: table)
+    monkeypatch.setattr(policies, "load_table", lambda: table)
     await asyncio.to_thread(render_validated, edge.settings, edge.folder / "envoy")
     asked = {"origin": "https://fans.example", "access-control-request-method": "GET"}
 

@@ -13,7 +13,7 @@ import h2.events
 import pytest
 from marquee.ratings.v1 import ratings_pb2
 
-from edge import routes
+from edge import policies
 from edge.limits import DEFAULT_FILE
 from tests.support.edge.mesh import Edge, running_edge
 
@@ -27,10 +27,10 @@ BODY = b'{"score": 7}'
 @pytest.fixture
 async def edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Edge]:
     """With the bounds of writes shortened, and four places for calls to a service."""
-    table = routes.load_table()
+    table = policies.load_table()
     for kind in ("write", "batch_write"):
         table["classes"][kind] |= {"timeout": f"{TIMEOUT_S:g}s", "upload": f"{UPLOAD_S:g}s"}
-    monkeypatch.setattr(routes, "load_table", lambda: table)
+    monkeypatch.setattr(policies, "load_table", lambda: table)
     limits = tmp_path / "limits.yaml"
     text = DEFAULT_FILE.read_text().replace("calls_always_under_way: 64", "calls_always_under_way: 4")
     limits.write_text(text.replace("max_calls_under_way: 2048", "max_calls_under_way: 4"))

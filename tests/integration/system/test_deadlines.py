@@ -17,7 +17,7 @@ import grpc
 import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, ratings_pb2_grpc
 
-from edge import routes
+from edge import policies
 from local.stack.layout import Stack
 from tests.support import ranking_process
 from tests.support.edge.mesh import SERVICES, Edge, Instance, running_edge
@@ -34,9 +34,9 @@ CLOCKS_S = 0.1
 
 @pytest.fixture
 def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     table["classes"]["write"]["timeout"] = f"{EDGE_S:g}s"
-    monkeypatch.setattr(routes, "load_table", lambda: table)
+    monkeypatch.setattr(policies, "load_table", lambda: table)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from marquee.rankings.v1 import rankings_pb2, rankings_pb2_grpc
 from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 
 import envoy
-from edge import routes, tokens
+from edge import policies, tokens
 from edge.render import EdgeSettings, render
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 MOVIES = "marquee.movies.v1.MovieService"
 RATINGS = "marquee.ratings.v1.RatingService"
 RANKINGS = "marquee.rankings.v1.RankingService"
-SERVICES = {cluster: name for name, cluster in routes.clusters(routes.load_table()).items()}
+SERVICES = {cluster: name for name, cluster in policies.clusters(policies.load_table()).items()}
 
 Handler = Callable[[Message, grpc.aio.ServicerContext], Awaitable[Message]]
 

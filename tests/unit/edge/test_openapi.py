@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from edge import contract, routes
+from edge import contract, policies
 from edge.limits import Limits
 from edge.openapi import describe
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return describe(contract.load(), routes.load_table(), Limits.load())
+    return describe(contract.load(), policies.load_table(), Limits.load())
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import envoy
-from edge import contract, routes, shared_limits, tokens
+from edge import contract, policies, routes, shared_limits, tokens
 from edge.limits import DEFAULT_FILE, Limits
 from edge.render import EdgeSettings, main, render
 from edge.template import load
@@ -109,7 +109,7 @@ def test_every_public_rpc_has_its_grpc_and_json_routes(tmp_path: Path) -> None:
 
 
 def test_an_rpc_without_a_class_stops_the_build() -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     methods = contract.public_methods(contract.load())
     del table["services"]["marquee.movies.v1.MovieService"]["methods"]["GetMovie"]
     with pytest.raises(ValueError, match=r"MovieService\.GetMovie is public but"):
@@ -119,28 +119,28 @@ def test_an_rpc_without_a_class_stops_the_build() -> None:
 def test_rendering_says_which_rpc_has_no_class_before_it_writes_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     del table["services"]["marquee.movies.v1.MovieService"]["methods"]["GetMovie"]
-    monkeypatch.setattr(routes, "load_table", lambda: table)
+    monkeypatch.setattr(policies, "load_table", lambda: table)
     with pytest.raises(ValueError, match=r"MovieService\.GetMovie is public but"):
         render(settings(tmp_path), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_public_service_without_classes_stops_the_build() -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     del table["services"]["marquee.movies.v1.MovieService"]
     with pytest.raises(ValueError, match=r"envoy/routes\.yaml has no RPC of movie_svc"):
-        routes.clusters(table)
+        policies.clusters(table)
 
 
 def test_classes_of_a_service_that_nobody_answers_stop_the_build() -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     table["services"]["marquee.other.v1.Other"] = {"token": "optional", "methods": {"Get": "read"}}
     with pytest.raises(
         ValueError, match=r"no service in mesh/services\.py answers marquee\.other\.v1\.Other"
     ):
-        routes.clusters(table)
+        policies.clusters(table)
 
 
 def test_services_without_an_instance_of_their_own_are_looked_up_by_name(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_services_without_an_instance_of_their_own_are_looked_up_by_name(tmp_pat
 
 
 def test_a_class_for_no_rpc_stops_the_build() -> None:
-    table = routes.load_table()
+    table = policies.load_table()
     methods = contract.public_methods(contract.load())
     table["services"]["marquee.rankings.v1.RankingAdminService"] = {
         "token": "required",
@@ -219,7 +219,7 @@ def test_a_deprecated_call_says_when_it_ends() -> None:
     methods = contract.public_methods(contract.load())
     old = next(method for method in methods if method.name == "LookupMovie")
     methods[methods.index(old)] = dataclasses.replace(old, deprecated=True)
-    table = routes.load_table()
+    table = policies.load_table()
     with pytest.raises(ValueError, match=r"without dates.*LookupMovie"):
         routes.route_configuration(methods, table, Path("pages"))
     ends = {"since": date(2026, 1, 1), "sunset": date(2026, 7, 1), "link": "https://marquee.example/v2"}
