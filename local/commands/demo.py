@@ -187,6 +187,8 @@ def _await_counted(stack: Stack, expected: dict[str, list[int]]) -> None:
         if progress != last:
             last, moved = progress, time.monotonic()
         elif time.monotonic() - moved > _STALLED_AFTER_S:
+            # One that the data had too, from somebody else, shows only now.
+            _refuse_foreign(stack, expected)
             raise StackError(
                 f"nothing has moved for {_STALLED_AFTER_S:.0f} s: {stored.votes:,} ratings are stored of "
                 f"{sum(map(sum, expected.values())):,}, {stored.pending:,} changes are not handed on; "
