@@ -117,7 +117,7 @@ async def test_a_message_is_as_old_as_the_log_says_whoever_asks_first(log: Log) 
 
 async def test_marks_of_transactions_are_no_messages(log: Log) -> None:
     sender = await FencedProducer.begin(log.kafka, log.topic)
-    await sender.send(log.topic, [(b"key", b"value")])
+    await sender.send_all(log.topic, [(b"key", b"value")])
     await sender.close()
 
     async def marked() -> bool:

@@ -220,8 +220,8 @@ def is_slow(build: Build) -> None:
     build.change(f"{SERVICE}/service.py", _FIRST_IMPORT, f"import asyncio\n{_FIRST_IMPORT}")
     build.change(
         f"{SERVICE}/service.py",
-        "        found = await self._reads.get_many(",
-        "        await asyncio.sleep(1)\n        found = await self._reads.get_many(",
+        "        found = await self._reader.get_many(",
+        "        await asyncio.sleep(1)\n        found = await self._reader.get_many(",
     )
 
 
