@@ -225,7 +225,7 @@ async def test_a_drain_ends_streams_cleanly_and_soon(own: Stack, place: Place, t
             server.rankings.WatchScore(pb.WatchScoreRequest(name="movies/tt0000001/score")) for _ in range(50)
         ]
         for stream in streams:
-            assert (await stream.read()).votes == 1  # type: ignore[union-attr]
+            assert (await stream.read()).votes == 1  # type: ignore[attr-defined]
         ending = asyncio.create_task(server.end())
         for stream in streams:
             assert await stream.read() is grpc.aio.EOF

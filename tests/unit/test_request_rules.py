@@ -69,8 +69,9 @@ def copy_with(folder: Path, old: str, new: str, file: str = "rules/v1/rules.prot
 
 def build(protos: Path, into: Path) -> "subprocess.CompletedProcess[str]":
     """Builds the wheel of the stubs as an installation does."""
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", into]
-    return subprocess.run([*command, protos], capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command = [*pip, f"--wheel-dir={into}", str(protos)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_rule_changed_in_the_contract_changes_validation_and_description(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ async def test_everything_follows_the_master(sentinels: Sentinels, number: signa
                 await asyncio.sleep(0.1)
             await eventually(users.all)
         ports = {
-            connection.port
+            connection.port  # type: ignore[attr-defined]
             for client in (users.ratings, users.others)
             for connection in client.connection_pool._available_connections
             if connection.is_connected

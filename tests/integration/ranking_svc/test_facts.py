@@ -73,7 +73,7 @@ async def place(stack: Stack) -> AsyncIterator[Place]:
 @pytest.fixture
 async def service(place: Place) -> AsyncIterator[Movies]:
     """MovieService, and a filler that asks it."""
-    service = Movies({number: movie(number) for number in range(1, 400)})
+    service = Movies({number: movie(number) for number in range(1, 400)})  # type: ignore[abstract]
     server = grpc.aio.server()
     descriptor = movies_pb2.DESCRIPTOR.services_by_name["MovieService"]
     server.add_generic_rpc_handlers([rpc.handlers(descriptor, service)])

@@ -129,7 +129,7 @@ class Counting(Store):
         self.snapshots = 0
         self.rows = 0
 
-    def snapshot(self, *, fresh: bool = False) -> AbstractAsyncContextManager[Snapshot]:
+    def snapshot(self, *, fresh: bool = False) -> AbstractAsyncContextManager[Snapshot]:  # type: ignore[override]
         self.snapshots += 1
         return super().snapshot(fresh=fresh)
 

@@ -168,7 +168,7 @@ async def test_aggregates_and_charts_are_those_of_the_changes(stack: Stack, pool
                 asyncio.gather(*(store.apply(part) for part in parts for _ in range(2))),
                 *(store.news(horizon) for _ in range(10)),
             )
-            assert all(one.state.xmin >= state.xmin for one in news)
+            assert all(one.state.xmin >= state.xmin for one in news)  # type: ignore[attr-defined]
             found = {movie: counts for movie, counts in await store.histograms_after(0, 1000) if any(counts)}
             assert found == expected
             last = await store.news(horizon)

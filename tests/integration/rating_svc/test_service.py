@@ -391,7 +391,7 @@ async def test_what_is_wrong_is_refused_by_name(
         "RATING_NOT_FOUND": [user.get(movie)],
     }  # fmt: skip
     for reason, calls in cases.items():
-        for call in calls:
+        for call in calls:  # type: ignore[attr-defined]
             assert (await refused(call)).reason == reason
     strange, _ = service.user("nobody else's name\u00e9".encode().decode("ascii", "ignore") + "/x")
     assert (await refused(strange.get(movie))).reason == "SUBJECT_NOT_ALLOWED"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from local.stack.layout import Stack
 from mesh.kafka import dead_letters as every

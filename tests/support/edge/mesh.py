@@ -132,11 +132,11 @@ class Instance:
             return call
 
         members = {
-            name: (streaming if name in base.streams else unary)(name, answer)
-            for name, answer in base.answers.items()
+            name: (streaming if name in base.streams else unary)(name, answer)  # type: ignore[attr-defined]
+            for name, answer in base.answers.items()  # type: ignore[attr-defined]
         }
         members.update(base.extra(self) if hasattr(base, "extra") else {})
-        return type(base.__name__, (base.servicer,), members)()
+        return type(base.__name__, (base.servicer,), members)()  # type: ignore[attr-defined]
 
     def _record(self, name: str, request: Any, context: grpc.aio.ServicerContext) -> None:
         remaining = context.time_remaining()

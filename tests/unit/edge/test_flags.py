@@ -103,7 +103,7 @@ def test_who_is_taken_is_who_unleash_takes(name: str) -> None:
     audience = Flags.parse(text).canary("movie_svc")
     assert audience is not None
     for caller in CALLERS:
-        context = {**caller, "appName": "marquee-edge", "environment": "default"}
+        context = {**caller, "appName": "marquee-edge", "environment": "default"}  # type: ignore[dict-item]
         taken = engine.check_enabled("canary-movie_svc", context).is_enabled
         assert share(audience, caller) == (100 if taken else 0), caller
 

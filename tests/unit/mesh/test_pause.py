@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from mesh import pause
 from mesh.pause import Pause
 
 
@@ -12,7 +11,7 @@ from mesh.pause import Pause
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock; its one item can be set."""
     now = [100.0]
-    monkeypatch.setattr(pause.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("mesh.pause.time.monotonic", lambda: now[0])
     return now
 
 

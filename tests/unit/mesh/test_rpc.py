@@ -116,7 +116,7 @@ async def test_an_error_in_the_middle_of_a_stream_arrives_after_what_came_before
 
     async with serving(stream=stream) as channel:
         call = rankings_pb2_grpc.RankingServiceStub(channel).WatchScore(WATCH)
-        assert (await call.read()).votes == 1  # type: ignore[union-attr]
+        assert (await call.read()).votes == 1  # type: ignore[attr-defined]
         assert (await failure(call.read()))[1] == "AWAY"
 
 

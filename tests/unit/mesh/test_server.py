@@ -153,7 +153,7 @@ async def test_the_drain_says_so_first_and_still_answers_then_lets_calls_end() -
         stub = rankings_pb2_grpc.RankingServiceStub(channel)
         under_way = stub.GetScore(pb.GetScoreRequest(name=NAME), timeout=10)
         stream = stub.WatchScore(pb.WatchScoreRequest(name=NAME))
-        assert (await stream.read()).votes == 1  # type: ignore[union-attr]
+        assert (await stream.read()).votes == 1  # type: ignore[attr-defined]
         await slow.arrived.wait()
         server.stop()
         await becomes(channel, NOT_SERVING)

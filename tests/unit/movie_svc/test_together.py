@@ -79,7 +79,7 @@ async def test_all_who_ask_meanwhile_get_the_same_answer() -> None:
 
     assert await asyncio.gather(*(flights.join("key", ask, 60) for _ in range(100))) == [1] * 100
     assert await flights.join("key", ask, 60) == 2
-    assert await asyncio.gather(flights.join("key", ask, 60), flights.join("other", ask, 60)) == [4, 4]
+    assert await asyncio.gather(flights.join("key", ask, 60), flights.join("other", ask, 60)) == [4, 4]  # type: ignore[comparison-overlap]
 
 
 async def test_a_caller_that_leaves_does_not_end_the_flight_of_the_others() -> None:

@@ -282,7 +282,7 @@ async def test_a_drain_ends_watchers_without_an_error(
     here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
 ) -> None:
     stream = stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score"))
-    assert (await stream.read()).votes == 1  # type: ignore[union-attr]
+    assert (await stream.read()).votes == 1  # type: ignore[attr-defined]
     here.watchers.close()
     assert await stream.read() is grpc.aio.EOF
     assert await stream.code() is grpc.StatusCode.OK
@@ -303,6 +303,6 @@ async def test_watchers_are_limited_and_leave_nothing_behind(
     async with asyncio.timeout(5):
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                assert (await stub.WatchScore(request).read()).votes == 1  # type: ignore[union-attr]
+                assert (await stub.WatchScore(request).read()).votes == 1  # type: ignore[attr-defined]
                 break
             await asyncio.sleep(0.01)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marquee.ratings.v1.events_pb2 import RatingSubmitted
 
-from rating_svc.submissions import Poison, Submission, decode, encode
+from mesh.kafka import Poison
+from rating_svc.submissions import Submission, decode, encode
 
 GOOD = {
     "schema_version": 1,
