@@ -116,7 +116,6 @@ class Relay:
     def __init__(
         self,
         outbox: Outbox,
-        postgres: Postgres,
         turns: Turns,
         begin: Callable[[], AbstractAsyncContextManager[Sink]],
         meters: Meters,
@@ -129,7 +128,6 @@ class Relay:
         poll_s: how often the table is looked at without being woken, in seconds.
         """
         self._outbox = outbox
-        self._postgres = postgres
         self._turns = turns
         self._begin = begin
         self._meters = meters

@@ -78,9 +78,7 @@ async def serve(process: Process) -> None:
         grace_s=freshness.grace_s,
     )
     turns = Turns(pg_config)
-    sender = Relay(
-        changes.OUTBOX, pg, turns, lambda: changes.begin(kafka_config), changes.METERS, changes.BATCH
-    )
+    sender = Relay(changes.OUTBOX, turns, lambda: changes.begin(kafka_config), changes.METERS, changes.BATCH)
 
     async def send_events() -> None:
         await kafka.ensure_topics(kafka_config, [changes.CHANGED])

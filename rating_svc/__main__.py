@@ -132,7 +132,6 @@ async def relay(process: Process) -> None:
     pg = await process.postgres(pg_config)
     sender = Relay(
         changes.outbox(),
-        pg,
         Turns(pg_config, silence_s=config.takeover_s),
         lambda: contextlib.nullcontext(producer),
         changes.METERS,

@@ -53,7 +53,6 @@ class Bench:
         """A relay that has its turn, until the block ends."""
         relay = Relay(
             replace(changes.OUTBOX, topic=self.topic),
-            self.pg,
             self._turns,
             begin or (lambda: changes.begin(self.kafka)),
             self.meters,

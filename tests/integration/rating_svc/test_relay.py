@@ -84,7 +84,6 @@ async def relaying(
     """A relay in this process that has its turn, until the block ends."""
     relay = Relay(
         changes.outbox(),
-        bench.postgres,
         Turns(bench.postgres_config),
         lambda: contextlib.nullcontext(producer or bench.producer),
         changes.METERS,
