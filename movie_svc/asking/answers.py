@@ -89,10 +89,12 @@ class OmdbAnswers:
         else:
             await self._mark_absent(number, answer, asked_at)
         begun = self._l1.begin_fill()
-        entries = await self._store.get_many([number], fresh=True)
-        for found, entry in entries.items():
-            self._l1.put(found, entry, begun)
-        self._l1.end_fill()
+        try:
+            entries = await self._store.get_many([number], fresh=True)
+            for found, entry in entries.items():
+                self._l1.put(found, entry, begun)
+        finally:
+            self._l1.end_fill()
         self._redis.put_later(entries, When.ALWAYS)
         return len(changed)
 

@@ -1,11 +1,17 @@
 """The in-process cache: bounded, and never older than what Redis has told."""
 
+from unittest.mock import AsyncMock, Mock
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesh import clock
+from mesh.errors import MarqueeError, unavailable
+from movie_svc.asking.answers import OmdbAnswers
 from movie_svc.caching.cache import L1
-from movie_svc.config import CacheConfig
+from movie_svc.config import CacheConfig, FreshnessConfig
+from movie_svc.omdb.outcome import Absent
 from movie_svc.storing.entries import Entry, unpacked
 
 
@@ -187,3 +193,14 @@ def test_fills_that_overlap_for_ever_cost_no_memory() -> None:
         assert l1.get(number) is None
     put(l1, 0, entry())
     assert l1.get(0) is not None
+
+
+async def test_a_fill_ends_where_the_primary_goes_away_meanwhile() -> None:
+    """Else what changes would be noted forever, as if a fill were always under way."""
+    l1 = L1(CacheConfig())
+    store = AsyncMock()
+    store.get_many.side_effect = unavailable("DATABASE_UNAVAILABLE", "away", retry_after=1)
+    answers = OmdbAnswers(l1, Mock(), store, Mock(), FreshnessConfig())
+    with pytest.raises(MarqueeError):
+        await answers.keep(1, Absent("Error getting data."), clock.utc_now())
+    assert l1._fills == 0
