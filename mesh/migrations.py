@@ -39,7 +39,12 @@ _PAUSE_S: Final = 0.3
 _LOCK_TIMEOUT: Final = "2s"
 _LOCK_ATTEMPTS: Final = 60
 
-_CREATE = """
+# Whoever is about to change a table waits for its readers: only where there is something to change. Else
+# no process could start while somebody reads this table for long, as a backup does.
+_IS_THERE: Final = """
+SELECT EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = to_regclass('schema_migrations') AND attname = 'contract')"""
+_CREATE: Final = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version int PRIMARY KEY,
     name text NOT NULL,
@@ -119,7 +124,8 @@ async def migrate(dsn: str, folder: Path, *, contract: bool | None = None) -> li
     connection = await _connect(dsn)
     try:
         await _take_turn(connection)
-        await connection.execute(_CREATE)
+        if not await connection.fetchval(_IS_THERE):
+            await connection.execute(_CREATE)
         done = await _done(connection, migrations)
         ran = []
         for migration in migrations:
@@ -190,7 +196,7 @@ async def _run(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migr
                 await connection.execute(migration.sql)
                 await _note(connection, migration)
             return
-        except asyncpg.LockNotAvailableError as error:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             if attempt == _LOCK_ATTEMPTS:
                 raise MigrationError(f"{migration.name} got no lock: {error}") from error
             log.info("%s waits for a lock", migration.name)

@@ -160,6 +160,41 @@ async def test_a_migration_waits_for_a_lock_without_making_others_wait(
         await reader.close()
 
 
+async def test_a_migration_and_a_writer_that_wait_for_each_other_both_go_on(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x int); CREATE TABLE b (x int)"))
+    writer = await asyncpg.connect(f"{database.primary}?deadlock_timeout=60s")  # it is not the one that fails
+    try:
+        transaction = writer.transaction()
+        await transaction.start()
+        await writer.execute("INSERT INTO b VALUES (1)")
+        write(tmp_path, m0002_b="ALTER TABLE a ADD COLUMN y int; ALTER TABLE b ADD COLUMN y int")
+        migrating = asyncio.create_task(migrate(database.primary, tmp_path))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass"
+        await eventually(lambda: writer.fetchval(waits), what="a migration that has one table and waits")
+        await writer.execute("INSERT INTO a VALUES (1)")
+        await transaction.commit()
+        assert await migrating == ["0002_b.sql"]
+    finally:
+        await writer.close()
+
+
+async def test_a_process_starts_while_a_backup_reads_all_tables(
+    database: PostgresConfig, tmp_path: Path
+) -> None:
+    await migrate(database.primary, write(tmp_path, m0001_a="CREATE TABLE a (x int)"))
+    backup = await asyncpg.connect(database.primary)
+    try:
+        transaction = backup.transaction()
+        await transaction.start()
+        await backup.execute("LOCK TABLE a, schema_migrations IN ACCESS SHARE MODE")  # as pg_dump does
+        assert await migrate(f"{database.primary}?lock_timeout=2s", tmp_path) == []
+        await transaction.rollback()
+    finally:
+        await backup.close()
+
+
 async def test_reads_go_to_the_replica_and_writes_to_the_primary(database: PostgresConfig) -> None:
     pg = await postgres.connect(database)
     try:
