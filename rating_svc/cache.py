@@ -327,7 +327,8 @@ def _packed(write: PendingWrite) -> str:
 
 
 def _unpacked(movie: int, value: bytes) -> PendingWrite:
-    epoch, offset, score, submit_us = map(int, value.split(b":"))
+    # What a newer release may add comes after these (docs/decisions/0052).
+    epoch, offset, score, submit_us = map(int, value.split(b":")[:4])
     return PendingWrite(movie, score or None, Position(epoch, offset), submit_us)
 
 
