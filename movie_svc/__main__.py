@@ -94,6 +94,8 @@ async def serve(process: Process) -> None:
     server.background("transactions", lambda: transactions.watch(pg))
     server.background("outbox", changes.watch(pg).run)
     server.background("relay", send_events)
+    if omdb_config.enabled:
+        server.background("reserve of OMDb's calls", quota.keep_reserve)
     server.background("names", lambda: naming.keep(pg))
     server.background("pruner", Pruner(pg, AGED, metrics.PRUNED, _PRUNE_INTERVAL_S).run)
     server.background("refresh", Refresher(omdb_config, store, turns, answers, omdb, refresh_queue).run)

@@ -49,6 +49,10 @@ QUOTA_LIMIT: Final = Gauge(
     "Calls to OMDb a day, of all replicas together: MARQUEE_OMDB_DAILY_LIMIT. Nearly used: unknown titles "
     "will not be found until midnight UTC.",
 )
+QUOTA_RESERVE: Final = Gauge(
+    "marquee_omdb_quota_reserve",
+    "Calls to OMDb that this replica holds in reserve, counted already, for while the primary is away.",
+)
 QUOTA_LOCAL: Final = Gauge(
     "marquee_omdb_quota_local",
     "1 while the primary is away and this replica lives on the calls that it holds in reserve.",

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+import asyncpg
+
 from mesh.postgres import Postgres
 
 # $1 rate (1/s), $2 burst, $3 the day's ceiling for this purpose, $4 how many more to hold in reserve,
@@ -31,6 +33,18 @@ SELECT verdict, extra, today, CASE WHEN verdict = 1 THEN spent + 1 + extra ELSE 
        greatest(0, (1 - level) / $1)::float8 AS wait_s,
        extract(epoch FROM (today + 1)::timestamp AT TIME ZONE 'UTC' - at)::float8 AS day_left_s
 FROM granted"""
+# $1 how many, $2 the day's ceiling for them. No call is made, so that the rate is as it was.
+_SET_ASIDE: Final = """
+WITH held AS (
+    SELECT *, (clock_timestamp() AT TIME ZONE 'UTC')::date AS today FROM omdb_calls FOR UPDATE
+), spent AS (
+    SELECT today, CASE WHEN day = today THEN used ELSE 0 END AS spent FROM held
+), granted AS (
+    SELECT *, greatest(0, least($1::int, $2::int - spent)) AS extra FROM spent
+), counted AS (
+    UPDATE omdb_calls SET day = today, used = spent + extra FROM granted WHERE extra > 0
+)
+SELECT extra, today, spent + extra AS used FROM granted"""
 # After a table was emptied: as the migration does it.
 _BEGIN: Final = """
 INSERT INTO omdb_calls (day, used, tokens, filled_at) VALUES ('-infinity', 0, 'infinity', '-infinity')
@@ -39,16 +53,22 @@ _RETURN: Final = "UPDATE omdb_calls SET used = greatest(0, used - $1) WHERE day 
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of asking for a call."""
+class SetAside:
+    """Calls that were counted before they are made."""
 
-    granted: bool
     extra: int
     """How many more are held in reserve for this replica."""
     day: int
     """The day that they belong to, as its proleptic ordinal."""
     used: int
     """Calls of the day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(SetAside):
+    """What became of asking for a call."""
+
+    granted: bool
     day_used: bool
     """Whether it was refused for the day's sake; else it is only too fast."""
     retry_after: float
@@ -67,12 +87,7 @@ class Calls:
         Raises:
             MarqueeError: UNAVAILABLE if the primary is away.
         """
-        async with self._pg.write() as connection:
-            row = await connection.fetchrow(_TAKE, rate, burst, ceiling, reserve, spare)
-            if row is None:
-                await connection.execute(_BEGIN)
-                row = await connection.fetchrow(_TAKE, rate, burst, ceiling, reserve, spare)
-        assert row is not None
+        row = await self._ask(_TAKE, rate, burst, ceiling, reserve, spare)
         day_used = row["verdict"] < 0
         return Verdict(
             granted=row["verdict"] > 0,
@@ -83,6 +98,15 @@ class Calls:
             retry_after=row["day_left_s"] if day_used else row["wait_s"],
         )
 
+    async def set_aside(self, count: int, spare: int) -> SetAside:
+        """Counts up to so many calls that are not made yet, while the day's count is below `spare`.
+
+        Raises:
+            MarqueeError: UNAVAILABLE if the primary is away.
+        """
+        row = await self._ask(_SET_ASIDE, count, spare)
+        return SetAside(extra=row["extra"], day=row["today"].toordinal(), used=row["used"])
+
     async def give_back(self, count: int, day: int) -> None:
         """Uncounts calls that were held in reserve and never made.
 
@@ -91,3 +115,12 @@ class Calls:
         """
         async with self._pg.write() as connection:
             await connection.execute(_RETURN, count, date.fromordinal(day))
+
+    async def _ask(self, query: str, *args: float) -> asyncpg.Record:
+        async with self._pg.write() as connection:
+            row = await connection.fetchrow(query, *args)
+            if row is None:
+                await connection.execute(_BEGIN)
+                row = await connection.fetchrow(query, *args)
+        assert row is not None
+        return row

@@ -3,8 +3,9 @@
 PostgreSQL counts (`movie_svc.omdb.calls`): the count must survive whatever else is
 lost, and a call to OMDb takes far longer than a statement. For while the primary
 is away, each replica holds some of the day's calls in reserve. They are counted
-when they are put aside, so that any number of replicas together never make more
-calls than the day has; what is left of them is given back at the end.
+when they are set aside, so that any number of replicas together never make more
+calls than the day has; what is left of them is returned at the end. It is set
+aside before anybody asks: a replica that has asked OMDb nothing yet goes on too.
 """
 
 import asyncio
@@ -20,13 +21,16 @@ from mesh.errors import MarqueeError
 from mesh.pause import Pause
 from movie_svc import metrics
 from movie_svc.config import OmdbConfig
-from movie_svc.omdb.calls import Verdict
+from movie_svc.omdb.calls import SetAside, Verdict
 
 log = logging.getLogger(__name__)
 
 # What of the day a replica holds in reserve, and what of the rate it goes on with then.
 _RESERVE: Final = 0.01
 _ALONE: Final = 0.25
+# How often it looks whether its reserve is whole. Not at once: a process that dies again and again as it
+# starts would take one each time.
+_LOOK_S: Final = 5.0
 # The primary is only waited for that long, and then left alone for a while: OMDb's caller has a deadline.
 _PATIENCE_S: Final = 1.0
 _PAUSE_S: Final = 2.0
@@ -57,6 +61,8 @@ class Ledger(Protocol):
 
     async def take(self, rate: float, burst: int, ceiling: int, reserve: int, spare: int) -> Verdict: ...
 
+    async def set_aside(self, count: int, spare: int) -> SetAside: ...
+
     async def give_back(self, count: int, day: int) -> None: ...
 
 
@@ -84,13 +90,12 @@ class Quota:
         """Counts one call; None if it may go."""
         if self._alone.on:
             return await self._take_alone(purpose)
-        wanted = int(self._config.daily_limit * _RESERVE) - self._left()
         asked = asyncio.get_running_loop().create_task(
             self._ledger.take(
                 self._config.rate_per_s,
                 self._config.burst,
                 self.ceiling(purpose),
-                max(0, wanted),
+                self._missing(),
                 self.ceiling(Purpose.REFRESH),
             )
         )
@@ -109,30 +114,49 @@ class Quota:
         metrics.QUOTA_LOCAL.set(0)
         return None if verdict.granted else Refusal(verdict.day_used, verdict.retry_after)
 
+    async def keep_reserve(self) -> None:
+        """Sets calls aside for while nobody can count them, forever.
+
+        Again whenever some were used, or a day begins.
+        """
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._alone.on or not (missing := self._missing()):
+                continue
+            try:
+                self._take_note(await self._ledger.set_aside(missing, self.ceiling(Purpose.REFRESH)))
+            except MarqueeError as error:
+                log.info("no calls to OMDb are set aside: %s", error)
+
     async def close(self) -> None:
         """Returns what was held in reserve."""
         if left := self._left():
-            self._reserve = 0
+            self._hold(0)
             try:
                 async with asyncio.timeout(1):
                     await self._ledger.give_back(left, self._reserve_day)
             except (MarqueeError, TimeoutError) as error:
                 log.info("%d calls to OMDb are lost for today: %s", left, error)
 
+    def _missing(self) -> int:
+        """How many calls the reserve lacks."""
+        return max(0, int(self._config.daily_limit * _RESERVE) - self._left())
+
     def _left(self) -> int:
         """What is held in reserve; nothing of another day is."""
         return self._reserve if clock.utc_now().toordinal() == self._reserve_day else 0
 
-    def _take_note(self, verdict: Verdict) -> None:
-        self._reserve = (self._reserve if verdict.day == self._reserve_day else 0) + verdict.extra
-        self._reserve_day = verdict.day
-        metrics.QUOTA_USED.set(verdict.used)
+    def _take_note(self, counted: SetAside) -> None:
+        held = self._reserve if counted.day == self._reserve_day else 0
+        self._reserve_day = counted.day
+        self._hold(held + counted.extra)
+        metrics.QUOTA_USED.set(counted.used)
 
     def _came_late(self, asked: "asyncio.Task[Verdict]") -> None:
         if asked.cancelled() or asked.exception() is not None:
             return
         self._take_note(asked.result())
-        self._reserve += asked.result().granted
+        self._hold(self._reserve + asked.result().granted)
 
     async def _go_on_alone(self, purpose: Purpose, reason: str) -> Refusal | None:
         self._alone.begin(f"{reason}; {self._left()} calls in reserve")
@@ -148,5 +172,9 @@ class Quota:
         await self._alone_limiter.acquire()
         if self._left() < 1:
             return Refusal(False, _PAUSE_S)
-        self._reserve -= 1
+        self._hold(self._reserve - 1)
         return None
+
+    def _hold(self, calls: int) -> None:
+        self._reserve = calls
+        metrics.QUOTA_RESERVE.set(calls)

@@ -13,7 +13,7 @@ import pytest
 
 from local.servers.services import stores
 from local.stack.layout import Stack
-from mesh import postgres
+from mesh import clock, postgres
 from mesh.config import load
 from mesh.postgres import PostgresConfig
 from movie_svc.config import OmdbConfig
@@ -198,3 +198,73 @@ async def test_what_was_held_in_reserve_is_given_back_at_the_end(config: Postgre
             await quota.close()
     async with replicas(config, day, 1) as (quota,):
         assert await allowed([quota]) + 5 == 200 - 2, "all but what this one still holds in reserve"
+
+
+async def test_a_replica_that_asked_nothing_yet_goes_on_without_the_primary(
+    stack: Stack, start: Start, omdb: Omdb
+) -> None:
+    """By a reserve that is counted before it is used, so that all together stay within the day."""
+    port, day = stack.port("postgres", "sql"), 300  # 1 % of the day is a reserve
+    async with proxied(port) as proxy:
+        cut_off = stores(stack, "movie_svc")["MARQUEE_PG_PRIMARY"].replace(f":{port}/", f":{proxy.port}/")
+        limit = {"MARQUEE_OMDB_DAILY_LIMIT": str(day), "MARQUEE_OMDB_ATTEMPTS": "1"}
+        async with (
+            start(**limit, MARQUEE_PG_PRIMARY=cut_off) as one,
+            start(**limit, MARQUEE_PG_PRIMARY=cut_off) as other,
+            start(**limit) as reaches_it,
+        ):
+            for replica in (one, other, reaches_it):
+                await eventually(lambda replica=replica: reserve_of(replica), 30, what="its reserve")
+            proxy.hold()
+            # Each has three; after them it says when to come again.
+            assert await new_titles([one], 64_000_000, 3) == 0
+            assert await new_titles([one], 64_000_100, 3) == 3
+            assert await new_titles([other], 64_000_200, 2) == 0
+            # Nobody else gets the one call that is left to the other.
+            for first in itertools.count(64_001_000, 20):
+                if await new_titles([reaches_it], first, 20) == 20:
+                    break
+            made = (await omdb.calls())["i"]
+            print(f"{made} of {day} calls made, 5 of them without the primary")
+            assert made < day
+            proxy.let_go()
+
+
+async def reserve_of(replica: MovieProcess) -> float:
+    return (await replica.metrics())["marquee_omdb_quota_reserve"]
+
+
+async def test_a_reserve_is_filled_up_and_another_day_has_its_own(config: PostgresConfig) -> None:
+    day = OmdbConfig(daily_limit=1000, refresh_share=0.6, rate_per_s=1e6, burst=1000)
+    async with replicas(config, day, 1) as (quota,), _calls(config) as calls:
+        set_aside = await calls.set_aside(10, 600)
+        assert (set_aside.extra, set_aside.used) == (10, 10)
+        assert set_aside.day == clock.utc_now().toordinal()
+        # Reserves leave the last calls of the day to those who ask now.
+        assert (await calls.set_aside(1000, 600)).extra == 590
+        full = await calls.set_aside(10, 600)
+        assert (full.extra, full.used) == (0, 600)
+        assert await allowed([quota]) == 400
+        # A day later nothing of it is counted any more.
+        async with _connection(config) as connection:
+            await connection.execute("UPDATE omdb_calls SET day = day - 1")
+        again = await calls.set_aside(10, 600)
+        assert (again.extra, again.used) == (10, 10)
+
+
+@asynccontextmanager
+async def _calls(config: PostgresConfig) -> AsyncIterator[Calls]:
+    pg = await postgres.connect(config)
+    try:
+        yield Calls(pg)
+    finally:
+        await pg.close()
+
+
+@asynccontextmanager
+async def _connection(config: PostgresConfig) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(config.primary)
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -16,7 +16,7 @@ from local.omdb_simulator.app import Simulator
 from mesh import clock
 from mesh.errors import unavailable
 from movie_svc.config import OmdbConfig
-from movie_svc.omdb.calls import Verdict
+from movie_svc.omdb.calls import SetAside, Verdict
 from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.outcome import Absent, Failed, Failure, Found
 from movie_svc.omdb.quota import Purpose, Quota
@@ -59,6 +59,9 @@ class Generous:
             day_used=ceiling <= 0,
             retry_after=60,
         )
+
+    async def set_aside(self, count: int, spare: int) -> SetAside:
+        raise NotImplementedError
 
     async def give_back(self, count: int, day: int) -> None: ...
 
