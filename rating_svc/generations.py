@@ -1,6 +1,7 @@
 """The topics that the log of submissions consists of: found, made where there is none, registered."""
 
 import asyncio
+from typing import Final
 
 from mesh.kafka import KafkaConfig, ensure_topics, identify_all, topic_names
 from mesh.kafka.retention import Retention
@@ -8,6 +9,8 @@ from mesh.postgres import Postgres
 from rating_svc import lives, topics
 from rating_svc.config import SubmissionLogConfig
 from rating_svc.registry import Registry, generation, is_generation
+
+_PATIENCE_S: Final = 30.0
 
 
 async def prepare(
@@ -29,7 +32,7 @@ async def prepare(
     await ensure_topics(
         kafka, [topics.generation_of_log(name, log.partitions, kafka, retention) for name in ordered]
     )
-    identities = await identify_all(kafka, ordered)
+    identities = await identify_all(kafka, ordered, _PATIENCE_S)
     async with asyncio.timeout(10), postgres.write() as connection:
         for name in ordered:
             known, _ = await lives.meet(connection, name, identities[name])

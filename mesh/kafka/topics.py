@@ -30,6 +30,20 @@ _NOT_YET: Final = (
     KafkaError._TIMED_OUT,
     KafkaError._TRANSPORT,
 )
+# What brokers answer that start, elect or starve, or of a topic that another process makes just now.
+_PASSING: Final = frozenset(
+    {
+        *_NOT_YET,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._DESTROY_BROKER,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.INVALID_REPLICATION_FACTOR,  # fewer brokers have come so far
+    }
+)
+_PAUSE_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -51,11 +65,13 @@ class Topic:
 
 
 async def ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float = 30.0) -> None:
-    """Creates the topics that are missing, and waits until they can be used. Waits for the brokers to come.
+    """Creates the topics that are missing, and waits until they can be used.
+
+    Waits for the brokers to come, and asks again where one did not answer.
 
     Raises:
         RuntimeError: the brokers stayed away for `timeout_s`.
-        KafkaException: they refused.
+        KafkaException: they refused, or did not answer for so long.
     """
     await asyncio.to_thread(_ensure_topics, config, topics, timeout_s)
 
@@ -80,15 +96,38 @@ def _topic_names(config: KafkaConfig, timeout_s: float) -> set[str]:
 
 
 def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: float) -> None:
-    admin = _admin(config.bootstrap)
     deadline = time.monotonic() + timeout_s
-    known = _topic_names(config, timeout_s)
-    _fit(config, [topic for topic in topics if topic.name in known])
-    missing = [topic for topic in topics if topic.name not in known]
-    if not missing:
+    made: set[str] = set()
+    while True:
+        known = _topic_names(config, timeout_s)
+        missing = [topic for topic in topics if topic.name not in known]
+        made |= {topic.name for topic in missing}
+        try:
+            _fit(config, [topic for topic in topics if topic.name in known])
+            _create(config, missing)
+            break
+        except KafkaException as error:
+            if not _passes(error, deadline):
+                raise
+            log.info("topics are not made yet: %s", error)
+            time.sleep(_PAUSE_S)
+    while made and not _usable(_admin(config.bootstrap), sorted(made)):
+        if time.monotonic() > deadline:
+            log.warning("not all partitions of %s have a leader", ", ".join(sorted(made)))
+            return
+        time.sleep(0.05)
+
+
+def _passes(error: KafkaException, deadline: float) -> bool:
+    """Whether what failed may succeed when it is tried again, and there is time for that."""
+    return error.args[0].code() in _PASSING and time.monotonic() < deadline
+
+
+def _create(config: KafkaConfig, topics: Sequence[Topic]) -> None:
+    if not topics:
         return
-    created = admin.create_topics(
-        [NewTopic(t.name, t.partitions, config.replication, config=t.settings()) for t in missing],
+    created = _admin(config.bootstrap).create_topics(
+        [NewTopic(t.name, t.partitions, config.replication, config=t.settings()) for t in topics],
         request_timeout=15,
     )
     for name, future in created.items():
@@ -98,11 +137,6 @@ def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: floa
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    while not _usable(admin, [topic.name for topic in missing]):
-        if time.monotonic() > deadline:
-            log.warning("not all partitions of %s have a leader", ", ".join(topic.name for topic in missing))
-            return
-        time.sleep(0.05)
 
 
 def _fit(config: KafkaConfig, topics: Sequence[Topic]) -> None:
@@ -206,12 +240,25 @@ async def identify(config: KafkaConfig, topic: str) -> TopicIdentity:
     return (await identify_all(config, [topic]))[topic]
 
 
-async def identify_all(config: KafkaConfig, topics: Collection[str]) -> dict[str, TopicIdentity]:
-    """Asks the brokers which topics these are, in one request.
+async def identify_all(
+    config: KafkaConfig, topics: Collection[str], timeout_s: float = 0.0
+) -> dict[str, TopicIdentity]:
+    """Asks the brokers which topics these are, in one request; for `timeout_s`, again where none answers.
 
     Raises:
         KafkaException: one of them is not there, or no broker answered.
     """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await _identify_all(config, topics)
+        except KafkaException as error:
+            if not _passes(error, deadline):
+                raise
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _identify_all(config: KafkaConfig, topics: Collection[str]) -> dict[str, TopicIdentity]:
     asked = _admin(config.bootstrap).describe_topics(TopicCollection(list(topics)), request_timeout=5)
     answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()))
     return {
