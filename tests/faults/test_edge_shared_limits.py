@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -71,6 +72,8 @@ async def service(binary: str, limits: Path, tmp_path: Path) -> AsyncIterator[Se
             stdout=log,
             stderr=log,
         )
+        # It ends where it finds no Redis as it starts.
+        await eventually(partial(_listens, redis_port), what="Redis")
         process = await asyncio.create_subprocess_exec(
             binary,
             stdout=log,
@@ -101,6 +104,14 @@ async def service(binary: str, limits: Path, tmp_path: Path) -> AsyncIterator[Se
             if each.returncode is None:
                 each.kill()
             await each.wait()
+
+
+async def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+    return False
 
 
 @pytest.fixture
