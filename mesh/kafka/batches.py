@@ -17,7 +17,7 @@ Whatever is read again must be harmless: a handler recognises what it has.
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import asyncpg
@@ -30,7 +30,7 @@ from mesh.kafka.config import KafkaConfig
 from mesh.kafka.consumer import BatchConsumer
 from mesh.kafka.dead_letters import DeadLetter, DeadLetterBox, Poison, TooManyDeadLetters
 from mesh.kafka.handler import DecodedRecord, Handler
-from mesh.kafka.offsets import REFUSED, Offsets, OutOfStep
+from mesh.kafka.offsets import REFUSED, Offsets, OutOfStep, Place
 from mesh.kafka.record import Record
 from mesh.kafka.tracker import Tracker
 from mesh.postgres import Postgres
@@ -38,6 +38,7 @@ from mesh.postgres import Postgres
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S")
 
 RETRIES: Final = Counter(
     "marquee_reader_retries_total",
@@ -53,6 +54,36 @@ STOPPED: Final = Gauge(
 _IDLE_S: Final = 1.0
 _GLANCE_S: Final = 0.001
 _AWAY: Final = (MarqueeError, asyncpg.PostgresError, KafkaException)
+
+
+class PartitionsLost(Exception):
+    """Partitions of the batch went to another process, which reads it again."""
+
+
+class PortionSize:
+    """How many messages of a batch are stored in one transaction."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._in_time = most
+        self._accepted = most
+
+    @property
+    def now(self) -> int:
+        return min(self._in_time, self._accepted)
+
+    def stored(self) -> None:
+        # Half at once and back little by little: what runs into the time limit was in vain.
+        self._in_time = min(self._in_time + max(1, self._most // 50), self._most)
+        self._accepted = min(self._accepted * 2, self._most)
+
+    def too_slow(self) -> None:
+        """The database did not store a portion, maybe since it had no time for so many messages."""
+        self._in_time = max(1, self._in_time // 2)
+
+    def refused(self, count: int) -> None:
+        """The database refuses one of `count` messages: halving finds it, and the others are stored."""
+        self._accepted = max(1, count // 2)
 
 
 class BatchReader(Generic[T, R]):
@@ -81,8 +112,7 @@ class BatchReader(Generic[T, R]):
         self._handler = handler
         self._box = box
         self._batch = batch
-        # Messages a transaction: fewer while the database is too slow for a whole batch in its time.
-        self._portion = batch
+        self._portion_size = PortionSize(batch)
         self._stopped = ""
         STOPPED.labels(reader).set(0)
 
@@ -103,9 +133,9 @@ class BatchReader(Generic[T, R]):
             async with self._consumer() as consumer:
                 tracker = Tracker(consumer, self._config, self._postgres, self._offsets, self._handler)
                 while True:
-                    await self._follow(consumer, tracker)
+                    await self._go_where_the_store_is(consumer, tracker)
                     if batch := await consumer.next_batch(self._batch, _IDLE_S):
-                        await self._deal_with(consumer, tracker, batch)
+                        await self._process(consumer, tracker, batch)
         except TooManyDeadLetters as error:
             self._stopped = str(error)
             STOPPED.labels(self._offsets.reader).set(1)
@@ -119,97 +149,70 @@ class BatchReader(Generic[T, R]):
         finally:
             await consumer.close()
 
-    async def _follow(self, consumer: BatchConsumer, tracker: Tracker) -> None:
-        backoff = Backoff()
+    async def _go_where_the_store_is(self, consumer: BatchConsumer, tracker: Tracker) -> None:
         while True:
-            try:
-                await tracker.follow()
+            # Between two batches, partitions that went to others stop nothing.
+            with contextlib.suppress(PartitionsLost):
+                await self._insist(consumer, tracker.follow)
                 return
-            except _AWAY as error:
-                self._note(error, "nothing is read")
-            await consumer.wait(backoff.pause_s())
 
-    async def _deal_with(self, consumer: BatchConsumer, tracker: Tracker, batch: list[Record]) -> None:
-        """Stores a batch, however long the database or the log is away."""
+    async def _process(self, consumer: BatchConsumer, tracker: Tracker, batch: list[Record]) -> None:
+        """Processes one batch, from the messages that were read to the offsets that are committed."""
         records = tracker.take(batch)
         consumer.keep(records)
         if not records:
             return
         self._box.read(len(records))
-        entries = [self._read(record, tracker) for record in records]
-        left = list(entries)
-        checked = buried = False
-        backoff = Backoff()
-        while True:
-            try:
-                if not checked and not await tracker.same_topics(records):
-                    return
-                checked = True
-                if not buried:
-                    await self._bury(entries)
-                    buried = True
-                if await self._store_all(consumer, tracker, left, backoff):
-                    await consumer.commit()
+        left = [self._decode(record, tracker.place_of(record)) for record in records]
+        letters = [self._letter(entry, entry.poison) for entry in left if entry.poison is not None]
+        try:
+            if not await self._insist(consumer, lambda: tracker.same_topics(records)):
                 return
-            except OutOfStep as error:
-                log.warning("a batch of %d is dropped: the store is not at %s", len(left), error)
-                tracker.forget({(entry.record.topic, entry.record.partition) for entry in left}, "store")
-                return
-            except _AWAY as error:
-                self._note(error, f"a batch of {len(left)} waits")
-                self._portion = max(1, self._portion // 2)
-            if not await consumer.wait(backoff.pause_s()):
-                log.info("a batch of %d is dropped: partitions of it went to others", len(left))
-                return
+            await self._insist(consumer, lambda: self._box.bury(letters))
+            await self._store(consumer, tracker, left)
+            await self._insist(consumer, consumer.commit)
+        except OutOfStep as error:
+            log.warning("a batch of %d is dropped: the store is not at %s", len(left), error)
+            tracker.forget({(entry.record.topic, entry.record.partition) for entry in left}, "store")
+        except PartitionsLost:
+            log.info("a batch of %d is dropped: partitions of it went to others", len(left))
 
-    def _read(self, record: Record, tracker: Tracker) -> DecodedRecord[T]:
-        place = tracker.place_of(record)
+    def _decode(self, record: Record, place: Place) -> DecodedRecord[T]:
         try:
             return DecodedRecord(record, place, self._handler.read(record), None)
         except Poison as why:
             return DecodedRecord(record, place, None, why)
 
-    async def _bury(self, entries: Sequence[DecodedRecord[T]]) -> None:
-        dead = [entry for entry in entries if entry.poison is not None]
-        await self._box.bury([self._letter(entry) for entry in dead])
+    def _letter(self, entry: DecodedRecord[T], why: Poison) -> DeadLetter:
+        return DeadLetter(entry.record, entry.place, why, self._handler.letter_headers(entry))
 
-    def _letter(self, entry: DecodedRecord[T]) -> DeadLetter:
-        assert entry.poison is not None
-        return DeadLetter(entry.record, entry.place, entry.poison, self._handler.letter_headers(entry))
-
-    async def _store_all(
-        self, consumer: BatchConsumer, tracker: Tracker, left: list[DecodedRecord[T]], backoff: Backoff
-    ) -> bool:
-        """Stores what is left, a portion at a time; False if part of it went to others meanwhile."""
-        size = self._portion
-        whole = len(left)
+    async def _store(self, consumer: BatchConsumer, tracker: Tracker, left: list[DecodedRecord[T]]) -> None:
+        """Stores a batch, a portion after the other, and removes from `left` what is stored."""
+        stored = 0
         while left:
-            if len(left) < whole and not await consumer.wait(_GLANCE_S):
-                return False
-            portion = left[:size]
+            if stored and not await consumer.wait(_GLANCE_S):
+                raise PartitionsLost
+            stored = await self._insist(consumer, lambda: self._store_portion(tracker, left))
+            del left[:stored]
+
+    async def _store_portion(self, tracker: Tracker, left: Sequence[DecodedRecord[T]]) -> int:
+        """Stores the first of these messages; returns how many."""
+        while True:
+            portion = left[: self._portion_size.now]
             try:
                 await self._transact(tracker, portion)
+                self._portion_size.stored()
+                return len(portion)
             except REFUSED as error:
-                # Halving finds the one that the database refuses, and the others are stored.
-                if len(portion) > 1:
-                    size = len(portion) // 2
-                    continue
-                await self._refuse(portion[0], error)
-                continue
-            del left[: len(portion)]
-            # Half at once and back little by little: what runs into the time limit was in vain.
-            self._portion = min(self._portion + max(1, self._batch // 50), self._batch)
-            size = min(size * 2, self._portion)
-            backoff.reset()
-        return True
-
-    async def _refuse(self, entry: DecodedRecord[T], error: Exception) -> None:
-        if entry.poison is not None:
-            raise error
-        entry.poison = Poison("DATABASE_REFUSED", f"{type(error).__name__}: {error}")
-        await self._box.bury([self._letter(entry)])
+                if len(portion) == 1:
+                    await self._refuse(portion[0], error)
+                self._portion_size.refused(len(portion))
+            except _AWAY:
+                self._portion_size.too_slow()
+                raise
 
     async def _transact(self, tracker: Tracker, portion: Sequence[DecodedRecord[T]]) -> None:
+        """Stores messages and their offsets: both or neither."""
         records = [entry.record for entry in portion]
         good = [entry for entry in portion if entry.poison is None]
         async with self._postgres.write() as connection:
@@ -219,7 +222,33 @@ class BatchReader(Generic[T, R]):
         if outcome is not None:
             await self._handler.stored(good, outcome)
 
-    def _note(self, error: Exception, what: str) -> None:
-        away = isinstance(error, KafkaException) or getattr(error, "reason", "") == "QUEUE_UNAVAILABLE"
-        RETRIES.labels(self._offsets.reader, "log" if away else "database").inc()
-        log.warning("%s: %s: %s", what, type(error).__name__, error)
+    async def _refuse(self, entry: DecodedRecord[T], error: Exception) -> None:
+        """Makes a dead letter of a message that the database refuses."""
+        if entry.poison is not None:
+            raise error
+        why = Poison("DATABASE_REFUSED", f"{type(error).__name__}: {error}")
+        await self._box.bury([self._letter(entry, why)])
+        # Only now: what is poison is not stored, so its letter must be kept first.
+        entry.poison = why
+
+    async def _insist(self, consumer: BatchConsumer, step: Callable[[], Awaitable[S]]) -> S:
+        """Takes one step, and repeats it while the database or the log is away.
+
+        Raises:
+            PartitionsLost: a partition of the batch was taken away meanwhile.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                return await step()
+            except _AWAY as error:
+                RETRIES.labels(self._offsets.reader, _part(error)).inc()
+                log.warning("reading waits: %s: %s", type(error).__name__, error)
+            if not await consumer.wait(backoff.pause_s()):
+                raise PartitionsLost
+
+
+def _part(error: Exception) -> str:
+    """What is away: "log" or "database"."""
+    log_is_away = isinstance(error, KafkaException) or getattr(error, "reason", "") == "QUEUE_UNAVAILABLE"
+    return "log" if log_is_away else "database"

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from local.stack.layout import Stack
 from local.stack.provision import SUPERUSER
 from mesh import postgres
+from mesh.errors import unavailable
 from mesh.kafka import (
     BatchConsumer,
     BatchReader,
@@ -29,9 +30,11 @@ from mesh.kafka import (
     ensure_topics,
     offsets,
 )
+from mesh.kafka.dead_letters import DeadLetter
 from mesh.kafka.topics import bounds_of
 from mesh.kafka.tracker import EXPIRED
 from mesh.postgres import Connection, PostgresConfig
+from tests.support.batch_readers import stopped
 from tests.support.waiting import eventually
 
 ROLE = "rating_svc"
@@ -93,6 +96,7 @@ class Bench:
         limit: int = 100,
         batch: int = 20,
         handler: Handler[str, int] | None = None,
+        box: DeadLetterBox | None = None,
     ) -> BatchReader[str, int]:
         return BatchReader(
             "keeper",
@@ -100,7 +104,8 @@ class Bench:
             self.kafka,
             self.postgres,
             handler or Keeper(),
-            DeadLetterBox("keeper", self.letters, self.producer, self.postgres, DeadLetterLimit(limit)),
+            box
+            or DeadLetterBox("keeper", self.letters, self.producer, self.postgres, DeadLetterLimit(limit)),
             batch,
         )
 
@@ -171,7 +176,7 @@ async def test_a_store_that_is_set_back_reads_again_what_it_lost(bench: Bench) -
             INSERT INTO kafka_offsets TABLE then_offsets; COMMIT"""
         )
         await connection.close()
-        # Nothing more is sent: it is found all the same.
+        # Nothing more is sent: it is found nevertheless.
         await bench.keeps(first + second)
         await bench.send(third := values("third", 30))
         await bench.keeps(first + second + third)
@@ -237,7 +242,7 @@ async def test_what_kafka_deleted_before_it_was_read_raises_an_alarm(bench: Benc
 
 
 async def test_a_dead_letter_counts_once_however_often_its_batch_is_read(bench: Bench) -> None:
-    """Sixty of a hundred that are borne; the database can't take the batch for a while."""
+    """Sixty of a hundred that are accepted; the database can't take the batch for a while."""
     await bench.fetch("ALTER TABLE kept RENAME TO away")
     # Good ones first: with none of them stored, nothing behind them is.
     await bench.send([*(good := values("good", 20)), *values("bad", 60)])
@@ -261,15 +266,7 @@ async def test_the_limit_is_that_of_all_processes_and_outlives_a_restart(bench: 
     await bench.send(values("bad", 30))
     for _ in range(2):
         async with bench.reading(bench.reader(limit=20, batch=10)) as reader:
-
-            async def has_stopped(reader: BatchReader[str, int] = reader) -> bool:
-                try:
-                    await reader.ping()
-                except RuntimeError as error:
-                    return "BAD" in str(error)
-                return False
-
-            await eventually(has_stopped)
+            await stopped(reader, "BAD")
         assert await bench.letter_count() == 20
     await bench.send(good := values("good", 20))
     async with bench.reading(bench.reader(limit=100)):
@@ -283,3 +280,29 @@ async def test_what_the_database_refuses_is_found_and_the_rest_is_stored(bench: 
     async with bench.reading(bench.reader(batch=80)):
         await bench.keeps([value for value in many if value != "a 0013"])
     assert await bench.letter_count() == 1
+
+
+class FullBox(DeadLetterBox):
+    """Dead letters that the log takes only at the second attempt."""
+
+    attempts = 0
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            self.attempts += 1
+            if self.attempts == 1:
+                raise unavailable("QUEUE_UNAVAILABLE", "the log is away", retry_after=1)
+        await super().bury(letters)
+
+
+async def test_what_the_database_refuses_while_the_log_is_away_is_buried_when_it_is_back(
+    bench: Bench,
+) -> None:
+    """Else it would be neither a row nor a dead letter."""
+    await bench.fetch("ALTER TABLE kept ADD CHECK (value <> 'a 0013')")
+    await bench.send(many := values("a", 80))
+    box = FullBox("keeper", bench.letters, bench.producer, bench.postgres, DeadLetterLimit(100))
+    async with bench.reading(bench.reader(batch=80, box=box)):
+        await bench.keeps([value for value in many if value != "a 0013"])
+        await eventually(lambda: sent(bench, 1))
+    assert box.attempts == 2

@@ -12,11 +12,10 @@ from mesh.kafka.retention import Retention
 from mesh.kafka.topics import alter_topic
 from mesh.pruning import Pruner
 from ranking_svc import inbox, metrics
-from ranking_svc.consumer import Aggregator
 from ranking_svc.model import Change
 from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
+from tests.support.batch_readers import stopped
 from tests.support.rankings import NOW, Place, event, history, letters_of, name_of, place_in
-from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -89,16 +88,8 @@ async def test_too_many_dead_letters_stop_the_consumer_and_another_release_goes_
     changes, expected = history(30)
     for _ in range(6):
         await place.send_raw("movies/tt0000001", b"\xff")
-    async with place.aggregating(dead_limit=3) as stopped:
-
-        async def has_stopped() -> bool:
-            try:
-                await stopped.ping()
-            except RuntimeError as error:
-                return "too many dead letters" in str(error)
-            return False
-
-        await eventually(has_stopped)
+    async with place.aggregating(dead_limit=3) as reader:
+        await stopped(reader, "too many dead letters")
         await place.send(changes)
         async with place.aggregating(dead_limit=100):
             await place.counted()
@@ -211,13 +202,5 @@ async def test_limits_of_dead_letters_hold_over_processes_and_restarts(place: Pl
     for _ in range(3):
         # Each takes one message at a time, and would set aside four of its own.
         async with place.aggregating(batch=1, dead_limit=4) as one:
-
-            async def has_stopped(one: Aggregator = one) -> bool:
-                try:
-                    await one.ping()
-                except RuntimeError:
-                    return True
-                return False
-
-            await eventually(has_stopped)
+            await stopped(one, "too many dead letters")
     assert await place.pg.fetchval("SELECT count(*) FROM dead_letters", fresh=True) == 4

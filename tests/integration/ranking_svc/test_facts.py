@@ -26,6 +26,7 @@ from ranking_svc.facts import FactsFiller, Told, facts_consumer
 from ranking_svc.model import Change
 from ranking_svc.topics import MOVIES_DEAD_LETTERS
 from rating_svc import dlq
+from tests.support.batch_readers import stopped
 from tests.support.rankings import NOW, Place, letters_of, place_in
 from tests.support.waiting import eventually
 
@@ -277,16 +278,8 @@ async def test_operators_see_letters_of_facts_and_send_them_again(place: Place, 
 async def test_too_many_facts_that_can_not_be_kept_stop_their_consumer_and_it_says_so(place: Place) -> None:
     for _ in range(6):
         await place.send_raw("movies/tt0000001", b"\xff")
-    async with taking_facts(place, dead_limit=3) as stopped:
-
-        async def has_stopped() -> bool:
-            try:
-                await stopped.ping()
-            except RuntimeError as error:
-                return "too many dead letters" in str(error)
-            return False
-
-        await eventually(has_stopped)
+    async with taking_facts(place, dead_limit=3) as reader:
+        await stopped(reader, "too many dead letters")
     await place.send_raw("movies/tt0000001", told(1).SerializeToString())
     async with taking_facts(place, dead_limit=100):
         await eventually(lambda: _knows(place, 1))
