@@ -1,4 +1,4 @@
-"""Three brokers, each of which is lost or frozen in turn: services get answers from Kafka all the same."""
+"""Three brokers, each of which is lost or frozen in turn: services still get answers from Kafka."""
 
 import asyncio
 import contextlib

@@ -73,7 +73,7 @@ def start(place: Stack, omdb: Omdb, tmp_path: Path) -> Start:
 
     @asynccontextmanager
     async def started(**environment: str) -> AsyncIterator[MovieProcess]:
-        async with MovieProcess(place, tmp_path / "movie_svc.log", **{**HASTY, **environment}) as process:
+        async with MovieProcess(place, tmp_path, **{**HASTY, **environment}) as process:
             await asyncio.gather(*(eventually(partial(answered, process, name)) for name in KNOWN))
             await eventually(lambda: stored(place, KNOWN))
             await forget(place, UNKNOWN)
@@ -280,7 +280,7 @@ async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(start: Sta
     """Leases, leadership and the outbox's lock die with their holder."""
     async with start() as one, start() as other:
         assert await answered(one, UNKNOWN[3])
-        one.process.kill()
+        await one.kill()
         for name in UNKNOWN[4:8]:
             assert await answered(other, name)
         connection = await asyncpg.connect(place.dsn("movie_svc"))

@@ -15,7 +15,7 @@ from mesh import kafka, sessions
 from ranking_svc.model import Change
 from ranking_svc.topics import MOVIES_CHANGED, RATINGS_CHANGED
 from tests.support import failover
-from tests.support.ranking_process import Process, process
+from tests.support.ranking_processes import RankingProcess
 from tests.support.rankings import NOW, Place, history, place_in
 from tests.support.stacks import running
 from tests.support.waiting import eventually
@@ -61,7 +61,7 @@ async def place(own: Stack, environment: dict[str, str]) -> AsyncIterator[Place]
         yield made
 
 
-async def shown(server: Process, expected: dict[int, tuple[int, ...]]) -> None:
+async def shown(server: RankingProcess, expected: dict[int, tuple[int, ...]]) -> None:
     """Waits until a server shows the votes of all movies."""
 
     async def same() -> bool:
@@ -83,8 +83,8 @@ async def test_votes_that_a_failover_takes_away_are_counted_again_and_charts_fol
 ) -> None:
     changes, expected = history(900, movies=50)
     async with (
-        process(own, "serve", tmp_path, **environment) as server,
-        process(own, "consumer", tmp_path, **environment),
+        RankingProcess(own, "serve", tmp_path, **environment) as server,
+        RankingProcess(own, "consumer", tmp_path, **environment),
     ):
         await place.send(changes[:300])
         await place.counted("ranking_svc.aggregates")
@@ -133,21 +133,21 @@ async def test_a_consumer_frozen_in_its_transaction_holds_nobody_up(
     blocker = await asyncpg.connect(own.dsn("postgres", database="marquee"))
     await place.store.apply([Change(1000 + movie, movie, None, 5, NOW) for movie in (1, 2, 3)])
     try:
-        async with process(own, "consumer", tmp_path, **environment) as frozen:
+        async with RankingProcess(own, "consumer", tmp_path, **environment) as frozen:
             async with blocker.transaction():
                 await blocker.execute("SELECT FROM ranking_svc.scores FOR UPDATE")
                 await place.send(changes)
                 # It has taken the events' ids, and waits for the aggregates.
                 await eventually(lambda: _waits_for_a_lock(blocker))
-                os.kill(frozen.popen.pid, signal.SIGSTOP)
+                os.kill(frozen.pid, signal.SIGSTOP)
             started = time.monotonic()
-            async with process(own, "consumer", tmp_path, **environment):
+            async with RankingProcess(own, "consumer", tmp_path, **environment):
                 await place.counted("ranking_svc.aggregates", timeout_s=60)
                 took = time.monotonic() - started
                 print(f"the successor had taken all {len(changes)} changes {took:.1f} s later")
                 # Its partitions are free after its session's end, and its locks by then.
                 assert took < 6 + sessions.RELEASE_S + SLACK_S
-                os.kill(frozen.popen.pid, signal.SIGCONT)
+                os.kill(frozen.pid, signal.SIGCONT)
                 # It comes back, and goes on as one of two.
                 await place.send([Change(2000 + number, 1, None, 5, NOW) for number in range(20)])
                 await place.counted("ranking_svc.aggregates", timeout_s=60)

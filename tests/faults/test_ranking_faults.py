@@ -22,7 +22,7 @@ from mesh.errors import MarqueeError
 from mesh.tasks import end
 from ranking_svc.model import Change
 from ranking_svc.topics import AGGREGATES_GROUP, MOVIES_CHANGED, RATINGS_CHANGED
-from tests.support.ranking_process import Process, process
+from tests.support.ranking_processes import RankingProcess
 from tests.support.rankings import NOW, Place, history, place_in
 from tests.support.stacks import running
 from tests.support.waiting import eventually
@@ -83,7 +83,7 @@ def _tree(pid: int) -> list[int]:
 class Readers:
     """Calls that go on all the time; `failed` holds those that did."""
 
-    def __init__(self, server: Process) -> None:
+    def __init__(self, server: RankingProcess) -> None:
         self._server = server
         self.failed: list[grpc.aio.AioRpcError] = []
         self.answered = 0
@@ -101,7 +101,7 @@ class Readers:
 
 
 @asynccontextmanager
-async def read_throughout(server: Process) -> AsyncIterator[Readers]:
+async def read_throughout(server: RankingProcess) -> AsyncIterator[Readers]:
     """Reads all the time in the block, and fails if any read did."""
     readers = Readers(server)
     task = asyncio.create_task(readers.run())
@@ -113,7 +113,7 @@ async def read_throughout(server: Process) -> AsyncIterator[Readers]:
     assert readers.failed == []
 
 
-async def shows(server: Process, movie: int, votes: int, timeout: float = 30.0) -> None:
+async def shows(server: RankingProcess, movie: int, votes: int, timeout: float = 30.0) -> None:
     """Waits until a server shows so many votes of a movie."""
 
     async def there() -> bool:
@@ -136,7 +136,7 @@ async def test_redis_hanging_or_killed_costs_nothing_but_freshness(
     own: Stack, place: Place, tmp_path: Path
 ) -> None:
     changes, expected = history(300)
-    async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path):
+    async with RankingProcess(own, "serve", tmp_path) as server, RankingProcess(own, "consumer", tmp_path):
         await place.send(changes)
         await all_counted(place, expected)
         await shows(server, 1, sum(expected[1]))
@@ -151,8 +151,8 @@ async def test_redis_hanging_or_killed_costs_nothing_but_freshness(
 
 async def test_without_redis_everything_starts_and_works(own: Stack, place: Place, tmp_path: Path) -> None:
     async with (
-        process(own, "serve", tmp_path, **NO_REDIS) as server,
-        process(own, "consumer", tmp_path, **NO_REDIS),
+        RankingProcess(own, "serve", tmp_path, **NO_REDIS) as server,
+        RankingProcess(own, "consumer", tmp_path, **NO_REDIS),
     ):
         await place.send([Change(1, 1, None, 9, NOW)])
         await shows(server, 1, 1)
@@ -163,7 +163,7 @@ async def test_charts_outlive_the_databases_and_held_votes_count_once(
     own: Stack, place: Place, tmp_path: Path
 ) -> None:
     changes, expected = history(400)
-    async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path):
+    async with RankingProcess(own, "serve", tmp_path) as server, RankingProcess(own, "consumer", tmp_path):
         await place.send(changes[:200])
         await place.counted(AGGREGATES_GROUP, 60)
         await shows(server, 1, sum((await place.histograms())[1]))
@@ -181,7 +181,10 @@ async def test_charts_outlive_the_databases_and_held_votes_count_once(
 
 async def test_kafka_killed_costs_no_read_and_no_vote(own: Stack, place: Place, tmp_path: Path) -> None:
     changes, expected = history(400)
-    async with process(own, "serve", tmp_path) as server, process(own, "consumer", tmp_path) as consumer:
+    async with (
+        RankingProcess(own, "serve", tmp_path) as server,
+        RankingProcess(own, "consumer", tmp_path) as consumer,
+    ):
         await place.send(changes[:200])
         await place.counted(AGGREGATES_GROUP, 60)
         async with read_throughout(server):
@@ -207,20 +210,20 @@ async def test_a_consumer_that_is_killed_again_and_again_counts_everything_once(
     small = {"MARQUEE_RANKING_BATCH": "20", "MARQUEE_KAFKA_SESSION_TIMEOUT_S": "6"}
     await place.send(changes)
     for kills in range(4):
-        async with process(own, "consumer", tmp_path, **small) as consumer:
+        async with RankingProcess(own, "consumer", tmp_path, **small) as consumer:
 
             async def some_more(least: int = kills * 300) -> bool:
                 return await place.taken() > least
 
             await eventually(some_more, timeout=60)
             await consumer.end(signal.SIGKILL)
-    async with process(own, "consumer", tmp_path):
+    async with RankingProcess(own, "consumer", tmp_path):
         await all_counted(place, expected)
 
 
 async def test_a_drain_ends_streams_cleanly_and_soon(own: Stack, place: Place, tmp_path: Path) -> None:
     await place.store.apply([Change(1, 1, None, 9, NOW)])
-    async with process(own, "serve", tmp_path) as server:
+    async with RankingProcess(own, "serve", tmp_path) as server:
         streams = [
             server.rankings.WatchScore(pb.WatchScoreRequest(name="movies/tt0000001/score")) for _ in range(50)
         ]

@@ -23,7 +23,7 @@ from mesh.errors import MarqueeError
 from rating_svc.submissions import Submission
 from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.parts import Part
-from tests.support.ratings import Role, User
+from tests.support.ratings import RatingProcess, User
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -100,12 +100,12 @@ async def counted(stack: Stack) -> tuple[dict[tuple[int, int], int], dict[tuple[
 
 
 @asynccontextmanager
-async def mesh(stack: Stack, logs: Path) -> AsyncIterator[tuple[list[Role], Role]]:
+async def mesh(stack: Stack, logs: Path) -> AsyncIterator[tuple[list[RatingProcess], RatingProcess]]:
     environment = {"MARQUEE_RATING_PARTITIONS": "4"}
     async with (
-        Role(stack, "serve", logs, **environment) as one,
-        Role(stack, "serve", logs, **environment) as two,
-        Role(stack, "worker", logs, **environment) as worker,
+        RatingProcess(stack, "serve", logs, **environment) as one,
+        RatingProcess(stack, "serve", logs, **environment) as two,
+        RatingProcess(stack, "worker", logs, **environment) as worker,
     ):
         yield [one, two], worker
 
@@ -181,8 +181,8 @@ async def test_a_worker_that_freezes_in_its_transaction_is_followed_within_a_bou
         }
         prefix = f"user-{uuid.uuid4()}"
         async with (
-            Role(own, "serve", tmp_path, **environment) as front,
-            Role(own, "worker", tmp_path, **environment) as first,
+            RatingProcess(own, "serve", tmp_path, **environment) as front,
+            RatingProcess(own, "worker", tmp_path, **environment) as first,
             grpc.aio.insecure_channel(front.address) as channel,
         ):
             authors = [User(channel, f"{prefix}-{i}") for i in range(30)]
@@ -195,7 +195,7 @@ async def test_a_worker_that_freezes_in_its_transaction_is_followed_within_a_bou
             first.signal(signal.SIGSTOP)
             began = time.monotonic()
             await bench.run(_SLOW.format(seconds=0))
-            async with Role(own, "worker", tmp_path, **environment):
+            async with RatingProcess(own, "worker", tmp_path, **environment):
                 await bench.stored({(author.name, 1): 8 for author in authors}, bound_s + 45)
                 took_s = time.monotonic() - began
                 first.signal(signal.SIGCONT)

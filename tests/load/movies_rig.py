@@ -96,7 +96,7 @@ def stores() -> Iterator[Stack]:
 @asynccontextmanager
 async def replica(stack: Stack, **environment: str) -> AsyncIterator[MovieProcess]:
     with tempfile.TemporaryDirectory() as folder:
-        async with MovieProcess(stack, Path(folder) / "log", **{**UNLIMITED, **environment}) as process:
+        async with MovieProcess(stack, Path(folder), **{**UNLIMITED, **environment}) as process:
             yield process
 
 
@@ -145,8 +145,8 @@ def _cpu(stack: Stack, processes: Sequence[MovieProcess]) -> dict[str, float]:
     state = states.live(stack.home)
     assert state is not None
     parts = ("redis", "postgres", "postgres-replica")
-    used = usage.measure([*(p.process.pid for p in processes), *(state.processes[n].pid for n in parts)])
-    of_service = sum(used[process.process.pid].cpu_s for process in processes)
+    used = usage.measure([*(p.pid for p in processes), *(state.processes[n].pid for n in parts)])
+    of_service = sum(used[process.pid].cpu_s for process in processes)
     redis_s, *postgres_s = (used[state.processes[name].pid].cpu_s for name in parts)
     return {"movie_svc": of_service, "redis": redis_s, "postgres": sum(postgres_s)}
 

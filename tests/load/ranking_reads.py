@@ -15,15 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.rankings.v1 import rankings_pb2 as pb
 
 from tests.load.ranking_rig import fill, measure, stores
-from tests.support.ranking_process import OPERATOR, Process, process
+from tests.support.ranking_processes import OPERATOR, RankingProcess
 
 
-async def reads(server: Process, movies: int, calls: int) -> None:
+async def reads(server: RankingProcess, movies: int, calls: int) -> None:
     dice = random.Random(1)
-    pids = {"serve": server.popen.pid}
+    pids = {"serve": server.pid}
     rankings = server.rankings
     counter = itertools.count(1)
 
@@ -47,8 +48,10 @@ async def reads(server: Process, movies: int, calls: int) -> None:
         votes = 10_000_000 + next(counter)
         return await rankings.ListTopRated(pb.ListTopRatedRequest(genre="Drama", type=1, min_votes=votes))
 
+    health_stub = health_pb2_grpc.HealthStub(server.channel)
+
     async def health() -> object:
-        return await server.health()
+        return await health_stub.Check(health_pb2.HealthCheckRequest())
 
     for name, one in {
         "health check (the floor of grpc.aio)": health,
@@ -62,7 +65,7 @@ async def reads(server: Process, movies: int, calls: int) -> None:
         print(f"{name:40} {await measure(calls, pids, one)}", flush=True)
 
 
-async def rebuild(server: Process) -> None:
+async def rebuild(server: RankingProcess) -> None:
     slowest, stop = 0.0, asyncio.Event()
 
     async def probe() -> None:
@@ -89,12 +92,12 @@ async def main() -> None:
     with stores() as stack, TemporaryDirectory() as logs:
         await fill(stack, arguments.movies)
         started = time.perf_counter()
-        async with process(stack, "serve", Path(logs), MARQUEE_LOG_LEVEL="warning") as server:
+        async with RankingProcess(stack, "serve", Path(logs), MARQUEE_LOG_LEVEL="warning") as server:
             print(f"SERVING after {time.perf_counter() - started:.1f} s")
             await asyncio.sleep(3)
             await reads(server, arguments.movies, arguments.calls)
             await rebuild(server)
-            memory = psutil.Process(server.popen.pid).memory_info().rss / 2**20
+            memory = psutil.Process(server.pid).memory_info().rss / 2**20
             print(f"memory: {memory:.0f} MiB for {arguments.movies} movies")
 
 

@@ -24,7 +24,7 @@ from mesh import clock
 from mesh.kafka import KafkaConfig, KafkaProducer
 from rating_svc import submissions, topics
 from rating_svc.submissions import Submission
-from tests.support.ratings import Role
+from tests.support.ratings import RatingProcess
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -53,16 +53,15 @@ async def fill(stack: Stack, count: int) -> None:
 
 
 async def main(arguments: argparse.Namespace, stack: Stack, logs: Path) -> None:
-    async with Role(stack, "serve", logs):
+    async with RatingProcess(stack, "serve", logs):
         pass  # it makes the schema and the topics
     await fill(stack, arguments.count)
     connection = await asyncpg.connect(stack.dsn("rating_svc"))
     state = states.live(stack.home)
     assert state is not None
     postgres = state.processes["postgres"].pid
-    worker = Role(stack, "worker", logs)
+    worker = RatingProcess(stack, "worker", logs)
     worker.spawn()
-    assert worker.process is not None
 
     async def begun() -> bool:
         return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM seen_requests)"))
@@ -72,9 +71,9 @@ async def main(arguments: argparse.Namespace, stack: Stack, logs: Path) -> None:
 
     await eventually(begun, 60)
     stored = await connection.fetchval("SELECT count(*) FROM seen_requests")
-    began, before = time.perf_counter(), (cpu_s(worker.process.pid), cpu_s(postgres))
+    began, before = time.perf_counter(), (cpu_s(worker.pid), cpu_s(postgres))
     await eventually(done, 300, 0.25)
-    after, count = (cpu_s(worker.process.pid), cpu_s(postgres)), arguments.count - stored
+    after, count = (cpu_s(worker.pid), cpu_s(postgres)), arguments.count - stored
     took_s = time.perf_counter() - began
     own, database = ((b - a) / count * 1e6 for a, b in zip(before, after, strict=True))
     print(f"{count} ratings in {took_s:.1f} s, CPU-µs each: worker {own:.1f}, PostgreSQL {database:.1f}")

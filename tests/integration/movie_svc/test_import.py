@@ -258,7 +258,7 @@ async def test_a_missing_file_is_one_sentence(importing: Importing, arguments: t
 
 
 async def test_each_change_is_told_once(importing: Importing, stack: Stack, tmp_path: Path) -> None:
-    async with MovieProcess(stack, tmp_path / "log", MARQUEE_OMDB_MODE="off") as replica:
+    async with MovieProcess(stack, tmp_path, MARQUEE_OMDB_MODE="off") as replica:
         await ensure_topics(KafkaConfig(bootstrap=stack.kafka_bootstrap), [CHANGED])
         events = await _Events.begin(stack)
         await importing.run(

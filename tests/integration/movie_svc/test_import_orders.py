@@ -142,7 +142,7 @@ async def test_of_two_answers_the_newer_file_stands_in_either_order(files: Files
 
 
 async def test_answers_complete_what_a_search_has_found(files: Files, stack: Stack, omdb: Omdb) -> None:
-    async with MovieProcess(stack, files.folder / "log") as replica:
+    async with MovieProcess(stack, files.folder) as replica:
         request = movies_pb2.SearchMoviesRequest(query="matrix", page_size=1)
         found = (await replica.stub.SearchMovies(request, timeout=10)).movies[0]
         assert found.source == movies_pb2.SOURCE_OMDB_SEARCH
@@ -162,7 +162,7 @@ async def test_what_people_read_of_a_catalogue_is_asked_of_omdb(
 ) -> None:
     """It, and not only the title whose turn it is: of equal votes, the one with the highest id."""
     await files.catalogue(MATRIX, *range(9_000_001, 9_000_011))
-    async with MovieProcess(stack, files.folder / "log") as replica:
+    async with MovieProcess(stack, files.folder) as replica:
         name = f"movies/tt{MATRIX:07d}"
         assert (await replica.get(name)).source == movies_pb2.SOURCE_CATALOGUE
         movie = await eventually(lambda: _full(replica, name))
@@ -174,7 +174,7 @@ async def test_what_omdb_has_just_said_stands_and_an_absence_does_not(
     files: Files, stack: Stack, omdb: Omdb
 ) -> None:
     absent = "movies/tt0999999"
-    async with MovieProcess(stack, files.folder / "log") as replica:
+    async with MovieProcess(stack, files.folder) as replica:
         live = await replica.get(f"movies/tt{MATRIX:07d}")
         with pytest.raises(grpc.aio.AioRpcError):
             await replica.get(absent)
@@ -197,7 +197,7 @@ async def test_a_title_is_found_that_omdb_denied_while_it_was_stored(files: File
     await files.sql.execute(
         "INSERT INTO absent (id, reason, fetch_time, fresh_until) VALUES (1, 'x', now(), now() + '1 day')"
     )
-    async with MovieProcess(stack, files.folder / "log", MARQUEE_OMDB_MODE="off") as replica:
+    async with MovieProcess(stack, files.folder, MARQUEE_OMDB_MODE="off") as replica:
         assert_full(await replica.get("movies/tt0000001"))
 
 

@@ -106,7 +106,7 @@ class Movies:
         await self.run("import-catalogue", "--movies", str(movies), "--links", str(links))
 
     def process(self, **environment: str) -> MovieProcess:
-        return MovieProcess(self.stack, self.folder / "movie_svc.log", **environment)
+        return MovieProcess(self.stack, self.folder, **environment)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

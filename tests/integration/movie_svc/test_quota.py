@@ -58,7 +58,7 @@ async def _movies(stack: Stack) -> AsyncIterator["asyncpg.Connection[asyncpg.Rec
 @pytest.fixture
 def start(stack: Stack, omdb: Omdb, tmp_path: Path) -> Start:
     usual = {"MARQUEE_OMDB_RATE": "1000", "MARQUEE_OMDB_BURST": "1000"}
-    return lambda **environment: MovieProcess(stack, tmp_path / "movie_svc.log", **{**usual, **environment})
+    return lambda **environment: MovieProcess(stack, tmp_path, **{**usual, **environment})
 
 
 async def new_titles(replicas: list[MovieProcess], first: int, count: int) -> int:

@@ -42,8 +42,7 @@ HASTY = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MovieProcess]:
-    log = tmp_path_factory.mktemp("movies") / "movie_svc.log"
-    async with MovieProcess(stack, log, **HASTY) as replica:
+    async with MovieProcess(stack, tmp_path_factory.mktemp("movies"), **HASTY) as replica:
         yield replica
 
 
@@ -63,7 +62,7 @@ async def omdb(stack: Stack, shared: MovieProcess) -> AsyncIterator[Omdb]:
 @pytest.fixture
 def start(stack: Stack, omdb: Omdb, tmp_path: Path) -> Start:
     """Starts more replicas; they wait as little for OMDb as the shared one does, unless told otherwise."""
-    return lambda **environment: MovieProcess(stack, tmp_path / "movie_svc.log", **{**HASTY, **environment})
+    return lambda **environment: MovieProcess(stack, tmp_path, **{**HASTY, **environment})
 
 
 @pytest.fixture

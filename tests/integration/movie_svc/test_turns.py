@@ -46,19 +46,18 @@ async def test_a_relay_that_is_frozen_loses_its_turn(
     async def empty() -> bool:
         return bool(await sql.fetchval("SELECT count(*) = 0 FROM outbox"))
 
-    log = tmp_path / "movie_svc.log"
-    async with MovieProcess(stack, log) as one, MovieProcess(stack, log) as other:
+    async with MovieProcess(stack, tmp_path) as one, MovieProcess(stack, tmp_path) as other:
         await eventually(empty)
         # One of the two has the turn; whichever it is.
         for replica in (one, other):
-            replica.process.send_signal(signal.SIGSTOP)
+            replica.signal(signal.SIGSTOP)
             try:
                 await sql.execute("INSERT INTO outbox (movie_id, event) VALUES (99999991, '')")
                 started = time.monotonic()
                 await eventually(empty, TAKEOVER_S)
                 print(f"sent after {time.monotonic() - started:.1f} s")
             finally:
-                replica.process.send_signal(signal.SIGCONT)
+                replica.signal(signal.SIGCONT)
 
 
 async def test_a_refresher_that_is_frozen_while_it_asks_has_a_successor_and_does_no_harm(
@@ -79,20 +78,20 @@ async def test_a_refresher_that_is_frozen_while_it_asks_has_a_successor_and_does
     async def fetched_after(time: datetime) -> bool:
         return bool((await row())["fetch_time"] > time)
 
-    omdb, log = Omdb(stack), tmp_path / "movie_svc.log"
+    omdb = Omdb(stack)
     often = {"MARQUEE_OMDB_DAILY_LIMIT": "1000000"}
     await omdb.reset()
-    async with MovieProcess(stack, log, **often) as one:
+    async with MovieProcess(stack, tmp_path, **often) as one:
         await one.get(f"movies/tt{GODFATHER:07d}")
         await eventually(lambda: sql.fetch("SELECT FROM movies WHERE id = $1", GODFATHER))
         first = await make_stale()
         await eventually(lambda: fetched_after(first))  # it has the turn
-        async with MovieProcess(stack, log, **often) as other:
+        async with MovieProcess(stack, tmp_path, **often) as other:
             await omdb.behave(latency_ms=1000)
             asked, done = await omdb.calls(), _refreshed(await one.metrics())
             second = await make_stale()
             await eventually(lambda: _was_asked(omdb, asked["i"]))
-            one.process.send_signal(signal.SIGSTOP)
+            one.signal(signal.SIGSTOP)
             try:
                 await omdb.behave()
                 started = time.monotonic()
@@ -101,7 +100,7 @@ async def test_a_refresher_that_is_frozen_while_it_asks_has_a_successor_and_does
                 await eventually(lambda: _has_refreshed(other, 0))  # counted a moment after it is stored
                 after = await row()
             finally:
-                one.process.send_signal(signal.SIGCONT)
+                one.signal(signal.SIGCONT)
             # It gets its answer, or finds that it waited for too long.
             await eventually(lambda: _has_refreshed(one, done))
             assert await row() == after

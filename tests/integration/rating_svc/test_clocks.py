@@ -18,8 +18,8 @@ from local.stack.layout import Stack
 from mesh.kafka.retention import Retention
 from tests.support.clients import delete_keys
 from tests.support.clock import skewed
-from tests.support.ranking_process import Process, process
-from tests.support.ratings import Role, User, movie_name
+from tests.support.ranking_processes import RankingProcess
+from tests.support.ratings import RatingProcess, User, movie_name
 from tests.support.waiting import eventually
 
 HOUR_S = 3600.0
@@ -34,10 +34,12 @@ class Service:
 
     def __init__(self, stack: Stack, logs: Path) -> None:
         self.stack = stack
-        self.ahead = Role(stack, "serve", logs, **skewed(HOUR_S))
-        self.right = Role(stack, "serve", logs)
-        self.worker = Role(stack, "worker", logs, **skewed(HOUR_S), MARQUEE_RATING_PRUNE_INTERVAL_S="0.1")
-        self.relay = Role(stack, "relay", logs, **skewed(HOUR_S))
+        self.ahead = RatingProcess(stack, "serve", logs, **skewed(HOUR_S))
+        self.right = RatingProcess(stack, "serve", logs)
+        self.worker = RatingProcess(
+            stack, "worker", logs, **skewed(HOUR_S), MARQUEE_RATING_PRUNE_INTERVAL_S="0.1"
+        )
+        self.relay = RatingProcess(stack, "relay", logs, **skewed(HOUR_S))
 
     async def sql(self, query: str, *args: object, role: str = "rating_svc") -> list[asyncpg.Record]:
         connection = await asyncpg.connect(self.stack.dsn(role))
@@ -131,9 +133,9 @@ async def test_trending_is_the_same_at_a_server_that_is_ahead(
 ) -> None:
     ahead, right = users
     async with (
-        process(service.stack, "consumer", tmp_path, **skewed(HOUR_S)),
-        process(service.stack, "serve", tmp_path, **skewed(HOUR_S)) as one,
-        process(service.stack, "serve", tmp_path) as other,
+        RankingProcess(service.stack, "consumer", tmp_path, **skewed(HOUR_S)),
+        RankingProcess(service.stack, "serve", tmp_path, **skewed(HOUR_S)) as one,
+        RankingProcess(service.stack, "serve", tmp_path) as other,
     ):
         await ahead.rate(movie, 10)
         await right.rate(movie + 1, 10)
@@ -150,7 +152,7 @@ async def _is(service: Service, user: User, movie: int, score: int | None) -> bo
     return await service.score_in_database(user, movie) == score
 
 
-async def _heat(server: Process, movie: int) -> float | None:
+async def _heat(server: RankingProcess, movie: int) -> float | None:
     """How hot a movie is in the chart of the day."""
     request = rankings_pb2.ListTrendingRequest(window=rankings_pb2.TRENDING_WINDOW_DAY, page_size=100)
     while True:

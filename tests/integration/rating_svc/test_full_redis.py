@@ -23,7 +23,7 @@ from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.config import PendingConfig
 from rating_svc.submissions import Position
 from tests.support.ports import free_port
-from tests.support.ratings import Role, User
+from tests.support.ratings import RatingProcess, User
 from tests.support.waiting import eventually
 
 MAX_MEMORY = 24 * 1024 * 1024
@@ -171,7 +171,7 @@ async def test_a_write_beside_a_release_that_set_an_expiry_is_kept(small: SmallR
 async def test_the_front_forgets_what_no_worker_stores(
     stack: Stack, small: SmallRedis, tmp_path: Path
 ) -> None:
-    async with Role(stack, "serve", tmp_path, **small.environment(), **SOON_STALE) as front:
+    async with RatingProcess(stack, "serve", tmp_path, **small.environment(), **SOON_STALE) as front:
         async with grpc.aio.insecure_channel(front.address) as channel:
             users = [User(channel, f"user-{uuid.uuid4()}") for _ in range(20)]
             await asyncio.gather(*(user.rate(number + 1, 8) for number, user in enumerate(users)))
@@ -180,7 +180,7 @@ async def test_the_front_forgets_what_no_worker_stores(
 
 
 async def test_a_worker_forgets_what_is_too_old(stack: Stack, small: SmallRedis, tmp_path: Path) -> None:
-    async with Role(stack, "worker", tmp_path, **small.environment(), **SOON_STALE):
+    async with RatingProcess(stack, "worker", tmp_path, **small.environment(), **SOON_STALE):
         await put(small.pending(), range(500))
         await eventually(lambda: _is_empty(small, "rating:pending:*"))
 

@@ -1,6 +1,5 @@
 """Whether a rated movie exists: movie_svc says so, and its troubles never stop a rating."""
 
-import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator
@@ -13,7 +12,7 @@ from marquee.ratings.v1 import ratings_pb2 as pb
 from local.stack.layout import Stack
 from tests.support.errors import Details
 from tests.support.movies import MovieProcess, Omdb
-from tests.support.ratings import Role, User, mine
+from tests.support.ratings import RatingProcess, User, mine
 
 KNOWN = 111161
 """The Shawshank Redemption: the simulated OMDb has it."""
@@ -36,23 +35,23 @@ async def omdb(stack: Stack) -> AsyncIterator[Omdb]:
 async def movies(
     stack: Stack, omdb: Omdb, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[MovieProcess]:
-    log = tmp_path_factory.mktemp("movies") / "movie_svc.log"
-    async with MovieProcess(stack, log, MARQUEE_OMDB_RATE="1000", MARQUEE_OMDB_BURST="1000") as process:
+    logs = tmp_path_factory.mktemp("movies")
+    async with MovieProcess(stack, logs, MARQUEE_OMDB_RATE="1000", MARQUEE_OMDB_BURST="1000") as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 async def replica(
     stack: Stack, movies: MovieProcess, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Role]:
+) -> AsyncIterator[RatingProcess]:
     logs: Path = tmp_path_factory.mktemp("ratings")
     patient = {"MARQUEE_RATING_MOVIE_TIMEOUT_S": "1.5", "MARQUEE_RATING_MOVIE_MISSING_S": "0.5"}
-    async with Role(stack, "serve", logs, MARQUEE_MOVIE_SVC=movies.address, **patient) as role:
+    async with RatingProcess(stack, "serve", logs, MARQUEE_MOVIE_SVC=movies.address, **patient) as role:
         yield role
 
 
 @pytest.fixture
-async def user(replica: Role) -> AsyncIterator[User]:
+async def user(replica: RatingProcess) -> AsyncIterator[User]:
     async with grpc.aio.insecure_channel(replica.address) as channel:
         yield User(channel, f"user-{uuid.uuid4()}")
 
@@ -91,10 +90,9 @@ async def test_a_rating_is_taken_while_omdb_gives_no_answer(user: User, omdb: Om
 
 
 async def test_a_rating_is_taken_quickly_while_movie_svc_is_away(
-    user: User, replica: Role, movies: MovieProcess
+    user: User, replica: RatingProcess, movies: MovieProcess
 ) -> None:
-    movies.process.kill()
-    await asyncio.to_thread(movies.process.wait, 10)
+    await movies.kill()
     for _ in range(5):
         assert (await user.rate(unknown(), 5)).score == 5
     unchecked = 'marquee_rating_movie_checks_total{answer="unchecked"}'

@@ -24,7 +24,7 @@ from ranking_svc.horizon import Horizon
 from ranking_svc.store import Store
 from tests.support.ports import free_port
 from tests.support.rankings import history, place_in
-from tests.support.ratings import Role, User, movie_name, totals
+from tests.support.ratings import RatingProcess, User, movie_name, totals
 from tests.support.waiting import eventually
 
 SERVERS = 3
@@ -123,10 +123,10 @@ async def test_ratings_go_the_whole_way(stack: Stack, pooled: dict[str, str], tm
     }
     prefix = f"pooled-{uuid.uuid4()}"
     async with (
-        Role(stack, "serve", tmp_path, **environment) as serve,
-        Role(stack, "worker", tmp_path, **environment, MARQUEE_RATING_BATCH="5"),
-        Role(stack, "worker", tmp_path, **environment, MARQUEE_RATING_BATCH="5"),
-        Role(stack, "relay", tmp_path, **environment) as relay,
+        RatingProcess(stack, "serve", tmp_path, **environment) as serve,
+        RatingProcess(stack, "worker", tmp_path, **environment, MARQUEE_RATING_BATCH="5"),
+        RatingProcess(stack, "worker", tmp_path, **environment, MARQUEE_RATING_BATCH="5"),
+        RatingProcess(stack, "relay", tmp_path, **environment) as relay,
         grpc.aio.insecure_channel(serve.address) as channel,
     ):
         users = [User(channel, f"{prefix}-{i}") for i in range(40)]

@@ -22,7 +22,7 @@ from mesh.outbox import Relay
 from mesh.turns import Turns
 from rating_svc import changes, metrics, topics
 from tests.faults.ratings_rig import Rig, rig, submission
-from tests.support.ratings import Role
+from tests.support.ratings import RatingProcess
 from tests.support.waiting import eventually
 
 _ACTIVE = "marquee_rating_relay_active"
@@ -36,9 +36,9 @@ async def bench(stack: Stack) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-def relay(stack: Stack, bench: Rig, tmp_path: Path) -> Callable[[], Role]:
+def relay(stack: Stack, bench: Rig, tmp_path: Path) -> Callable[[], RatingProcess]:
     """Makes a relay of the rig's database. The topic of changes is everybody's."""
-    return lambda: Role(
+    return lambda: RatingProcess(
         stack, "relay", tmp_path, MARQUEE_PG_PRIMARY=bench.dsn, MARQUEE_RATING_RELAY_TAKEOVER_S="6"
     )
 
@@ -103,7 +103,7 @@ async def outbox_is_empty(bench: Rig) -> bool:
 
 
 async def test_a_relay_hands_on_what_waited_and_what_comes_after_at_once(
-    bench: Rig, relay: Callable[[], Role], changed: Changes
+    bench: Rig, relay: Callable[[], RatingProcess], changed: Changes
 ) -> None:
     await submit_and_store(bench, 2500, 5)
     assert await bench.event_count() == 2500
@@ -127,13 +127,13 @@ async def test_a_change_is_handed_on_at_once_and_not_when_the_table_is_looked_at
 
 
 async def test_another_relay_takes_over_from_one_that_died_or_hangs(
-    bench: Rig, relay: Callable[[], Role], changed: Changes
+    bench: Rig, relay: Callable[[], RatingProcess], changed: Changes
 ) -> None:
     async with relay() as first:
         await eventually(lambda: first.metric(_ACTIVE))
         async with relay() as second:
             assert await second.metric(_ACTIVE) == 0
-            # It hangs: its connection stands, and the database ends the session all the same.
+            # It hangs: its connection stands, and the database ends the session nevertheless.
             first.signal(signal.SIGSTOP)
             await submit_and_store(bench, 5, 5)
             await eventually(lambda: second.metric(_ACTIVE), timeout=15)
@@ -154,7 +154,7 @@ async def test_another_relay_takes_over_from_one_that_died_or_hangs(
 
 
 async def test_a_relay_goes_on_after_the_database_threw_it_out(
-    stack: Stack, bench: Rig, relay: Callable[[], Role], changed: Changes
+    stack: Stack, bench: Rig, relay: Callable[[], RatingProcess], changed: Changes
 ) -> None:
     admin = await asyncpg.connect(stack.dsn(SUPERUSER, database="postgres"))
     async with relay() as only:
@@ -172,7 +172,7 @@ async def test_a_relay_goes_on_after_the_database_threw_it_out(
 
 
 async def test_a_change_that_commits_late_is_not_passed_over(
-    bench: Rig, relay: Callable[[], Role], changed: Changes
+    bench: Rig, relay: Callable[[], RatingProcess], changed: Changes
 ) -> None:
     """Numbers are drawn before the commit, so a lower one can appear after higher ones went out.
 

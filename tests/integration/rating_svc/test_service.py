@@ -28,7 +28,7 @@ from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.config import PendingConfig
 from rating_svc.submissions import Position
 from tests.support.errors import refused
-from tests.support.ratings import Role, User, mine, movie_name, totals
+from tests.support.ratings import RatingProcess, User, mine, movie_name, totals
 from tests.support.waiting import eventually
 
 PENDING, ACTIVE, DELETED = pb.Rating.STATE_PENDING, pb.Rating.STATE_ACTIVE, pb.Rating.STATE_DELETED
@@ -42,9 +42,9 @@ class Service:
     def __init__(self, stack: Stack, logs: Path) -> None:
         self.stack = stack
         settle = {"MARQUEE_RATING_SETTLE_S": "3"}
-        self.replicas = [Role(stack, "serve", logs, **settle) for _ in range(2)]
-        self.worker = Role(stack, "worker", logs, **settle)
-        self.relay = Role(stack, "relay", logs)
+        self.replicas = [RatingProcess(stack, "serve", logs, **settle) for _ in range(2)]
+        self.worker = RatingProcess(stack, "worker", logs, **settle)
+        self.relay = RatingProcess(stack, "relay", logs)
         self.channels: list[grpc.aio.Channel] = []
 
     def user(self, name: str = "") -> tuple[User, User]:

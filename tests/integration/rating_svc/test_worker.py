@@ -309,7 +309,7 @@ async def test_a_store_that_is_set_back_gets_all_of_it_again_and_makes_the_same_
             + "".join(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE then_{table};" for table in tables)
             + "COMMIT"
         )
-        # Nobody writes any more: what was lost is found all the same.
+        # Nobody writes any more: what was lost is still found.
         await bench.stored(last_of(early + late))
     assert await bench.rows() == rows
     events = await bench.fetch("SELECT event_id, movie_id, old_score, new_score FROM outbox")

@@ -43,8 +43,7 @@ async def similar(
 ) -> AsyncIterator[CopysEdge]:
     """An edge before the copy's movie_svc, which knows five films only."""
     folder = tmp_path_factory.mktemp("similar")
-    log = folder / "movie_svc.log"
-    async with MovieProcess(stack, log, with_rpc.folder, **with_rpc.environment) as replica:
+    async with MovieProcess(stack, folder, with_rpc.folder, **with_rpc.environment) as replica:
         await forget_movies(stack)
         for film in (HEAT, GODFATHER, SE7EN, SHAWSHANK, TOY_STORY):
             await replica.get(f"movies/{film}")

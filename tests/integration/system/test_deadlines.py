@@ -15,14 +15,15 @@ from typing import Any
 
 import grpc
 import pytest
+from marquee.rankings.v1 import rankings_pb2
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, ratings_pb2_grpc
 
 from edge import policies
 from local.stack.layout import Stack
-from tests.support import ranking_process
 from tests.support.edge.mesh import SERVICES, Edge, Instance, running_edge
 from tests.support.movies import MovieProcess, Omdb
-from tests.support.ratings import Role
+from tests.support.ranking_processes import OPERATOR, RankingProcess
+from tests.support.ratings import RatingProcess
 from tests.support.waiting import eventually
 
 EDGE_S = 3.0
@@ -43,7 +44,7 @@ def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 async def edge_before_ratings(stack: Stack, movies: str, logs: Path) -> AsyncIterator[Edge]:
     """Envoy before a real rating_svc, which asks for movies at an address."""
     asks = {"MARQUEE_MOVIE_SVC": movies, "MARQUEE_RATING_MOVIE_TIMEOUT_S": OWN_S}
-    async with Role(stack, "serve", logs, **asks) as ratings:
+    async with RatingProcess(stack, "serve", logs, **asks) as ratings:
         away = {name: ["127.0.0.1:1"] for name in SERVICES}
         endpoints = away | {"movie_svc": [movies], "rating_svc": [ratings.address]}
         async with running_edge(endpoints=endpoints, expect_ready=False) as edge:
@@ -119,7 +120,7 @@ async def test_the_real_movie_svc_stops_waiting_for_omdb(stack: Stack, tmp_path:
     # By itself it would wait for as long as this, and it stops only when its questions are answered.
     patient = {"MARQUEE_OMDB_DEADLINE_S": "15", "MARQUEE_OMDB_ATTEMPT_S": "15"}
     async with (
-        MovieProcess(stack, tmp_path / "movie_svc.log", **patient) as movies,
+        MovieProcess(stack, tmp_path, **patient) as movies,
         edge_before_ratings(stack, movies.address, tmp_path) as edge,
     ):
         await omdb.behave(mode="hanging")
@@ -152,13 +153,13 @@ async def test_from_an_operator_over_rankings_to_ratings(stack: Stack, tmp_path:
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
-        async with ranking_process.process(stack, "serve", tmp_path, MARQUEE_RATING_SVC=address) as rankings:
+        async with RankingProcess(stack, "serve", tmp_path, MARQUEE_RATING_SVC=address) as rankings:
             began = time.monotonic()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await rankings.admin.Reconcile(
-                    ranking_process.pb.ReconcileRequest(),
+                    rankings_pb2.ReconcileRequest(),
                     timeout=patience_s,
-                    metadata=ranking_process.OPERATOR,
+                    metadata=OPERATOR,
                 )
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             await asyncio.wait_for(seen.cancelled.wait(), 30)
