@@ -62,7 +62,7 @@ class QueryField:
     once: bool
     """Whether it holds one plain value, so that giving it twice is a mistake."""
     mask: bool
-    """Whether it says which fields the answer shall have."""
+    """Whether it says which fields the answer should have."""
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ def fault(seen: Seen, config: DeliveryConfig) -> str:
     new, old = seen.canary, seen.stable
     if not new.healthy:
         return "it has no healthy instance"
-    borne = (old.faults / old.calls if old.calls else 0.0) + config.error_margin
-    if unlikely(new.faults, new.calls, borne):
+    accepted = (old.faults / old.calls if old.calls else 0.0) + config.error_margin
+    if unlikely(new.faults, new.calls, accepted):
         return f"{new.faults} of {new.calls} calls failed; of the stable release {old.faults} of {old.calls}"
     if old.timed >= config.min_calls / 4:
         bound = max(config.slow_floor_ms, config.slow_factor * old.quantile_ms(0.95))

@@ -3,8 +3,8 @@
 A transaction puts rows into the table `outbox` of its service and ends with
 NOTIFY. Of all relays one at a time has its turn (`mesh.turns`): it reads the
 oldest rows, sends them, and deletes those that the log has. So a change that
-commits late, with a lower number than others that went before, is found all the
-same. Nothing is locked in the database while Kafka is waited for.
+commits late, with a lower number than others that went before, is still found.
+Nothing is locked in the database while Kafka is waited for.
 
 Rows are read and deleted by the session that is the turn. A relay that lost it,
 since it was frozen or cut off, notices at its next statement and deletes

@@ -71,7 +71,7 @@ def checker(descriptor: Descriptor) -> Check:
 
 
 def page_size(request: Any) -> int:
-    """How many a page shall have: what `page_size` asks for, within its rule."""
+    """How many entries a page has: what `page_size` asks for, within its rule."""
     page = _page(request.DESCRIPTOR)
     asked: int = request.page_size
     return min(asked, page.most) if asked else page.size

@@ -179,7 +179,7 @@ class Finder:
     async def _ask_by_title(
         self, title: str, keys: Sequence[str], year: int | None, kind: int, what: str
     ) -> Entry | None:
-        """OMDb's answer to a look-up, None if it has none; what it answers instead is stored all the same."""
+        """OMDb's answer to a look-up, None if it has none; what it answers instead is stored too."""
         now = clock.utc_now()
         outcome = await self._omdb.by_title(title, year, kind)
         if isinstance(outcome, Failed):

@@ -38,7 +38,7 @@ OMDB_SECONDS: Final = Histogram(
 )
 BREAKER: Final = Gauge(
     "marquee_omdb_breaker_state",
-    "0 closed, 1 half open (probing), 2 open: OMDb is not asked. Known titles are served all the same.",
+    "0 closed, 1 half open (probing), 2 open: OMDb is not asked. Known titles are still served.",
 )
 QUOTA_USED: Final = Gauge(
     "marquee_omdb_quota_used",

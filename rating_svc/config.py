@@ -84,7 +84,7 @@ class WorkerConfig:
     dead_letter_count: int = setting(
         "MARQUEE_RATING_DEAD_LETTERS",
         100,
-        "dead letters a minute that are always borne; over it, their share decides",
+        "dead letters a minute that are always accepted; above it, their share decides",
         low=0,
     )
     dead_letter_share: float = setting(

@@ -3,7 +3,7 @@
 Works on any dead-letter topic whose letters say by the headers of
 `mesh.kafka.dead_letters` where they come from. A letter that was sent again is
 marked, by a message in its own topic that outlives it, and is not sent twice.
-Should that happen all the same, by two operators at once, it is harmless: a
+If it happens nevertheless, because two operators do it at once, it is harmless: a
 submission keeps its request_id and its place in the order, a change its id.
 """
 

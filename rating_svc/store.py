@@ -97,7 +97,7 @@ SELECT (SELECT count(*)::int FROM applied) AS applied, (SELECT count(*)::int FRO
        CASE WHEN EXISTS (SELECT FROM queued) THEN pg_notify('{OUTBOX_CHANNEL}', '') END"""  # noqa: S608
 
 _HISTOGRAM: Final = ", ".join(f"count(*) FILTER (WHERE score = {score})::int" for score in range(1, 11))
-# The planner weighs the time to the last row; here the first ones shall go out while the others are
+# The planner weighs the time to the last row; here the first ones should go out while the others are
 # still counted, from however large a table: walk the index, and hash and sort nothing.
 # It only reads, so that a reader may take its time between two portions.
 TOTALS_PLAN: Final = (

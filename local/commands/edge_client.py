@@ -99,7 +99,7 @@ class EdgeClient:
                     raise StackError(f"{method} {path} as {user} was refused: {wrong}")
                 wait = _retry_after(answer) or backoff.pause_s()
             except (ConnectionError, TimeoutError) as error:
-                # It may have been taken all the same: the request id makes sure that it counts once.
+                # It may have been accepted nevertheless: the request id makes sure that it counts once.
                 wrong, wait = f"{type(error).__name__}: {error}", backoff.pause_s()
             if time.monotonic() + wait > deadline:
                 raise StackError(f"{method} {path} as {user} failed for a minute: {wrong}")

@@ -65,7 +65,7 @@ class FencedProducer:
         """Sends (key, value)s, all or none; returns once they stand in the log, a True for each.
 
         Raises:
-            MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`: they may stand there all the same.
+            MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`: they may be in the log nevertheless.
         """
         try:
             await asyncio.to_thread(self._send, topic, messages)

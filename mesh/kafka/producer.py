@@ -82,7 +82,7 @@ class KafkaProducer:
         """
         done = self._produce(topic, key, value, headers, partition)
         try:
-            # `done` must not be cancelled with the caller: the message is on its way all the same.
+            # `done` must not be cancelled with the caller: the message is on its way nevertheless.
             position = await asyncio.wait_for(asyncio.shield(done), self._config.timeout_s + 1)
         except (TimeoutError, KafkaException) as error:
             raise _failed(topic, error) from error
@@ -92,7 +92,8 @@ class KafkaProducer:
     async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
         """Sends (key, value)s, and waits until the log has them; returns of each whether it is known to.
 
-        It costs less than as many calls of `send`. What is not known to be there may be there all the same.
+        It costs less than as many calls of `send`. A message that is not known to be in the log may be there
+        nevertheless.
         """
         sent: list[asyncio.Future[Sent]] = []
         with contextlib.suppress(MarqueeError):  # those that have no room may go the next time

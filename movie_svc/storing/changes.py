@@ -39,7 +39,7 @@ OUTBOX: Final = Outbox(
 
 @contextlib.asynccontextmanager
 async def begin(config: KafkaConfig) -> AsyncIterator[FencedProducer]:
-    """Begins to send, and thereby ends all who did before.
+    """Begins to send, which ends all who sent before.
 
     Raises:
         MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`.

@@ -87,7 +87,7 @@ async def test_a_full_pool_makes_no_replica_fresh(stack: Stack, config: Postgres
         await eventually(lambda: at_replica(pg))
         async with pg.write(), replay_paused(stack):  # the one connection to the primary is taken
             await change(config.primary)
-            await eventually(lambda: lag() > MAX_LAG_S, what="a lag that is measured all the same")
+            await eventually(lambda: lag() > MAX_LAG_S, what="a lag that is measured nevertheless")
             assert lag() > MAX_LAG_S
         await eventually(lambda: lag() == 0.0)
 
