@@ -58,7 +58,7 @@ async def grow(
 
     Raises:
         CantGrow: it would not grow, or the old topic could not be closed.
-        MarqueeError: UNAVAILABLE, the database is away.
+        MarqueeError: UNAVAILABLE, the database is away, or no service has registered the log yet.
         KafkaException: the brokers are, or refused.
     """
     newest = Registry(await lives.known(postgres, fresh=True)).newest()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mesh.errors import unavailable
 from mesh.kafka import Place
 
 _GENERATION_RE: Final = re.compile(r"(?P<base>.+?)(?:\.g(?P<number>[1-9][0-9]{0,5}))?")
@@ -78,11 +79,11 @@ class Registry:
         """
         found = self._epochs.get(place)
         if found is None:
-            found = self._epochs[place] = max(
-                life.epoch
-                for life in self.lives
-                if life.topic_id == place.topic_id and life.partition in (None, place.partition)
-            )
+            own = [life for life in self.lives if life.topic_id == place.topic_id]
+            epochs = [life.epoch for life in own if life.partition in (None, place.partition)]
+            if not epochs:
+                raise LookupError(f"the topic with the id {place.topic_id} is not registered")
+            found = self._epochs[place] = max(epochs)
         return found
 
     def partition_of(self, user: str, epoch: int) -> int | None:
@@ -93,9 +94,11 @@ class Registry:
         """The topic that submissions go to now.
 
         Raises:
-            LookupError: none is registered.
+            MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`, none is registered yet.
         """
         whole = [life for life in self.lives if life.partition is None]
+        if not whole:
+            raise unavailable("QUEUE_UNAVAILABLE", "the log of submissions is not registered yet", 1)
         return max(whole, key=lambda life: (generation(life.topic), life.epoch))
 
     def before(self, place: Place) -> set[str]:

@@ -88,7 +88,11 @@ class Workspace:
                 [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "1"],
                 cwd=self.path,
                 # Processes that tests start run the mutated code too.
-                env={**os.environ, "PYTHONPATH": str(self.mutants)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(self.mutants),
+                    "PYTEST_PLUGINS": "tests.mutations.quickest",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

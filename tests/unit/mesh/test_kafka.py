@@ -54,7 +54,7 @@ async def refused(producer: KafkaProducer) -> str:
 
 
 async def test_more_writes_than_may_be_under_way_are_refused_at_once() -> None:
-    config = KafkaConfig(bootstrap=f"127.0.0.1:{closed_port()}", timeout_s=1, max_in_flight=3)
+    config = KafkaConfig(bootstrap=f"127.0.0.1:{closed_port()}", timeout_s=0.3, max_in_flight=3)
     producer = KafkaProducer(config)
     waiting = [asyncio.create_task(producer.send("topic", b"k", b"v")) for _ in range(3)]
     await asyncio.sleep(0)

@@ -52,6 +52,10 @@ def test_an_idle_primary_does_not_make_replicas_old() -> None:
     assert ages((1.0, 100), (500.0, 100)).age_of(100, now=500.5) == 0.0
 
 
+def test_an_idle_primary_makes_no_late_replica_young() -> None:
+    assert ages((1.0, 100), (2.0, 200), (3.0, 200), (4.0, 200)).age_of(150, now=4.5) == 2.5
+
+
 def test_before_the_first_sample_nothing_is_known() -> None:
     assert ages().age_of(100, now=5.0) is None
 

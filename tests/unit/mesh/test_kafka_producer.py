@@ -1,0 +1,183 @@
+"""The producer with brokers that answer: what it hands over, what it waits for, and what it lets go of."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from prometheus_client import REGISTRY
+
+from mesh.errors import MarqueeError
+from mesh.kafka import KafkaConfig, KafkaProducer, producer
+from mesh.kafka.producer import PRODUCED, Sent
+
+PARTITIONS = 4
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[str]:
+    """The brokers that librdkafka brings along for its own tests: real sockets, the real protocol."""
+    client = Producer({"bootstrap.servers": "unused", "test.mock.num.brokers": 1})
+    found = client.list_topics(timeout=30).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in found)
+    client.flush(0)  # lives until here, and its brokers with it
+
+
+@contextlib.asynccontextmanager
+async def producing(brokers: str, **settings: Any) -> AsyncIterator[KafkaProducer]:
+    made = KafkaProducer(KafkaConfig(bootstrap=brokers, timeout_s=30, **settings))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def read(brokers: str, topic: str, partition: int, number: int) -> list[Message]:
+    """The first messages of a partition."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(topic, partition, 0)])
+    found: list[Message] = []
+    end = time.monotonic() + 60
+    while len(found) < number and time.monotonic() < end:
+        found += [message for message in consumer.consume(number, 0.1) if message.error() is None]
+    consumer.close()
+    return found
+
+
+def counted(topic: str, outcome: str) -> float:
+    return PRODUCED.labels(topic, outcome)._value.get()
+
+
+def under_way() -> float | None:
+    """As an operator sees it."""
+    return REGISTRY.get_sample_value("marquee_kafka_producer_in_flight")
+
+
+async def test_a_message_stands_whole_where_it_is_said_to_stand(brokers: str) -> None:
+    async with producing(brokers) as kafka:
+        headers = {"traceparent": "00-1-2-01", "name": "caf\u00e9"}
+        assert await kafka.send("whole", b"ann", b"one", headers, partition=2) == Sent(2, 0)
+        assert await kafka.send("whole", b"bob", b"two", partition=2) == Sent(2, 1)
+    first, second = await asyncio.to_thread(read, brokers, "whole", 2, 2)
+    assert (first.key(), first.value()) == (b"ann", b"one")
+    assert first.headers() == [("traceparent", b"00-1-2-01"), ("name", "caf\u00e9".encode())]
+    assert (second.key(), second.value(), second.headers()) == (b"bob", b"two", None)
+    assert counted("whole", "acknowledged") == 2
+
+
+async def test_without_a_partition_the_key_chooses_one_and_always_the_same(brokers: str) -> None:
+    async with producing(brokers) as kafka:
+        by_key = {
+            key: {(await kafka.send("keyed", key.encode(), b"x")).partition for _ in range(3)}
+            for key in "abcdefgh"
+        }
+    assert all(len(partitions) == 1 for partitions in by_key.values())
+    assert len(set.union(*by_key.values())) > 1
+
+
+async def test_there_is_room_for_so_many_and_again_once_the_log_has_them(brokers: str) -> None:
+    async with producing(brokers, max_in_flight=3) as kafka:
+        waiting = [asyncio.create_task(kafka.send("room", b"k", b"v")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert under_way() == 3
+        with pytest.raises(MarqueeError) as caught:
+            await kafka.send("room", b"k", b"v")
+        assert (caught.value.reason, caught.value.retry_after) == ("OVERLOADED", 1)
+        assert not any(task.done() for task in waiting)
+        await asyncio.gather(*waiting)
+        assert under_way() == 0
+        await asyncio.gather(*(kafka.send("room", b"k", b"v") for _ in range(3)))
+    assert (counted("room", "refused"), counted("room", "acknowledged")) == (1, 6)
+
+
+async def test_where_librdkafka_has_no_room_left_a_write_may_be_tried_again(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with producing(brokers, max_in_flight=3) as kafka:
+
+        class Full:
+            def produce(self, *_given: Any, **_named: Any) -> None:
+                raise BufferError
+
+        with monkeypatch.context() as patch, pytest.raises(MarqueeError) as caught:
+            patch.setattr(kafka, "_producer", Full())
+            await kafka.send("full", b"k", b"v")
+    assert (caught.value.reason, caught.value.retry_after) == ("OVERLOADED", 1)
+    assert counted("full", "refused") == 1
+
+
+async def test_of_many_at_once_each_is_said_to_be_there_or_not(brokers: str) -> None:
+    messages = [(b"k%d" % number, b"v") for number in range(5)]
+    async with producing(brokers, max_in_flight=3) as kafka:
+        assert await kafka.send_all("many", messages) == [True, True, True, False, False]
+        assert await kafka.send_all("many", messages[3:]) == [True, True]
+        assert await kafka.send_all("many", []) == []
+    assert (counted("many", "acknowledged"), counted("many", "failed")) == (5, 0)
+
+
+async def test_a_message_goes_its_way_though_its_caller_has_left(brokers: str) -> None:
+    async with producing(brokers, linger_ms=50) as kafka:
+        sending = asyncio.create_task(kafka.send("left", b"k", b"first", partition=0))
+        await asyncio.sleep(0)
+        sending.cancel()
+        assert await kafka.send("left", b"k", b"second", partition=0) == Sent(0, 1)
+        assert under_way() == 0
+    assert [m.value() for m in await asyncio.to_thread(read, brokers, "left", 0, 2)] == [b"first", b"second"]
+
+
+async def test_closing_waits_until_the_log_has_what_is_under_way(brokers: str) -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap=brokers, timeout_s=30, linger_ms=500))
+    sending = asyncio.create_task(kafka.send("closed", b"k", b"v", partition=1))
+    await asyncio.sleep(0)
+    await kafka.close(60)
+    assert await asyncio.wait_for(sending, 60) == Sent(1, 0)
+    assert not kafka._thread.is_alive()
+
+
+async def test_what_no_broker_takes_is_counted_as_failed_and_may_be_tried_again() -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap="127.0.0.1:1", timeout_s=0.1))
+    with pytest.raises(MarqueeError) as caught:
+        async with asyncio.timeout(60):
+            await kafka.send("failed", b"k", b"v")
+    assert (caught.value.reason, caught.value.retry_after) == ("QUEUE_UNAVAILABLE", 2)
+    assert counted("failed", "failed") == 1
+    await kafka.close(0)
+
+
+class Delivered:
+    """A message as librdkafka reports it. After a retry that the broker had already, it knows no place."""
+
+    def __init__(self, partition: int | None, offset: int | None) -> None:
+        self.partition = lambda: partition
+        self.offset = lambda: offset
+
+
+async def test_a_place_that_is_not_known_is_not_the_first_one(brokers: str) -> None:
+    async with producing(brokers) as kafka:
+        for told, expected in (((3, 0), Sent(3, 0)), ((3, None), Sent(3, -1)), ((None, 7), Sent(0, 7))):
+            done = asyncio.get_running_loop().create_future()
+            kafka._report(done, None, Delivered(*told))  # type: ignore[arg-type]
+            assert await asyncio.wait_for(done, 60) == expected
+
+
+def test_a_write_counts_once_all_copies_have_it_and_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(producer, "Producer", made.append)
+    for timeout_s in (3.0, 0.5):
+        producer._make_producer(KafkaConfig(bootstrap="kafka:9092", timeout_s=timeout_s, max_in_flight=2000))
+    usual, hasty = made
+    assert (usual["bootstrap.servers"], usual["acks"], usual["enable.idempotence"]) == (
+        "kafka:9092",
+        "all",
+        True,
+    )
+    assert [settings["message.timeout.ms"] for settings in made] == [3000, 500]
+    # A leader that hangs is given up while there is time for the next one, but not before a slow copy answers.
+    assert [settings["request.timeout.ms"] for settings in made] == [1500, 1000]
+    assert all(settings["socket.timeout.ms"] > settings["request.timeout.ms"] for settings in made)
+    assert usual["topic.metadata.refresh.interval.ms"] < usual["message.timeout.ms"]
+    # What this side admits, the library has room for.
+    assert hasty["queue.buffering.max.messages"] >= 2 * 2000
