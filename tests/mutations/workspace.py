@@ -83,6 +83,8 @@ class Workspace:
 
     def run(self) -> None:
         """Runs mutmut, one test process at a time. Only a failure of mutmut itself raises."""
+        # Python forgets for good what stands in PYTHONPATH and is not there when it starts.
+        self.mutants.mkdir(exist_ok=True)
         with (self.path / "log").open("wb") as log:
             done = subprocess.run(
                 [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "1"],

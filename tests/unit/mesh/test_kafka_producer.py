@@ -102,9 +102,10 @@ async def test_where_librdkafka_has_no_room_left_a_write_may_be_tried_again(
             def produce(self, *_given: Any, **_named: Any) -> None:
                 raise BufferError
 
-        with monkeypatch.context() as patch, pytest.raises(MarqueeError) as caught:
+        with monkeypatch.context() as patch:
             patch.setattr(kafka, "_producer", Full())
-            await kafka.send("full", b"k", b"v")
+            with pytest.raises(MarqueeError) as caught:
+                await kafka.send("full", b"k", b"v")
     assert (caught.value.reason, caught.value.retry_after) == ("OVERLOADED", 1)
     assert counted("full", "refused") == 1
 
@@ -175,7 +176,7 @@ def test_a_write_counts_once_all_copies_have_it_and_within_its_time(monkeypatch:
         True,
     )
     assert [settings["message.timeout.ms"] for settings in made] == [3000, 500]
-    # A leader that hangs is given up while there is time for the next one, but not before a slow copy answers.
+    # A leader that hangs is given up while there is time for the next one, not before a slow copy answers.
     assert [settings["request.timeout.ms"] for settings in made] == [1500, 1000]
     assert all(settings["socket.timeout.ms"] > settings["request.timeout.ms"] for settings in made)
     assert usual["topic.metadata.refresh.interval.ms"] < usual["message.timeout.ms"]
