@@ -33,6 +33,14 @@ _OPTIONS: Final = (
     "no:unraisableexception",
 )
 
+# Those that unit tests need, named: to look for all and to import them takes twice as long.
+_PLUGINS: Final = (
+    "pytest_asyncio.plugin",
+    "pytest_timeout",
+    "_hypothesis_pytestplugin",
+    "tests.mutations.quickest",
+)
+
 # grpc may not be forked once it runs: mutmut's fork server imports the tests and has run none of them.
 _SETTINGS: Final = """\
 [mutmut]
@@ -93,7 +101,8 @@ class Workspace:
                 env={
                     **os.environ,
                     "PYTHONPATH": str(self.mutants),
-                    "PYTEST_PLUGINS": "tests.mutations.quickest",
+                    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                    "PYTEST_PLUGINS": ",".join(_PLUGINS),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from mesh import rpc, tracing
 from mesh.config import ConfigError
 from mesh.pages import PageTokens
+from ranking_svc import metrics
 from ranking_svc.cache import Answers
 from ranking_svc.chart import Chart
 from ranking_svc.config import ChartConfig, FormulaConfig
@@ -117,6 +118,25 @@ async def test_the_trace_says_which_variant_it_was(
     assert one["marquee.experiment"] == "ranking-formula"
     assert one["marquee.variant"] == "few-votes"
     assert "marquee.variant" not in other
+
+
+async def test_operators_see_how_many_answers_were_made_under_which_variant(
+    stub: "RankingServiceAsyncStub",
+) -> None:
+    def counted() -> dict[str, float]:
+        return {
+            variant: metrics.EXPOSURES.labels("ranking-formula", variant)._value.get()
+            for variant in ("control", "few-votes", "many-votes", "unheard-of")
+        }
+
+    before = counted()
+    for variant in ("control", "few-votes", "few-votes", "unheard-of"):
+        await stub.ListTopRated(pb.ListTopRatedRequest(), metadata=told(variant))
+    await stub.GetScore(pb.GetScoreRequest(name="movies/tt0000001/score"), metadata=told("few-votes"))
+    # Charts without a formula are no part of the experiment.
+    await stub.ListMostVoted(pb.ListMostVotedRequest(), metadata=told("few-votes"))
+    more = {variant: number - before[variant] for variant, number in counted().items()}
+    assert more == {"control": 1, "few-votes": 3, "many-votes": 0, "unheard-of": 0}
 
 
 def test_variants_are_names_with_votes() -> None:

@@ -27,7 +27,7 @@ class Servers:
     async def fetch(self, *query: Any, fresh: bool = False) -> list[Any]:
         self.asked.append("primary" if fresh else "replica")
         self.queries.append(query)
-        await asyncio.sleep(self._primary_s if fresh else 3600)
+        await asyncio.sleep(self._primary_s if fresh else 10)
         return self._rows
 
     async def fetchrow(self, *query: Any, fresh: bool = False) -> Any:
