@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -35,10 +35,10 @@ async def producing(brokers: str, **settings: Any) -> AsyncIterator[KafkaProduce
         await made.close()
 
 
-def read(brokers: str, topic: str, partition: int, number: int) -> list[Message]:
-    """The first messages of a partition."""
+def read(brokers: str, topic: str, partitions: Iterable[int], number: int) -> list[Message]:
+    """The first messages of some partitions."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "auto.offset.reset": "earliest"})
-    consumer.assign([TopicPartition(topic, partition, 0)])
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
     found: list[Message] = []
     end = time.monotonic() + 60
     while len(found) < number and time.monotonic() < end:
@@ -61,7 +61,7 @@ async def test_a_message_stands_whole_where_it_is_said_to_stand(brokers: str) ->
         headers = {"traceparent": "00-1-2-01", "name": "caf\u00e9"}
         assert await kafka.send("whole", b"ann", b"one", headers, partition=2) == Sent(2, 0)
         assert await kafka.send("whole", b"bob", b"two", partition=2) == Sent(2, 1)
-    first, second = await asyncio.to_thread(read, brokers, "whole", 2, 2)
+    first, second = await asyncio.to_thread(read, brokers, "whole", [2], 2)
     assert (first.key(), first.value()) == (b"ann", b"one")
     assert first.headers() == [("traceparent", b"00-1-2-01"), ("name", "caf\u00e9".encode())]
     assert (second.key(), second.value(), second.headers()) == (b"bob", b"two", None)
@@ -117,6 +117,16 @@ async def test_of_many_at_once_each_is_said_to_be_there_or_not(brokers: str) -> 
         assert await kafka.send_all("many", messages[3:]) == [True, True]
         assert await kafka.send_all("many", []) == []
     assert (counted("many", "acknowledged"), counted("many", "failed")) == (5, 0)
+    found = await asyncio.to_thread(read, brokers, "many", range(PARTITIONS), 5)
+    assert sorted((message.key(), message.value()) for message in found) == messages
+
+
+async def test_of_many_that_no_broker_takes_none_is_said_to_be_there() -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap="127.0.0.1:1", timeout_s=0.1))
+    async with asyncio.timeout(60):
+        assert await kafka.send_all("nowhere", [(b"k", b"v"), (b"l", b"w")]) == [False, False]
+    assert (counted("nowhere", "acknowledged"), counted("nowhere", "failed")) == (0, 2)
+    await kafka.close(0)
 
 
 async def test_a_message_goes_its_way_though_its_caller_has_left(brokers: str) -> None:
@@ -126,7 +136,10 @@ async def test_a_message_goes_its_way_though_its_caller_has_left(brokers: str) -
         sending.cancel()
         assert await kafka.send("left", b"k", b"second", partition=0) == Sent(0, 1)
         assert under_way() == 0
-    assert [m.value() for m in await asyncio.to_thread(read, brokers, "left", 0, 2)] == [b"first", b"second"]
+    assert [m.value() for m in await asyncio.to_thread(read, brokers, "left", [0], 2)] == [
+        b"first",
+        b"second",
+    ]
 
 
 async def test_closing_waits_until_the_log_has_what_is_under_way(brokers: str) -> None:

@@ -1,12 +1,13 @@
 """The weighted score and the order of charts."""
 
+import math
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking_svc.formula import Formula, key, movie_of
+from ranking_svc.formula import Formula, key, key_behind, movie_of
 
 votes = st.integers(1, 2**31 - 1)
 movies = st.integers(1, 999_999_999)
@@ -52,3 +53,11 @@ def test_ties_go_to_more_votes_then_to_the_smaller_number(listed: list[tuple[flo
 @given(st.floats(-1e9, 1e9), st.integers(0, 2**31 - 1), movies)
 def test_a_key_knows_its_movie(value: float, count: int, movie: int) -> None:
     assert movie_of(key(value, count, movie)) == movie
+
+
+@given(st.floats(-1e9, 1e9), st.integers(0, 2**31 - 1), movies, st.integers(0, 2**31 - 1), movies)
+def test_behind_a_value_stands_what_is_worse_and_nothing_else(
+    value: float, count: int, movie: int, other_count: int, other: int
+) -> None:
+    worse = math.nextafter(value, -math.inf)
+    assert key(value, count, movie) < key_behind(value) < key(worse, other_count, other)

@@ -20,6 +20,7 @@ def asked(horizon: Horizon, transaction: int) -> bool:
 
 def test_what_ended_is_not_asked_for_again_and_what_is_under_way_is() -> None:
     horizon = Horizon(state(10, 10))
+    assert horizon.life == 1
     horizon.took(state(12, 15), [10, 11, 13])
     assert not any(asked(horizon, one) for one in (10, 11, 13))
     assert all(asked(horizon, one) for one in (12, 14, 15, 16))
@@ -30,8 +31,11 @@ def test_a_transaction_of_others_that_runs_for_hours_keeps_little_to_be_asked_fo
     for second in range(3600):
         # One transaction of ours every second, and one of somebody's that is under way all the time.
         horizon.took(state(10, 12 + second, NOW + second), [11 + second])
+        horizon.took(state(10, 12 + second, NOW + second + 0.5), [])
+        assert not any(asked(horizon, one) for one in range(max(11, second - 80), 12 + second))
     assert horizon.start >= 3600 - 2 * TRANSACTION_TIMEOUT_S - 10
     assert len(horizon.seen) < 3 * TRANSACTION_TIMEOUT_S
+    assert len(horizon._samples) < 3 * TRANSACTION_TIMEOUT_S, "however often it looks"
     # Nothing is given up that one of ours may still be at.
     assert horizon.start <= 3600 - TRANSACTION_TIMEOUT_S
 

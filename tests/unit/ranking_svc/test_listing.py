@@ -97,6 +97,19 @@ def test_few_that_pass_among_many_are_found_in_order() -> None:
     assert not more
 
 
+def test_few_with_many_votes_among_many_are_found_in_order() -> None:
+    chart = Chart(FORMULA)
+    for number in range(1, 501):
+        votes = {70: 30, 400: 20, 9: 20}.get(number, number % 19 + 1)
+        chart.put_tally(tally(number, [0] * 7 + [votes, 0, 0]))
+    assert [chart.orders.most_voted.count(least) for least in (31, 30, 20, 0)] == [0, 1, 3, 500]
+    for order in (chart.orders.top_rated, chart.orders.trending[0]):
+        entries, more = page(chart, order, Query(min_votes=20), None, 2)
+        assert ([entry.movie for entry in entries], more) == ([70, 9], True)
+        entries, more = page(chart, order, Query(min_votes=20), order.key(entries[-1]), 2)
+        assert ([entry.movie for entry in entries], more) == ([400], False)
+
+
 def test_those_that_pass_at_the_very_end_of_a_long_order_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ranking_svc.listing._STEPS", 20)
     chart = Chart(FORMULA)

@@ -61,9 +61,11 @@ def here() -> Here:
     return Here()
 
 
-@pytest.fixture
-async def stub(here: Here) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
-    service = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, CONFIG)
+@contextlib.asynccontextmanager
+async def serving(
+    here: Here, config: ChartConfig
+) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
+    service = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, config)
     server = grpc.aio.server()
     descriptor = pb.DESCRIPTOR.services_by_name["RankingService"]
     server.add_generic_rpc_handlers([rpc.handlers(descriptor, service)])
@@ -72,6 +74,12 @@ async def stub(here: Here) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsy
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield rankings_pb2_grpc.RankingServiceStub(channel)
     await server.stop(0)
+
+
+@pytest.fixture
+async def stub(here: Here) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
+    async with serving(here, CONFIG) as made:
+        yield made
 
 
 async def test_a_score_says_everything(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
@@ -276,6 +284,29 @@ async def test_changes_within_a_moment_are_one(
         here.change(5, *[10] * count)
     assert (await anext(stream)).votes == 11
     assert time.monotonic() - started >= CONFIG.watch_gap_s * 0.9
+
+
+async def test_what_changes_nothing_is_not_sent(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
+    await anext(stream)
+    (watch,) = here.watchers._by_movie[5]
+    here.watchers.notify([5])
+    async with asyncio.timeout(60):
+        while watch.changed.is_set():
+            await asyncio.sleep(0.01)
+    here.change(5, 10, 9)
+    assert (await anext(stream)).votes == 2
+
+
+async def test_a_stream_ends_in_time_without_an_error(here: Here) -> None:
+    async with serving(here, ChartConfig(watch_gap_s=0.05, watch_limit_s=0.2)) as stub:
+        stream = stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score"))
+        async with asyncio.timeout(60):
+            assert (await stream.read()).votes == 1  # type: ignore[attr-defined]
+            assert await stream.read() is grpc.aio.EOF
+            assert await stream.code() is grpc.StatusCode.OK
 
 
 async def test_a_drain_ends_watchers_without_an_error(

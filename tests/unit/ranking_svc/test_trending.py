@@ -49,4 +49,7 @@ def test_nothing_is_cold_and_very_old_votes_are_as_good_as_nothing() -> None:
     assert log_heat([], DAY_S) == COLD
     assert heat(COLD, DAY_S, NOW) == 0
     assert heat(log_heat([0.0], DAY_S), DAY_S, NOW) == 0
+    # As in the database, which has no numbers as small as these.
+    assert [heat(log, DAY_S, 0) for log in (-1000.0, -1001.0)] == [0, 0]
+    assert heat(-999.0, DAY_S, 0) > 0
     assert log_heat([0.0, NOW], DAY_S) == pytest.approx(log_heat([NOW], DAY_S))
