@@ -79,8 +79,8 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     bindings: tuple[Binding, ...]
-    fields: Mapping[str, Any]
-    """The request's JSON fields by both their spellings, each with its own fields, or "" if it has none."""
+    fields: str
+    """The request's JSON fields by both their spellings, each with its own fields, as envoy/module/fields.c reads them."""
     query_fields: tuple[QueryField, ...]
     """All fields of the request, those within others too."""
     deprecated: bool = False
@@ -163,13 +163,14 @@ def _bindings(method: descriptor_pb2.MethodDescriptorProto) -> Iterator[Binding]
         yield Binding(verb.upper(), getattr(each, verb), each.body)
 
 
-def _json_fields(messages: Mapping[str, descriptor_pb2.DescriptorProto], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _json_fields(messages: Mapping[str, descriptor_pb2.DescriptorProto], name: str) -> str:
+    found = []
     for field in messages[name].field:
+        spelled = "/".join(dict.fromkeys((field.name, field.json_name)))
         nested = field.type_name.lstrip(".")
-        own = _json_fields(messages, nested) if nested.startswith("marquee.") and nested in messages else ""
-        found[field.name] = found[field.json_name] = own
-    return found
+        is_own = nested.startswith("marquee.") and nested in messages and messages[nested].field
+        found.append(f"{spelled}{{{_json_fields(messages, nested)}}}" if is_own else spelled)
+    return ",".join(found)
 
 
 def _query_fields(

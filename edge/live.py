@@ -50,7 +50,7 @@ class Routes:
         Call it within `trials.changing` if `on_trial` is given.
         """
         wanted = trials.load(self._out) if on_trial is None else on_trial
-        edge = routes.route_configuration(self._methods, self._table, self._folder / "pages", wanted)
+        edge = routes.route_configuration(self._methods, self._table, self._folder, wanted)
         inner = routes.inner_route_configuration(self._methods, self._table)
         files.write_yaml(self._out / EDGE_FILE, {"resources": [edge]})
         files.write_yaml(self._out / INNER_FILE, {"resources": [inner]})

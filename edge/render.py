@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge import (
-    cache_module,
+    envoy_module,
     compression,
     contract,
     errors,
@@ -67,13 +67,11 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     for page in _DOCS.iterdir():
         files.replace(out / "pages" / page.name, page.read_text())
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
-    files.replace_bytes(out / "cache.so", cache_module.library().read_bytes())
+    files.replace_bytes(out / envoy_module.FILE, envoy_module.library().read_bytes())
     log_key = settings.log_key.resolve() if settings.log_key else folder / LOG_KEY
     if settings.log_key is None:
         files.ensure_secret(out / LOG_KEY)
-    who = (template.FOLDER / "who.lua").read_text().replace("@KEY_FILE@", str(log_key))
-    files.replace(out / "who.lua", who)
-    for script in ("errors.lua", "bodiless.lua", "fields.lua"):
+    for script in ("errors.lua", "bodiless.lua"):
         files.replace(out / script, (template.FOLDER / script).read_text())
     live.Routes(out, methods, table, runtime_folder=folder).write()
     values = _values(settings, bounds, folder)
@@ -82,7 +80,10 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["errors"] = errors.local_reply_config()
     values["exposed_headers"] = table["cors"]["expose_headers"]
     values["access_log"] = template.load("access_log", values)
-    values["cache"] = template.load("cache", values)
+    values["who"] = envoy_module.filter_of(folder, "who", str(log_key))
+    kept = f"{bounds.max_cache_bytes} {bounds.max_cache_entries}"
+    values["cache"] = envoy_module.filter_of(folder, "cache", kept)
+    values["fields"] = envoy_module.filter_of(folder, "fields", "")
     values["shedders"] = shedding.filters(table, bounds.calls_always_under_way)
     values["compressors"] = compression.filters()
     values["compressors_before_the_cache"] = compression.filters_before_the_cache()

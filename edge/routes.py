@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge import compression, deprecation, direct, division, limits, policies, queries, shedding, template
+from edge import compression, deprecation, direct, division, envoy_module, limits, policies, queries, shedding, template
 from edge.contract import Binding, Method
 from edge.policies import Policy
 from edge.trials import Trials
@@ -47,12 +47,12 @@ _HOST: Final = "marquee"
 def route_configuration(
     methods: Iterable[Method],
     table: Mapping[str, Any],
-    pages: Path,
+    folder: Path,
     trials: Trials = policies.NOTHING_ON_TRIAL,
 ) -> dict[str, Any]:
     """The RouteConfiguration `edge`: gRPC calls first, then JSON, then what answers everything else.
 
-    `pages` is the folder of the API's description and its page, `trials` what is on trial.
+    `folder` is where Envoy finds its files, `trials` what is on trial.
 
     Raises:
         ValueError: a public RPC has no class in `envoy/routes.yaml`, or a class there has no RPC.
@@ -60,7 +60,7 @@ def route_configuration(
     all_policies = policies.of(methods, table, trials)
     routes = [
         direct.PREFLIGHT,
-        *direct.own_pages(pages),
+        *direct.own_pages(folder / "pages"),
         direct.no_bearer(),
         *itertools.chain.from_iterable(
             division.divide(route, policy.trial)
@@ -70,7 +70,7 @@ def route_configuration(
         direct.UNKNOWN_GRPC,
         direct.malformed_url(),
         *queries.refusals(policy.method for policy in all_policies),
-        *itertools.chain.from_iterable(_json_routes(policy, table) for policy in all_policies),
+        *itertools.chain.from_iterable(_json_routes(policy, table, folder) for policy in all_policies),
         *direct.wrong_verbs(
             (binding, policy.method.server_streaming)
             for policy in all_policies
@@ -155,7 +155,7 @@ def _grpc_route(policy: Policy, table: Mapping[str, Any]) -> dict[str, Any]:
     return route
 
 
-def _json_routes(policy: Policy, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _json_routes(policy: Policy, table: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for binding in policy.method.bindings:
         if _is_cached(policy, binding):
@@ -172,8 +172,7 @@ def _json_routes(policy: Policy, table: Mapping[str, Any]) -> list[dict[str, Any
             found.append(direct.coded_body(binding, route["match"]))
             refusals.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
-            route["typed_per_filter_config"]["fields"] = template.ENABLED
-            route["metadata"]["filter_metadata"]["fields"] = {"fields": policy.method.fields}
+            route["typed_per_filter_config"]["fields"] = envoy_module.for_route(folder, "fields", policy.method.fields)
         found.extend(itertools.chain.from_iterable(division.divide(each, policy.trial) for each in own))
         found.extend(refusals)
     return found

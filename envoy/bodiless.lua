@@ -1,6 +1,6 @@
 -- HEAD (RFC 9110, 9.3.2) is kept from the transcoder and from the cache, which know GET
 -- only, and answered without the body: with 304 to who has the answer already (13.1.2).
--- Only such requests come here; a GET with a condition is for the cache (envoy/cache).
+-- Only such requests come here; a GET with a condition is for the cache (envoy/module).
 local function opaque(tag)
   return tag:match('^%s*W/(".*")%s*$') or tag:match("^%s*(.-)%s*$")
 end

@@ -25,8 +25,10 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:  # asyncpg's classes take type parameters in its stubs only
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    _Connection = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.pool.PoolConnectionProxy
+    _Connection = asyncpg.Connection
 
 # What a connection raises when the server, or the way to it, is gone, or when the server ends what
 # takes too long (mesh.sessions): all of it may be tried again.
@@ -66,6 +68,18 @@ WAITING: Final = Gauge(
     "slow, or the database does not answer.",
     ("server",),
 )
+
+
+class _Pooled(_Connection):
+    """A connection that is not reset by a statement each time it goes back to the pool.
+
+    That would be a second round trip for each read. Nobody who uses a pool leaves anything in the session:
+    settings and locks are those of a transaction, which the pool still rolls back; who listens, or holds a lock
+    for longer, has a session of its own (`mesh.turns`).
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +164,7 @@ class Postgres:
         return asyncpg.create_pool(
             dsn,
             connect=cast(Any, dial.connect),
+            connection_class=_Pooled,
             min_size=0,
             max_size=self._config.pool_size,
             timeout=self._config.timeout_s,

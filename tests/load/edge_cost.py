@@ -74,7 +74,7 @@ def kinds(token: str) -> list[Kind]:
         Kind("movie not found (two hops, Lua)", request("GET", movie), 404, missing=True),
         Kind("own rating (one hop)", request("GET", rating, token), 200),
         Kind("search (one hop)", request("GET", "/v1/movies:search?query=heat"), 200),
-        Kind("rate a movie (one hop, Lua)", request("PUT", rating, token, b'{"score":7}'), 200),
+        Kind("rate a movie (one hop)", request("PUT", rating, token, b'{"score":7}'), 200),
     ]
 
 

@@ -111,9 +111,10 @@ async def test_files_for_another_machine_are_looked_at_on_this_one(edge: Edge, t
     await asyncio.to_thread(render_validated, settings, out)
     written = {path.name: path.read_text() for path in out.rglob("*") if path.suffix in (".yaml", ".lua")}
     assert str(tmp_path) not in "".join(written.values()), "they name the place where they will be found"
-    assert f'"{there}/secrets/log-key"' in written["who.lua"]
     assert f"path: {there}/logs/access.log" in written["envoy.yaml"]
-    assert f"{there}/envoy/who.lua" in written["envoy.yaml"]
+    assert f"value: {there}/secrets/log-key" in written["envoy.yaml"]
+    assert f"filename: {there}/envoy/module.so" in written["envoy.yaml"]
+    assert f"filename: {there}/envoy/module.so" in written["routes.yaml"]
 
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     limits = tmp_path / "limits.yaml"

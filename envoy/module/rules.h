@@ -3,9 +3,7 @@
 
 #include <string.h>
 
-#include "abi.h"
-
-#define TEXT(literal) ((Text){literal, sizeof(literal) - 1})
+#include "module.h"
 
 typedef struct {
   bool forbidden;   // no-store, no-cache or private

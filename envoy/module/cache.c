@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "abi.h"
+#include "module.h"
 #include "rules.h"
 #include "store.h"
 
@@ -47,20 +47,12 @@ static int64_t now_ms(void) {
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-// ---- headers ----
-
 static char *copy_of(Text text, Text more) {
   char *copy = malloc(text.length + more.length + 1);
   if (!copy) return NULL;
   memcpy(copy, text.ptr, text.length);
   memcpy(copy + text.length, more.ptr, more.length);
   return copy;
-}
-
-static bool header(EnvoyFilter envoy, HeaderMap map, Text key, Text *value) {
-  size_t count = 0;
-  *value = (Text){"", 0};
-  return CALLBACK(http_get_header)(envoy, map, key, value, 0, &count) && count > 0;
 }
 
 // ---- packing of headers: for each the two lengths, the name, the value ----
@@ -223,13 +215,8 @@ static bool may_store(EnvoyFilter envoy, Request *request) {
 
 // ---- what Envoy calls ----
 
-#pragma GCC visibility push(default)
-
-const char *HOOK(program_init)(void) { return ABI_VERSION; }
-
 // The configuration is "BYTES ANSWERS".
-void *HOOK(http_filter_config_new)(EnvoyConfig envoy, Text name, Text config) {
-  (void)name;
+static void *config_new(EnvoyConfig envoy, Text config) {
   char text[48] = {0}, *rest;
   if (config.length >= sizeof text) return NULL;
   memcpy(text, config.ptr, config.length);
@@ -249,22 +236,21 @@ void *HOOK(http_filter_config_new)(EnvoyConfig envoy, Text name, Text config) {
   return metrics;
 }
 
-void HOOK(http_filter_config_destroy)(void *metrics) { free(metrics); }
-
-void *HOOK(http_filter_new)(const void *metrics, EnvoyFilter envoy) {
-  (void)envoy;
+static void *request_new(const void *metrics) {
   Request *request = calloc(1, sizeof *request);
   if (request) request->metrics = metrics;
   return request;
 }
 
-void HOOK(http_filter_destroy)(Request *request) {
+static void request_free(void *mine) {
+  Request *request = mine;
   forget(request);
   free(request->condition);
   free(request);
 }
 
-HeadersStatus HOOK(http_filter_request_headers)(EnvoyFilter envoy, Request *request, bool end) {
+static HeadersStatus request_headers(EnvoyFilter envoy, void *mine, bool end) {
+  Request *request = mine;
   if (!end) return GO_ON;  // a GET with a body is for the transcoder to judge
   Text path, accepted, control, condition;
   Control wanted = {false, -1};
@@ -302,17 +288,8 @@ HeadersStatus HOOK(http_filter_request_headers)(EnvoyFilter envoy, Request *requ
   return GO_ON;
 }
 
-BodyStatus HOOK(http_filter_request_body)(EnvoyFilter envoy, Request *request, bool end) {
-  (void)envoy, (void)request, (void)end;
-  return BODY_GOES_ON;
-}
-
-TrailersStatus HOOK(http_filter_request_trailers)(EnvoyFilter envoy, Request *request) {
-  (void)envoy, (void)request;
-  return TRAILERS_GO_ON;
-}
-
-HeadersStatus HOOK(http_filter_response_headers)(EnvoyFilter envoy, Request *request, bool end) {
+static HeadersStatus response_headers(EnvoyFilter envoy, void *mine, bool end) {
+  Request *request = mine;
   if (request->answered) return GO_ON;
   if (request->key && !may_store(envoy, request)) forget(request);
   if (request->key && end) store(envoy, request);
@@ -328,7 +305,8 @@ HeadersStatus HOOK(http_filter_response_headers)(EnvoyFilter envoy, Request *req
   return GO_ON;
 }
 
-BodyStatus HOOK(http_filter_response_body)(EnvoyFilter envoy, Request *request, bool end) {
+static BodyStatus response_body(EnvoyFilter envoy, void *mine, bool end) {
+  Request *request = mine;
   if (request->answered || !(request->key || request->without_body)) return BODY_GOES_ON;
   if (request->key && !take_all(envoy, request)) forget(request);
   if (request->without_body) {
@@ -339,24 +317,20 @@ BodyStatus HOOK(http_filter_response_body)(EnvoyFilter envoy, Request *request, 
   return BODY_GOES_ON;
 }
 
-TrailersStatus HOOK(http_filter_response_trailers)(EnvoyFilter envoy, Request *request) {
+static TrailersStatus response_trailers(EnvoyFilter envoy, void *mine) {
+  Request *request = mine;
   if (!request->answered && request->key) store(envoy, request);
   return TRAILERS_GO_ON;
 }
 
-void HOOK(http_filter_stream_complete)(EnvoyFilter envoy, Request *request) { (void)envoy, (void)request; }
-
-// Envoy looks for these too; nothing here gives it cause to call them.
-#define NEVER_CALLED(name) \
-  void HOOK(name)(void) {}
-NEVER_CALLED(http_filter_http_callout_done)
-NEVER_CALLED(http_filter_http_stream_headers)
-NEVER_CALLED(http_filter_http_stream_data)
-NEVER_CALLED(http_filter_http_stream_trailers)
-NEVER_CALLED(http_filter_http_stream_complete)
-NEVER_CALLED(http_filter_http_stream_reset)
-NEVER_CALLED(http_filter_scheduled)
-NEVER_CALLED(http_filter_downstream_above_write_buffer_high_watermark)
-NEVER_CALLED(http_filter_downstream_below_write_buffer_low_watermark)
-
-#pragma GCC visibility pop
+const Kind cache_filter = {
+    .name = {"cache", 5},
+    .config_new = config_new,
+    .config_free = free,
+    .request_new = request_new,
+    .request_free = request_free,
+    .request_headers = request_headers,
+    .response_headers = response_headers,
+    .response_body = response_body,
+    .response_trailers = response_trailers,
+};

@@ -1,7 +1,11 @@
-// A stand-in for Envoy around envoy/cache: threads make random requests, well-formed and not, and every answer is
-// held against what the service said. `cache_host SEED REQUESTS`; the last line counts what happened.
+// A stand-in for Envoy around envoy/module. tests/unit/edge/test_envoy_module.py compiles it with the sanitizers of
+// the C compiler.
 //
-// tests/unit/edge/test_cache_module.py compiles it with the sanitizers of the C compiler.
+// `module_host cache SEED REQUESTS`: threads make random requests, well-formed and not, and every answer is held
+// against what the service said; the last line counts what happened.
+// `module_host fields FIELDS`: of each line of the input, a body in hexadecimal digits, says what the filter `fields`
+// answers, or an empty line; each body is sent in pieces of all sizes in turn.
+// `module_host who KEY_FILE SUBJECT`: says what the access log gets.
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,6 +27,9 @@ typedef struct {
   Header request[8], response[12];
   size_t request_count, response_count;
   Text chunk;
+  Text body, buffered;  // of the request: this piece, and what the filter has let Envoy keep
+  void *route;
+  Text refusal;
   char *sent;  // the body that went to the client
   size_t sent_bytes, content_length;
   bool ended;
@@ -80,21 +87,32 @@ bool CALLBACK(http_set_header)(EnvoyFilter envoy, HeaderMap map, Text key, Text 
   return true;
 }
 
+static Text part_of_body(const Host *host, BodyKind kind) {
+  return kind == RECEIVED_RESPONSE_BODY ? host->chunk : kind == RECEIVED_REQUEST_BODY ? host->body : host->buffered;
+}
+
+// Two pieces where there are two bytes.
 size_t CALLBACK(http_get_body_chunks_size)(EnvoyFilter envoy, BodyKind kind) {
-  CHECK(kind == RECEIVED_RESPONSE_BODY);
-  return ((Host *)envoy)->chunk.length ? 1 : 0;
+  size_t length = part_of_body(envoy, kind).length;
+  return kind == RECEIVED_RESPONSE_BODY ? length > 0 : length > 1 ? 2 : length;
 }
 
 bool CALLBACK(http_get_body_chunks)(EnvoyFilter envoy, BodyKind kind, Text *chunks) {
-  (void)kind;
-  *chunks = ((Host *)envoy)->chunk;
+  Text all = part_of_body(envoy, kind);
+  size_t half = CALLBACK(http_get_body_chunks_size)(envoy, kind) > 1 ? all.length / 2 : all.length;
+  chunks[0] = (Text){all.ptr, half};
+  if (half < all.length) chunks[1] = (Text){all.ptr + half, all.length - half};
   return true;
 }
 
-size_t CALLBACK(http_get_body_size)(EnvoyFilter envoy, BodyKind kind) {
-  CHECK(kind == RECEIVED_RESPONSE_BODY);
-  return ((Host *)envoy)->chunk.length;
+size_t CALLBACK(http_get_body_size)(EnvoyFilter envoy, BodyKind kind) { return part_of_body(envoy, kind).length; }
+
+bool CALLBACK(http_received_buffered_request_body)(EnvoyFilter envoy) {
+  (void)envoy;
+  return false;
 }
+
+void *CALLBACK(get_most_specific_route_config)(EnvoyFilter envoy) { return ((Host *)envoy)->route; }
 
 bool CALLBACK(http_drain_body)(EnvoyFilter envoy, BodyKind kind, size_t bytes) {
   (void)kind;
@@ -109,6 +127,18 @@ static Text copied(Text text) {
   memcpy(copy, text.ptr, text.length);
   copy[text.length] = 0;
   return (Text){copy, text.length};
+}
+
+void CALLBACK(http_send_response)(EnvoyFilter envoy, uint32_t status, Header *headers, size_t count, Text body,
+                                  Text details) {
+  Host *host = envoy;
+  CHECK(status == 400 && !headers && !count && details.length && !host->refusal.ptr);
+  host->refusal = copied(body);
+}
+
+void CALLBACK(http_set_dynamic_metadata_string)(EnvoyFilter envoy, Text filter, Text key, Text value) {
+  (void)envoy;
+  printf("%.*s.%.*s=%.*s\n", (int)filter.length, filter.ptr, (int)key.length, key.ptr, (int)value.length, value.ptr);
 }
 
 void CALLBACK(http_send_response_headers)(EnvoyFilter envoy, Header *headers, size_t count, bool end) {
@@ -165,6 +195,10 @@ void HOOK(http_filter_config_destroy)(void *);
 void *HOOK(http_filter_new)(const void *, EnvoyFilter);
 void HOOK(http_filter_destroy)(void *);
 HeadersStatus HOOK(http_filter_request_headers)(EnvoyFilter, void *, bool);
+BodyStatus HOOK(http_filter_request_body)(EnvoyFilter, void *, bool);
+TrailersStatus HOOK(http_filter_request_trailers)(EnvoyFilter, void *);
+void *HOOK(http_filter_per_route_config_new)(Text name, Text config);
+void HOOK(http_filter_per_route_config_destroy)(void *);
 HeadersStatus HOOK(http_filter_response_headers)(EnvoyFilter, void *, bool);
 BodyStatus HOOK(http_filter_response_body)(EnvoyFilter, void *, bool);
 TrailersStatus HOOK(http_filter_response_trailers)(EnvoyFilter, void *);
@@ -290,9 +324,8 @@ static void *client(void *mine) {
   return NULL;
 }
 
-int main(int argc, char **argv) {
-  CHECK(argc == 3);
-  requests = (unsigned)atoi(argv[2]);
+static int cache_main(const char *seed, const char *count) {
+  requests = (unsigned)atoi(count);
   const Text broken[] = {T(""), T("x"), T("0 1"), T("1 0"), T("1"), T("1 2 3"),
                          T("99999999999999999999999999999999999999999999999999999 1")};
   for (size_t i = 0; i < COUNT(broken); i++) CHECK(!HOOK(http_filter_config_new)(NULL, T("cache"), broken[i]));
@@ -304,7 +337,7 @@ int main(int argc, char **argv) {
   Client clients[THREADS];
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++) {
-    clients[i] = (Client){config, (unsigned)atoi(argv[1]) * THREADS + (unsigned)i};
+    clients[i] = (Client){config, (unsigned)atoi(seed) * THREADS + (unsigned)i};
     pthread_create(&threads[i], NULL, client, &clients[i]);
   }
   for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
@@ -315,4 +348,94 @@ int main(int argc, char **argv) {
   CHECK(state.answers == 0 && state.bytes == 0);
   HOOK(http_filter_config_destroy)(config);
   printf("hits=%llu misses=%llu stored=%llu evictions=%llu\n", metrics[0], metrics[1], metrics[2], metrics[3]);
+  return 0;
+}
+
+// ---- bodies ----
+
+// Sends the body in pieces of so many bytes; the answer's text, or NULL if the request went on.
+static char *send_body(void *config, void *route, Text body, size_t piece, bool trailers) {
+  Host host = {.route = route};
+  char *kept = malloc(body.length + 1);
+  void *filter = HOOK(http_filter_new)(config, &host);
+  CHECK(HOOK(http_filter_request_headers)(&host, filter, false) == STOP);
+  bool stopped = false;
+  for (size_t at = 0; at < body.length || (at == 0 && !trailers); at += piece) {
+    size_t length = body.length - at < piece ? body.length - at : piece;
+    bool end = !trailers && at + length >= body.length;
+    // A copy of its own, so that reading past its end is seen.
+    char *own = malloc(length ? length : 1);
+    memcpy(own, body.ptr + at, length);
+    host.body = (Text){own, length};
+    BodyStatus status = HOOK(http_filter_request_body)(&host, filter, end);
+    CHECK(end ? status != BUFFER_BODY : status == BUFFER_BODY);
+    stopped = status == STOP_BODY;
+    memcpy(kept + at, own, length);
+    host.buffered = (Text){kept, at + length};
+    host.body.length = 0;
+    free(own);
+    if (end) break;
+  }
+  if (trailers) stopped = HOOK(http_filter_request_trailers)(&host, filter) == STOP_TRAILERS;
+  HOOK(http_filter_destroy)(filter);
+  free(kept);
+  CHECK(stopped == (host.refusal.ptr != NULL));
+  return (char *)host.refusal.ptr;
+}
+
+static int fields_main(char *fields) {
+  void *config = HOOK(http_filter_config_new)(NULL, T("fields"), T(""));
+  const Text broken[] = {T(""), T(","), T("a,"), T("a{"), T("a{}"), T("a{b"), T("a}"), T("a/"), T("/a"), T("a{b}c")};
+  for (size_t i = 0; i < COUNT(broken); i++) CHECK(!HOOK(http_filter_per_route_config_new)(T("fields"), broken[i]));
+  CHECK(!HOOK(http_filter_per_route_config_new)(T("cache"), T("a")));
+  void *route = HOOK(http_filter_per_route_config_new)(T("fields"), (Text){fields, strlen(fields)});
+  CHECK(route);
+  char *line = NULL;
+  size_t room = 0;
+  for (ssize_t read; (read = getline(&line, &room, stdin)) > 0;) {
+    size_t length = (size_t)read / 2;
+    char *body = malloc(length + 1);
+    for (size_t i = 0; i < length; i++) {
+      unsigned byte;
+      CHECK(sscanf(line + 2 * i, "%2x", &byte) == 1);
+      body[i] = (char)byte;
+    }
+    Text whole = {body, length};
+    char *answer = send_body(config, route, whole, length + 1, false);
+    const size_t pieces[] = {1, 2, 7, length ? length : 1};
+    for (size_t i = 0; i < 2 * COUNT(pieces); i++) {
+      char *again = send_body(config, route, whole, pieces[i / 2], i % 2);
+      CHECK(answer ? again && !strcmp(answer, again) : !again);
+      free(again);
+    }
+    printf("%s\n", answer ? answer : "");
+    free(answer);
+    free(body);
+  }
+  free(line);
+  HOOK(http_filter_per_route_config_destroy)(route);
+  HOOK(http_filter_config_destroy)(config);
+  return 0;
+}
+
+static int who_main(const char *file, char *subject) {
+  CHECK(!HOOK(http_filter_config_new)(NULL, T("who"), T("/no/such/file")));
+  void *config = HOOK(http_filter_config_new)(NULL, T("who"), (Text){file, strlen(file)});
+  CHECK(config);
+  Host host = {0};
+  void *filter = HOOK(http_filter_new)(config, &host);
+  CHECK(HOOK(http_filter_request_headers)(&host, filter, true) == GO_ON);  // says nothing
+  add(host.request, &host.request_count, T("x-marquee-subject"), (Text){subject, strlen(subject)});
+  CHECK(HOOK(http_filter_request_headers)(&host, filter, true) == GO_ON);
+  HOOK(http_filter_destroy)(filter);
+  HOOK(http_filter_config_destroy)(config);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  CHECK(!HOOK(http_filter_config_new)(NULL, T("nothing"), T("")));
+  if (argc == 4 && !strcmp(argv[1], "cache")) return cache_main(argv[2], argv[3]);
+  if (argc == 3 && !strcmp(argv[1], "fields")) return fields_main(argv[2]);
+  if (argc == 4 && !strcmp(argv[1], "who")) return who_main(argv[2], argv[3]);
+  return 2;
 }
