@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -80,7 +80,7 @@ class Method:
     server_streaming: bool
     bindings: tuple[Binding, ...]
     fields: str
-    """The request's JSON fields by both their spellings, each with its own fields, as envoy/module/fields.c reads them."""
+    """The request's JSON fields by both their spellings, each with its own; see envoy/module/fields.c."""
     query_fields: tuple[QueryField, ...]
     """All fields of the request, those within others too."""
     deprecated: bool = False

@@ -1,4 +1,4 @@
-"""The edge's own filters, in C, as a module for Envoy (envoy/module): `python -m edge.envoy_module` compiles them.
+"""The edge's own filters in C, a module for Envoy (envoy/module): `python -m edge.envoy_module` compiles it.
 
 With `cc`, or with the C compiler that MARQUEE_CC names (several words are allowed: `zig cc`).
 """

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge import (
-    envoy_module,
     compression,
     contract,
+    envoy_module,
     errors,
     files,
     issuer,

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge import compression, deprecation, direct, division, envoy_module, limits, policies, queries, shedding, template
+from edge import (
+    compression,
+    deprecation,
+    direct,
+    division,
+    envoy_module,
+    limits,
+    policies,
+    queries,
+    shedding,
+    template,
+)
 from edge.contract import Binding, Method
 from edge.policies import Policy
 from edge.trials import Trials
@@ -172,7 +183,9 @@ def _json_routes(policy: Policy, table: Mapping[str, Any], folder: Path) -> list
             found.append(direct.coded_body(binding, route["match"]))
             refusals.append(direct.not_json(binding, route["match"]))
             route["match"] = {**route["match"], "headers": [direct.verb_match(binding.verb), _IS_JSON]}
-            route["typed_per_filter_config"]["fields"] = envoy_module.for_route(folder, "fields", policy.method.fields)
+            route["typed_per_filter_config"]["fields"] = envoy_module.for_route(
+                folder, "fields", policy.method.fields
+            )
         found.extend(itertools.chain.from_iterable(division.divide(each, policy.trial) for each in own))
         found.extend(refusals)
     return found

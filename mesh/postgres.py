@@ -74,8 +74,8 @@ class _Pooled(_Connection):
     """A connection that is not reset by a statement each time it goes back to the pool.
 
     That would be a second round trip for each read. Nobody who uses a pool leaves anything in the session:
-    settings and locks are those of a transaction, which the pool still rolls back; who listens, or holds a lock
-    for longer, has a session of its own (`mesh.turns`).
+    settings and locks are those of a transaction, which the pool still rolls back; who listens, or holds a
+    lock for longer, has a session of its own (`mesh.turns`).
     """
 
     def get_reset_query(self) -> str:

@@ -3,7 +3,7 @@
 A title that is known is served, however old; OMDb is waited for only where
 nothing is known at all. All who miss the same title at the same time wait for
 one flight, and what is missed at the same time is fetched together
-(`movie_svc.caching.batches`). The way of a miss, from top to bottom, is
+(`mesh.together`). The way of a miss, from top to bottom, is
 `MovieReader._read_through`.
 """
 
@@ -16,10 +16,10 @@ from typing import Final
 from mesh import clock, names
 from mesh.errors import MarqueeError
 from mesh.tasks import retrieved
+from mesh.together import Batches, Turn
 from movie_svc import metrics
 from movie_svc.asking.asker import MovieAsker, ReadResult, overdue
 from movie_svc.asking.refresh_queue import RefreshQueue
-from movie_svc.caching.batches import Batches, Turn
 from movie_svc.caching.cache import L1, RedisCache, When
 from movie_svc.storing.entries import Entry
 from movie_svc.storing.store import Store

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -15,18 +16,25 @@ from mesh.kafka.event_ids import OFFSETS
 from mesh.kafka.retention import Retention
 from mesh.postgres import Connection, Postgres
 from mesh.pruning import Aged
+from mesh.together import Batches
 from rating_svc.collapse import Identity, Step
 from rating_svc.config import WORKERS
 from rating_svc.submissions import Position
 
 OUTBOX_CHANNEL: Final = "rating_outbox"
 
+_AT_ONCE: Final = 4
+"""Batches of single ratings under way to the database, at most."""
+_LARGEST: Final = 100
+"""Ratings of such a batch, at most."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 GET: Final = """
-SELECT movie_id, score, create_time, update_time, log_epoch, log_offset FROM ratings
-WHERE user_id = $1 AND movie_id = $2"""
+SELECT r.movie_id, r.score, r.create_time, r.update_time, r.log_epoch, r.log_offset, r.user_id
+FROM unnest($1::text[], $2::int[]) AS k (user_id, movie_id)
+JOIN ratings AS r ON r.user_id = k.user_id COLLATE "C" AND r.movie_id = k.movie_id"""
 
 # One statement, so that both halves come from one snapshot of one server: the rows that writes are
 # pending for, deleted or not, and a page of the others.
@@ -150,6 +158,11 @@ class RatingStore:
     def __init__(self, postgres: Postgres, hedged: HedgedReads) -> None:
         self._postgres = postgres
         self._hedged = hedged
+        # Most of what a read costs is the way to the server, and that is shared.
+        self._got = tuple(
+            Batches(partial(self._rows_of, fresh=fresh), at_once=_AT_ONCE, largest=_LARGEST)
+            for fresh in (False, True)
+        )
 
     def _reads(self, *, fresh: bool) -> Postgres | HedgedReads:
         """Who is asked: a replica that hangs is not waited for; the primary is, as no other is fresh."""
@@ -161,8 +174,13 @@ class RatingStore:
         Raises:
             MarqueeError: UNAVAILABLE if no database answers.
         """
-        found = await self._reads(fresh=fresh).fetchrow(GET, user, movie, fresh=fresh)
-        return None if found is None else _row(found)
+        key = (user, movie)
+        return (await self._got[fresh].load([key])).get(key)
+
+    async def _rows_of(self, keys: Sequence[tuple[str, int]], *, fresh: bool) -> dict[tuple[str, int], Row]:
+        users, movies = [user for user, _ in keys], [movie for _, movie in keys]
+        found = await self._reads(fresh=fresh).fetch(GET, users, movies, fresh=fresh)
+        return {(record["user_id"], record["movie_id"]): _row(record) for record in found}
 
     async def page(
         self,

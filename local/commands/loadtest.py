@@ -51,7 +51,7 @@ def run(stack: Stack, *, users: int, seconds: int, mix: Mapping[str, int]) -> in
     Raises:
         StackError: the mesh has no movies yet.
     """
-    movies = _known_movies(stack)
+    movies = known_movies(stack)
     pids = _pids(stack)
     before = _cpu(pids)
     own_before = time.process_time()
@@ -131,7 +131,7 @@ def _path(kind: str, movie: str, chance: random.Random) -> str:
     return f"/v1/users/me/ratings/{movie}"
 
 
-def _known_movies(stack: Stack) -> list[str]:
+def known_movies(stack: Stack) -> list[str]:
     movies: list[str] = []
     page = ""
     while len(movies) < _MOVIES:

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Final
 
 from mesh.errors import MarqueeError
+from mesh.together import Batches, Turn
 from movie_svc import metrics
-from movie_svc.caching.batches import Batches, Turn
 from movie_svc.caching.cache import L1, RedisCache
 from movie_svc.storing.store import Store
 

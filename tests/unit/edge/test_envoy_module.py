@@ -32,7 +32,13 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     def run(*arguments: str, given: str = "") -> str:
         ran = subprocess.run(
-            [str(program), *arguments], input=given, capture_output=True, text=True, errors="replace", timeout=120, check=False
+            [str(program), *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
         )
         assert ran.returncode == 0, ran.stderr[-4000:]
         return ran.stdout
@@ -116,8 +122,21 @@ def random_value(rng: random.Random, names: list[str], depth: int) -> str:
 
 def test_bodies_are_refused_for_what_the_request_does_not_have(host: Host) -> None:
     rng = random.Random(7)
-    names = ["score", "request_id", "requestId", "rating", "ratings", "name", "movie", "title", "tags", "nope"]
-    bodies = ["{" + ",".join(f'"{n}":1' for n in rng.sample(names[:5], rng.randrange(5))) + "}" for _ in range(100)]
+    names = [
+        "score",
+        "request_id",
+        "requestId",
+        "rating",
+        "ratings",
+        "name",
+        "movie",
+        "title",
+        "tags",
+        "nope",
+    ]
+    bodies = [
+        "{" + ",".join(f'"{n}":1' for n in rng.sample(names[:5], rng.randrange(5))) + "}" for _ in range(100)
+    ]
     while len(bodies) < 1500:
         body = random_value(rng, rng.sample(names, 6), 4)
         if isinstance(json.loads(body), dict):
@@ -144,7 +163,10 @@ def test_bodies_are_refused_for_what_the_request_does_not_have(host: Host) -> No
         ('{"ratings":[{"name":"a"},{"nam\\u0065":"b"},{"x":1}]}', 'the request has no field "x"'),
         ('{"requestId":"a","request_id":"b"}', 'the body has the field "request_id" twice'),
         ('{"sc\\u006fre":1,"score":2}', 'the body has the field "score" twice'),
-        ("{'score':7}", "the body is not JSON, which has names and texts in double quotes; look at 'score':7}"),
+        (
+            "{'score':7}",
+            "the body is not JSON, which has names and texts in double quotes; look at 'score':7}",
+        ),
         ("{score:7}", "the body is not JSON, which has names and texts in double quotes; look at core:7}"),
         ("\xa0{}", "the body is not JSON, which has names and texts in double quotes; look at ??{}"),
         ("[" * 100 + "{'", ""),

@@ -5,28 +5,29 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Turn:
+class Turn(Generic[K]):
     """Hands `work` in one task what was added within one turn of the event loop.
 
     Args:
         work: must not raise.
-        largest: numbers that one task gets, at most; more go to several.
+        largest: keys that one task gets, at most; more go to several.
     """
 
-    def __init__(self, work: Callable[[list[int]], Coroutine[Any, Any, None]], *, largest: int) -> None:
+    def __init__(self, work: Callable[[list[K]], Coroutine[Any, Any, None]], *, largest: int) -> None:
         self._work = work
         self._largest = largest
-        self._added: list[int] = []
+        self._added: list[K] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, number: int) -> None:
-        """Adds a number; it goes when this turn is over."""
+    def add(self, key: K) -> None:
+        """Adds a key; it goes when this turn is over."""
         if not self._added:
             asyncio.get_running_loop().call_soon(self._go)
-        self._added.append(number)
+        self._added.append(key)
 
     async def settled(self) -> None:
         """Waits until nothing is left to do."""
@@ -43,34 +44,34 @@ class Turn:
             task.add_done_callback(self._tasks.discard)
 
 
-class Batches(Generic[T]):
+class Batches(Generic[K, T]):
     """Calls `read` in batches. While as many as allowed are under way the rest collects.
 
     So the busier it gets, the larger the batches.
 
     Args:
         at_once: batches under way, at most.
-        largest: numbers of a batch, at most; more only if one caller loads more.
+        largest: keys of a batch, at most; more only if one caller loads more.
     """
 
     def __init__(
-        self, read: Callable[[list[int]], Coroutine[Any, Any, T]], *, at_once: int, largest: int
+        self, read: Callable[[list[K]], Coroutine[Any, Any, T]], *, at_once: int, largest: int
     ) -> None:
         self._read = read
         self._room = at_once
         self._largest = largest
-        self._waiting: deque[tuple[list[int], asyncio.Future[T]]] = deque()
+        self._waiting: deque[tuple[list[K], asyncio.Future[T]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def load(self, numbers: list[int]) -> T:
-        """What `read` returns, or raises, for a batch that has these numbers in it, and maybe others."""
+    async def load(self, keys: list[K]) -> T:
+        """What `read` returns, or raises, for a batch that has these keys in it, and maybe others."""
         if not self._room:
             loaded: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            self._waiting.append((numbers, loaded))
+            self._waiting.append((keys, loaded))
             return await loaded
         self._room -= 1
         try:
-            return await self._read(numbers)
+            return await self._read(keys)
         finally:
             self._room += 1
             self._go()
@@ -82,9 +83,9 @@ class Batches(Generic[T]):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _load_waiting(self, numbers: list[int], loads: "Sequence[asyncio.Future[T]]") -> None:
+    async def _load_waiting(self, keys: list[K], loads: "Sequence[asyncio.Future[T]]") -> None:
         try:
-            found = await self._read(numbers)
+            found = await self._read(keys)
         except Exception as error:
             for load in loads:
                 if not load.done():
@@ -97,11 +98,11 @@ class Batches(Generic[T]):
             self._room += 1
             self._go()
 
-    def _next(self) -> "tuple[list[int], list[asyncio.Future[T]]]":
-        numbers: list[int] = []
+    def _next(self) -> "tuple[list[K], list[asyncio.Future[T]]]":
+        keys: list[K] = []
         loads: list[asyncio.Future[T]] = []
-        while self._waiting and (not loads or len(numbers) + len(self._waiting[0][0]) <= self._largest):
+        while self._waiting and (not loads or len(keys) + len(self._waiting[0][0]) <= self._largest):
             more, load = self._waiting.popleft()
-            numbers += more
+            keys += more
             loads.append(load)
-        return numbers, loads
+        return keys, loads

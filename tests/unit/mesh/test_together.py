@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mesh.single_flight import SingleFlight
-from movie_svc.caching.batches import Batches, Turn
+from mesh.together import Batches, Turn
 
 
 async def test_what_is_added_in_one_turn_goes_to_one_task_unless_it_is_too_much() -> None:

@@ -1,0 +1,136 @@
+"""The floor: a bare gRPC server of ready bytes behind a bare Envoy that makes JSON of them, over mTLS too.
+
+`python -m tests.load.floor PORT BYTES_FILE CERTIFICATE KEY AUTHORITY` is the server. What `tests.load.bench`
+measures beside it is what Marquee adds: everything the two do, any mesh of these parts has to do.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+import yaml
+
+from edge import contract, publish
+from local.stack import certificates
+from local.stack.layout import HOST, Stack
+from mesh import tls
+from mesh.tls import TlsConfig
+
+SERVICE = "marquee.movies.v1.MovieService"
+
+
+async def serve(port: int, answer: bytes, files: tls.Files) -> None:
+    async def get_movie(_request: Any, _context: Any) -> bytes:
+        return answer
+
+    handler = grpc.unary_unary_rpc_method_handler(get_movie)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"GetMovie": handler}),))
+    server.add_secure_port(f"{HOST}:{port}", tls.server_credentials(files))
+    await server.start()
+    await server.wait_for_termination()
+
+
+def server_command(stack: Stack, port: int, answer: Path) -> list[str]:
+    of = certificates.of(stack.home, "movie_svc")
+    files = [of.certificate, of.key, of.authority]
+    return [sys.executable, "-m", "tests.load.floor", str(port), str(answer), *files]
+
+
+def envoy_command(stack: Stack, folder: Path, port: int, upstream: int) -> list[str]:
+    """Writes the bare Envoy's configuration into the folder."""
+    of = certificates.of(stack.home, tls.EDGE)
+    descriptors = folder / "descriptors.binpb"
+    contract.write_for_transcoder(contract.load(), descriptors)
+    extensions = "type.googleapis.com/envoy.extensions"
+    http = f"{extensions}.filters.http"
+    manager = {
+        "@type": f"{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "floor",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "floor",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "floor"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "transcoder",
+                "typed_config": {
+                    "@type": f"{http}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+                    "proto_descriptor": str(descriptors),
+                    "services": [SERVICE],
+                    "print_options": {"always_print_primitive_fields": True},
+                },
+            },
+            {"name": "router", "typed_config": {"@type": f"{http}.router.v3.Router"}},
+        ],
+    }
+    context = {
+        "@type": f"{extensions}.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
+            "tls_certificates": [
+                {"certificate_chain": {"filename": of.certificate}, "private_key": {"filename": of.key}}
+            ],
+            "validation_context": {"trusted_ca": {"filename": of.authority}},
+        },
+    }
+    bootstrap = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "floor",
+                    "address": _address(port),
+                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "floor",
+                    "typed_extension_protocol_options": {
+                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                            "@type": f"{extensions}.upstreams.http.v3.HttpProtocolOptions",
+                            "explicit_http_config": {"http2_protocol_options": {}},
+                        }
+                    },
+                    "transport_socket": {"name": "tls", "typed_config": context},
+                    "load_assignment": {
+                        "cluster_name": "floor",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
+                    },
+                }
+            ],
+        }
+    }
+    path = folder / "floor.yaml"
+    path.write_text(yaml.safe_dump(bootstrap))
+    binary = str(publish.binary())
+    return [
+        binary,
+        "--config-path",
+        str(path),
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "--log-level",
+        "error",
+    ]
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": HOST, "port_value": port}}
+
+
+if __name__ == "__main__":
+    port, path, certificate, key, authority = sys.argv[1:]
+    uvloop.run(serve(int(port), Path(path).read_bytes(), tls.Files(TlsConfig(certificate, key, authority))))
