@@ -146,7 +146,7 @@ async def test_ratings_need_a_token(edge: Edge) -> None:
 
 
 SCHEMES = ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer  ", "bearer   "]
-PATHS = [RATING, "/v1/movies:lookup?title=a", "/v1/movies/tt0111161"]
+PATHS = [RATING, "/v1/users/me/ratings", "/v1/movies/tt0111161"]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
