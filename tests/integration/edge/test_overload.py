@@ -72,8 +72,9 @@ async def test_an_overloaded_service_goes_on_at_its_pace(tmp_path: Path) -> None
         in_vain = statuses.pop(504, 0)
         assert in_vain <= statuses.total() * 0.05, (in_vain, statuses)
         assert set(statuses) == {200, 503}, statuses
-        error = refused[0].json()["error"]
-        assert error["details"][0]["metadata"]["cause"] == "reached_concurrency_limit"
+        # On a machine that is busy otherwise, the service may for a moment look unhealthy too.
+        causes = {answer.json()["error"]["details"][0]["metadata"]["cause"] for answer in refused}
+        assert "reached_concurrency_limit" in causes
         assert int(refused[0].headers["retry-after"]) >= 1
         # Other services don't feel it, and neither does this one when it is over.
         assert (await edge.http.get("/v1/users/me/ratings", headers=edge.bearer())).status_code == 200
