@@ -5,7 +5,9 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from k8s import variables
 from mesh import services
+from mesh.provision import WITH_SCHEMA
 from mesh.services import SERVE, SERVICES, Part, Role, Service
 from mesh.tls import EDGE, host_name
 
@@ -15,7 +17,6 @@ _HEAD: Final = (
     "# The services' accounts, workloads and policies.\n"
     "# `make manifests` makes this file from mesh/services.py and k8s/templates: change those.\n"
 )
-_GRPC_PORT: Final = 50051
 _STORE_PORTS: Final = {Part.PRIMARY: 5432, Part.REPLICA: 5432, Part.REDIS: 6379, Part.KAFKA: 9092}
 _OMDB_PORT: Final = 443
 
@@ -29,12 +30,32 @@ def name(service: Service, role: Role) -> str:
 
 def render() -> str:
     """The whole file."""
-    parts = []
+    parts = [_provision()]
     for service in SERVICES:
-        parts.append(_filled("service", {"service": host_name(service.name), "callers": _callers(service)}))
+        values = {"service": host_name(service.name), "callers": _callers(service)}
+        parts.append(_filled("service", values))
+        parts.append(_migration(service))
         for role in service.roles:
             parts.extend(_workload(service, role))
     return _HEAD + "---\n".join(parts)
+
+
+def _provision() -> str:
+    passwords = [
+        f"- secret: {{name: {host_name(each)}, items: [{{key: postgres-password, path: {each}}}]}}"
+        for each in WITH_SCHEMA
+    ]
+    values = {"passwords": "\n              ".join(passwords), "primary": variables.PRIMARY}
+    return _filled("provision", values)
+
+
+def _migration(service: Service) -> str:
+    values = {
+        "package": service.name,
+        "service": host_name(service.name),
+        "environment": "\n            ".join(variables.of_migration(service)),
+    }
+    return _filled("migration", values)
 
 
 def _workload(service: Service, role: Role) -> Iterator[str]:
@@ -44,7 +65,7 @@ def _workload(service: Service, role: Role) -> Iterator[str]:
         "service": host_name(service.name),
         "role": role.name,
         "purpose": role.purpose,
-        "environment": _environment(service),
+        "environment": "\n            ".join(variables.of_role(service, role)),
         "cpu_millis": str(role.cpu_millis),
         "memory_mib": str(role.memory_mib),
         "memory_limit_mib": str(role.memory_limit_mib),
@@ -57,15 +78,6 @@ def _workload(service: Service, role: Role) -> Iterator[str]:
         yield _filled("egress", values)
 
 
-def _environment(service: Service) -> str:
-    """Where the services are that it calls; the rest stands in marquee.env and in its Secret."""
-    variables = [
-        f'{{name: {other.address_setting}, value: "dns:///{host_name(other.name)}:{_GRPC_PORT}"}}'
-        for other in services.called_by(service)
-    ]
-    return f"[{', '.join(variables)}]"
-
-
 def _callers(service: Service) -> str:
     """Who may call it, by the label `marquee/service`."""
     names = [each.name for each in SERVICES if service in services.called_by(each)]
@@ -75,7 +87,7 @@ def _callers(service: Service) -> str:
 def _egress(service: Service, role: Role) -> Iterator[str]:
     for other in services.called_by(service):
         pods = f"{{podSelector: {{matchLabels: {{app.kubernetes.io/name: {host_name(other.name)}}}}}}}"
-        yield f"- {{to: [{pods}], ports: [{{protocol: TCP, port: {_GRPC_PORT}}}]}}"
+        yield f"- {{to: [{pods}], ports: [{{protocol: TCP, port: {variables.GRPC_PORT}}}]}}"
     ports = sorted({_STORE_PORTS[part] for part in role.needs if part in _STORE_PORTS})
     if ports:
         stores = "{podSelector: {matchExpressions: [{key: marquee/store, operator: Exists}]}}"

@@ -48,6 +48,8 @@ class Role:
 
 
 SERVE: Final = "serve"
+DATABASE: Final = "marquee"
+"""The database in PostgreSQL that holds the services' schemas."""
 
 
 @dataclass(frozen=True)

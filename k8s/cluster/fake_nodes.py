@@ -30,6 +30,8 @@ def start(cluster: Cluster, per_zone: int = 3) -> None:
             f"--config={stages}",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             f"--server-address=127.0.0.1:{cluster.ports['metrics']}",
+            # Else the nodes say nothing for ten minutes, and the controllers take them for dead after 40 s.
+            "--node-lease-duration-seconds=40",
         ],
     )
     nodes = [_node(zone, number) for zone in ZONES for number in range(1, per_zone + 1)]

@@ -13,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from mesh.services import DATABASE
+
 HOST: Final = "127.0.0.1"
-DATABASE: Final = "marquee"
 DEFAULT_EDGE_PORT: Final = 8080
 
 # Below the range that the kernel gives to outgoing connections (32768 on): a

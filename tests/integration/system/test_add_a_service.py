@@ -27,6 +27,7 @@ from local.servers.services import stores
 from local.stack import certificates, provision
 from local.stack.layout import Home, Stack, Shape, choose_ports
 from local.supervision.processes import EDGE, port_names, select
+from mesh.provision import WITH_SCHEMA
 
 home = Home(Path("home"))
 home.make()
@@ -38,7 +39,7 @@ print(json.dumps({
     "certificates": list(certificates.NAMES),
     "edge": list(EDGE.needs),
     "environment": sorted(stores(stack, "watchlist_svc")),
-    "roles": list(provision._WITH_SCHEMA),
+    "roles": list(WITH_SCHEMA),
     "acl": provision.redis_acl(stack),
 }))
 """
