@@ -53,7 +53,9 @@ if [ -n "${MARQUEE_SECRETS:-}" ]; then
     say "secrets"
     python=$(realpath -s "${MARQUEE_VENV:-$here/../.venv}")/bin/python
     folder=$(realpath -m "$MARQUEE_SECRETS")
-    made=$(cd "$here/.." && "$python" -m k8s.secrets --namespace "$namespace" --folder "$folder")
+    options=()
+    if grep -q '^kind: Certificate$' "$rendered"; then options=(--without-certificates); fi
+    made=$(cd "$here/.." && "$python" -m k8s.secrets --namespace "$namespace" --folder "$folder" "${options[@]}")
     k apply --server-side --force-conflicts --field-manager=marquee -f - <<<"$made" >/dev/null
 elif ! k get secret marquee-keys >/dev/null 2>&1; then
     say "the Secrets are not there: k8s/README.md lists them; MARQUEE_SECRETS=DIR makes them"

@@ -11,7 +11,7 @@ import yaml
 
 Object: TypeAlias = dict[str, Any]
 
-OVERLAYS: Final = ("early",)
+OVERLAYS: Final = ("early", "growth")
 _FOLDER: Final = Path(__file__).parent / "overlays"
 _TIMEOUT_S: Final = 60.0
 _TEMPLATES: Final = {"Deployment", "StatefulSet", "Job", "DaemonSet"}
@@ -47,6 +47,25 @@ def pods(objects: tuple[Object, ...]) -> Iterator[tuple[Object, Object]]:
     for each in objects:
         if each["kind"] in _TEMPLATES:
             yield each, each["spec"]["template"]["spec"]
+
+
+def labels_of_pods(objects: tuple[Object, ...]) -> Iterator[dict[str, str]]:
+    """The labels of all pods, also of those that operators make."""
+    for each in objects:
+        spec = each.get("spec", {})
+        if each["kind"] in _TEMPLATES or each["kind"] == "Pooler":
+            yield spec["template"]["metadata"]["labels"]
+        elif each["kind"] == "Cluster":
+            yield spec["inheritedMetadata"]["labels"]
+        elif each["kind"] == "Kafka":
+            for part in ("kafka", "entityOperator"):
+                yield spec[part]["template"]["pod"]["metadata"]["labels"]
+
+
+def is_built_in(each: Object) -> bool:
+    """Whether Kubernetes itself knows its kind; else an operator brings it."""
+    group = each["apiVersion"].rpartition("/")[0]
+    return "." not in group or (group.endswith(".k8s.io") and not group.startswith("gateway."))
 
 
 def name(each: Object) -> str:

@@ -29,7 +29,9 @@ _TLS: Final = "kubernetes.io/tls"
 _BASIC: Final = "kubernetes.io/basic-auth"
 
 
-def objects(folder: Path, omdb_api_key: str = SIMULATED) -> Iterator[dict[str, Any]]:
+def objects(
+    folder: Path, omdb_api_key: str = SIMULATED, *, with_certificates: bool = True
+) -> Iterator[dict[str, Any]]:
     """All Secrets, and the ConfigMap of the issuer's keys."""
     passwords = Secrets(folder / "secrets.json")
     for service in SERVICES:
@@ -48,9 +50,10 @@ def objects(folder: Path, omdb_api_key: str = SIMULATED) -> Iterator[dict[str, A
     log_key = folder / "log-key"
     files.ensure_secret(log_key)
     yield _secret("edge-log-key", {"log-key": log_key.read_text()})
-    for name in (EDGE, *(service.name for service in SERVICES)):
-        yield _secret(f"{host_name(name)}-tls", _certificate(folder, name), _TLS)
-    _certificate(folder, OPERATOR)  # for the operator's own machine: it stays in the folder
+    if with_certificates:
+        for name in (EDGE, *(service.name for service in SERVICES)):
+            yield _secret(f"{host_name(name)}-tls", _certificate(folder, name), _TLS)
+        _certificate(folder, OPERATOR)  # for the operator's own machine: it stays in the folder
     jwks = tokens.ensure_keys(folder / "tokens").read_text()
     yield {
         "apiVersion": "v1",
@@ -88,9 +91,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--omdb-api-key", default=SIMULATED, help="OMDb's key (default: one for the simulator)"
     )
+    parser.add_argument(
+        "--without-certificates", action="store_true", help="cert-manager issues them in the cluster"
+    )
     given = parser.parse_args(argv)
     given.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    items = list(objects(given.folder, given.omdb_api_key))
+    items = list(objects(given.folder, given.omdb_api_key, with_certificates=not given.without_certificates))
     for item in items:
         item["metadata"]["namespace"] = given.namespace
     print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1))

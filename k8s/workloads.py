@@ -17,6 +17,7 @@ _HEAD: Final = (
     "# The services' accounts, workloads and policies.\n"
     "# `make manifests` makes this file from mesh/services.py and k8s/templates: change those.\n"
 )
+_TEMPLATES_OF_ROLE: Final = ("workload", "budget", "egress")
 _STORE_PORTS: Final = {Part.PRIMARY: 5432, Part.REPLICA: 5432, Part.REDIS: 6379, Part.KAFKA: 9092}
 _OMDB_PORT: Final = 443
 
@@ -58,8 +59,27 @@ def _migration(service: Service) -> str:
     return _filled("migration", values)
 
 
+def canary_name(service: Service, role: Role) -> str:
+    """The name of a role's workload for a release on trial."""
+    return f"{name(service, role)}-canary"
+
+
+def canary(service: Service, role: Role) -> str:
+    """A workload for a release on trial: like the role's own, under another name, with no pods at first."""
+    values = _values(service, role)
+    values |= {"name": canary_name(service, role), "image": "marquee-canary", "replicas": "0"}
+    return "---\n".join(_filled(template, values) for template in ("canary", *_TEMPLATES_OF_ROLE))
+
+
 def _workload(service: Service, role: Role) -> Iterator[str]:
-    values = {
+    values = _values(service, role)
+    for template in _TEMPLATES_OF_ROLE:
+        if template != "budget" or not role.takes_turns:
+            yield _filled(template, values)
+
+
+def _values(service: Service, role: Role) -> dict[str, str]:
+    return {
         "name": name(service, role),
         "package": service.name,
         "service": host_name(service.name),
@@ -70,12 +90,9 @@ def _workload(service: Service, role: Role) -> Iterator[str]:
         "memory_mib": str(role.memory_mib),
         "memory_limit_mib": str(role.memory_limit_mib),
         "rules": "\n    ".join(_egress(service, role)),
+        "image": "marquee",
+        "replicas": "1",
     }
-    yield _filled("workload", values)
-    if not role.takes_turns:
-        yield _filled("budget", values)
-    if values["rules"]:
-        yield _filled("egress", values)
 
 
 def _callers(service: Service) -> str:
@@ -101,5 +118,13 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     return Template((_TEMPLATES / f"{template}.yaml").read_text()).substitute(values)
 
 
+def main() -> None:
+    """Writes it, and what the stages make of the same table."""
+    from k8s import stages
+
+    for path, content in {PAGE: render(), **stages.pages()}.items():
+        path.write_text(content)
+
+
 if __name__ == "__main__":
-    PAGE.write_text(render())
+    main()

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 
 from edge import render
-from k8s import manifests, secrets, workloads
+from k8s import manifests, secrets, stages
 from k8s.environment import Given, MissingError, references
 from k8s.manifests import OVERLAYS, Object
 from mesh.config import ConfigError, load, settings_of
@@ -22,11 +22,15 @@ from mesh.postgres import PostgresConfig
 from mesh.provision import ProvisionConfig, read_passwords
 from mesh.redisdb import RedisConfig
 from mesh.services import SERVE, SERVICES, Part, Role, Service, named
+from mesh.tls import TRUST_DOMAIN
 from scripts.configuration import concerns
 
 KUBERNETES = "1.36"
 """Of the API server that `make test-k8s` builds; whose schemas are checked here."""
-IMAGES = {"localhost/marquee:dev", "localhost/marquee-edge:dev", "localhost/marquee-stores:dev"}
+IMAGES = {
+    *(f"localhost/{name}:dev" for name in ("marquee", "marquee-edge", "marquee-stores")),
+    "docker.io/valkey/valkey:9.0",
+}
 MIGRATE = Role("migrate", "", needs=(Part.PRIMARY, Part.KAFKA))
 
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -88,7 +92,8 @@ def read_by(packages: list[str]) -> set[str]:
 
 @each_overlay
 def test_every_object_is_as_kubernetes_schemas_say(overlay: str) -> None:
-    for each in manifests.render(overlay):
+    """Of Kubernetes' own kinds; those of operators are held against their schemas in `make test-k8s`."""
+    for each in filter(manifests.is_built_in, manifests.render(overlay)):
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
 
 
@@ -236,9 +241,7 @@ def test_a_pod_may_take_as_long_to_end_as_its_drain_takes(overlay: str, given_se
 
 @each_overlay
 def test_selectors_of_services_policies_and_budgets_find_pods(overlay: str) -> None:
-    labels = [
-        w["spec"]["template"]["metadata"]["labels"] for w, _ in manifests.pods(manifests.render(overlay))
-    ]
+    labels = list(manifests.labels_of_pods(manifests.render(overlay)))
     for each in manifests.render(overlay):
         selector: dict[str, str] = {}
         if each["kind"] == "Service":
@@ -248,6 +251,63 @@ def test_selectors_of_services_policies_and_budgets_find_pods(overlay: str) -> N
         elif each["kind"] == "NetworkPolicy":
             selector = each["spec"]["podSelector"].get("matchLabels", {})
         assert any(selector.items() <= own.items() for own in labels), manifests.name(each)
+
+
+@each_overlay
+def test_what_scales_a_workload_is_alone_in_saying_how_many_pods_it_has(overlay: str) -> None:
+    workloads_by_name = {w["metadata"]["name"]: w for w, _ in manifests.pods(manifests.render(overlay))}
+    scaled = [
+        each["spec"]["scaleTargetRef"]["name"]
+        for each in manifests.render(overlay)
+        if each["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
+    ]
+    assert len(scaled) == len(set(scaled)), "two autoscalers of one workload work against each other"
+    for name in scaled:
+        assert "replicas" not in workloads_by_name[name]["spec"], name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS[1:])
+def test_each_certificate_that_a_pod_shows_is_issued_with_its_name(overlay: str) -> None:
+    issued = {
+        each["spec"]["secretName"]: each["spec"]
+        for each in manifests.render(overlay)
+        if each["kind"] == "Certificate"
+    }
+    shown = {
+        (
+            volume["secret"]["secretName"],
+            workload["spec"]["template"]["metadata"]["labels"]["marquee/service"],
+        )
+        for workload, pod in manifests.pods(manifests.render(overlay))
+        for volume in pod.get("volumes", ())
+        if volume["name"] == "tls"
+    }
+    assert len(shown) == len(SERVICES) + 1
+    for secret, label in shown:
+        assert issued[secret]["dnsNames"] == [label, "localhost"]
+        assert issued[secret]["uris"] == [f"{TRUST_DOMAIN}{label.replace('-', '_')}"]
+
+
+def test_what_stages_take_from_the_code_is_as_the_code_says() -> None:
+    for path, content in stages.pages().items():
+        assert path.read_text() == content, f"{path}: run `make manifests`"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS[1:])
+def test_services_go_through_the_poolers_and_what_needs_a_session_past_them(
+    overlay: str, given_secrets: list[Object]
+) -> None:
+    environment = given(overlay, given_secrets)
+    for name, _, container in containers(overlay, "marquee"):
+        if container["args"] == ["mesh.provision"]:
+            continue
+        _, role = program(container)
+        config = load(PostgresConfig, environment.environment(container))
+        assert "@postgres-rw:" in config.own_session, name
+        if role is not MIGRATE:
+            assert "@postgres-pooler-rw:" in config.primary, name
+            assert all("@postgres-pooler-ro:" in replica for replica in config.replicas), name
+            assert bool(config.replicas) == (Part.REPLICA in role.needs), name
 
 
 def test_what_is_missing_is_said(given_secrets: list[Object]) -> None:
@@ -286,4 +346,3 @@ def test_the_command_prints_one_list(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert made["kind"] == "List"
     assert {each["metadata"]["namespace"] for each in made["items"]} == {"elsewhere"}
     assert Given(made["items"]).keys("Secret", "omdb") == {"api-key": "real"}
-    assert workloads.PAGE.exists()
