@@ -18,6 +18,7 @@ RANGES: Final = {
     40: "Movies",
     50: "The chassis, further",
     60: "Written by hand though a library exists",
+    74: "Kubernetes",
     80: "Further decisions",
 }
 HEAD: Final = """# Decisions
