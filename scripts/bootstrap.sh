@@ -74,9 +74,22 @@ step() {
 
 pip_install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@"; }
 
+# uv, of the version in the lock, needs a quarter of pip's time for many packages. It reads no pip.conf: where
+# it fails, pip does it.
+uv_install() {
+    local folder
+    folder=$(mktemp -d)
+    awk '/^[^ ]/ { is_uv = /^uv==/ } is_uv' requirements.lock >"$folder/uv.lock"
+    pip_install --no-deps --require-hashes -r "$folder/uv.lock" \
+        && "$venv/bin/uv" pip install -q --compile-bytecode --python "$venv/bin/python" "$@"
+    local failed=$?
+    rm -r "$folder"
+    return "$failed"
+}
+
 install_lock() {
     say "installing the packages of requirements.lock"
-    pip_install --require-hashes -r requirements.lock
+    uv_install --require-hashes -r requirements.lock || pip_install --require-hashes -r requirements.lock
 }
 
 install_protos() {

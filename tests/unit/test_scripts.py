@@ -1,4 +1,4 @@
-"""The scripts that make environments: which Python they take, and what they never delete."""
+"""The scripts that make environments: which Python they take, who installs, and what they never delete."""
 
 import os
 import subprocess
@@ -84,3 +84,21 @@ def test_an_environment_never_replaces_somebodys_folder(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"MARQUEE_VENV={tmp_path} holds something else" in done.stderr
     assert (tmp_path / "letter").read_text() == "dear"
+
+
+@pytest.mark.parametrize(("uv_ends_with", "pip_installs_all"), [(0, False), (2, True)])
+def test_uv_installs_the_lock_and_pip_does_where_uv_can_not(
+    tmp_path: Path, uv_ends_with: int, pip_installs_all: bool
+) -> None:
+    said = tmp_path / "said"
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "python", f'echo python "$@" >>{said}')
+    program(tmp_path / "bin" / "uv", f'echo uv "$@" >>{said}; exit {uv_ends_with}')
+    subprocess.run(
+        [SCRIPTS / "bootstrap.sh"], env={**os.environ, "MARQUEE_VENV": str(tmp_path)}, check=True, timeout=60
+    )
+    lines = said.read_text().splitlines()
+    whole_lock = "--require-hashes -r requirements.lock"
+    assert any(line.startswith("uv pip install") and line.endswith(whole_lock) for line in lines)
+    by_pip = [line for line in lines if line.startswith("python -m pip") and line.endswith(whole_lock)]
+    assert bool(by_pip) is pip_installs_all
