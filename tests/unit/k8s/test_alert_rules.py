@@ -1,8 +1,6 @@
 """Alerts: each is tested to fire and to be silent, has a runbook, and asks for metrics that there are."""
 
 import hashlib
-import importlib
-import pkgutil
 import re
 import subprocess
 from collections.abc import Iterator
@@ -11,15 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client.metrics import MetricWrapperBase
 
-import edge
-import mesh
-import movie_svc
-import ranking_svc
-import rating_svc
 from local.cli import app
 from local.stack.layout import checkout
+from tests.support.metrics import asked, defined
 from tests.support.promtool import promtool
 
 FOLDER = checkout() / "k8s" / "observability"
@@ -40,27 +33,6 @@ def rules() -> Iterator[dict[str, Any]]:
 
 def alerts() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "alert" in rule]
-
-
-def asked(text: str) -> set[str]:
-    """The metrics that are named there, without labels."""
-    bare = re.sub(r"\{[^{}]*\}|by \([^)]*\)", "", text)
-    return set(re.findall(r"\b(?:marquee|grpc|process|envoy)_\w+", bare))
-
-
-def defined() -> set[str]:
-    """The names of all samples that processes of the mesh can export."""
-    found: set[str] = set()
-    for package in (edge, mesh, movie_svc, rating_svc, ranking_svc):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.endswith("__main__"):
-                continue
-            for value in vars(importlib.import_module(module.name)).values():
-                if isinstance(value, MetricWrapperBase):
-                    name, kind = value._name, value._type
-                    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
-                    found |= {name + suffix for suffix in suffixes.get(kind, [""])}
-    return found
 
 
 def test_every_metric_of_a_rule_is_one_that_a_process_exports() -> None:
