@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from local.commands import canaries, dead_letters, edge_cli, movies, ratings
+from local.commands import audit, canaries, dead_letters, edge_cli, movies, ratings
 from local.stack import state as states
 from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
 from mesh.services import SERVICES
@@ -157,11 +157,19 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
     count: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
     raw: Annotated[bool, typer.Option("--raw", help="JSON lines as they were written.")] = False,
+    trace: Annotated[
+        str,
+        typer.Option("--trace", metavar="ID", help="Only of one call: its trace's or request's id."),
+    ] = "",
 ) -> None:
-    """Show what the processes wrote. `access` is the edge's access log."""
-    from local.commands import logview
+    """Show what the processes wrote. `access` is the edge's access log, `audit` what operators did."""
+    from local.commands import logview, tracelog
 
     home = default_home()
+    if trace:
+        for found in tracelog.find(home, trace):
+            typer.echo(found.text if raw else str(found))
+        return
     chosen = names or [name for name in logview.names(home) if name != "access"]
     follower = logview.Follower(home, chosen, raw=raw)
     for line in logview.last(home, chosen, count, raw=raw):
@@ -169,6 +177,21 @@ def logs(
     if follow:
         for line in follower:
             typer.echo(line)
+
+
+@app.command("log-level")
+def log_level(
+    level: Annotated[str, typer.Argument(help="debug, info, warning, error; none: as started.")] = "",
+    process: Annotated[str, typer.Option("--process", help="Of one process: rating_svc-worker.")] = "*",
+    logger: Annotated[str, typer.Option("--logger", help="Of one part of it, such as mesh.kafka.")] = "",
+) -> None:
+    """Change what running processes write: within some seconds, without a restart.
+
+    Without arguments, all are as they were started again.
+    """
+    from local.commands import levels
+
+    typer.echo(levels.change(default_home(), process, logger, level))
 
 
 @app.command()
@@ -331,7 +354,8 @@ def _instances(texts: list[str]) -> dict[str, int]:
 def main() -> None:
     """Entry point: an expected failure is one sentence, not a traceback."""
     try:
-        app()
+        with audit.noted(sys.argv[1:]):
+            app()
     except StackError as error:
         print(f"marquee: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -5,6 +5,7 @@ from the token's claims. Where mTLS is on, they count only from a caller whose
 certificate says that it is the edge, or an operator.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ EXPERIMENT_HEADER: Final = "x-marquee-experiment"
 VARIANT_HEADER: Final = "x-marquee-variant"
 REQUEST_ID_HEADER: Final = "x-request-id"
 TRACEPARENT_HEADER: Final = "traceparent"
+
+AUDIT: Final = "marquee.audit"
+"""The logger of what operators did: always written, whatever the level."""
+
+_audit = logging.getLogger(AUDIT)
 
 
 @dataclass(frozen=True)
@@ -97,4 +103,8 @@ def require(scope: str = "") -> Identity:
         raise denied("SUBJECT_NOT_ALLOWED", "the token's subject can't be a user's name here")
     if scope and scope not in identity.scopes:
         raise denied("SCOPE_REQUIRED", f"this call needs a token with the scope {scope}")
+    if scope:
+        # What needs a scope is an operator's action.
+        fields = {"event.dataset": AUDIT, "event.kind": "event", "user.name": identity.subject}
+        _audit.info("%s may use %s", identity.subject, scope, extra=fields)
     return identity

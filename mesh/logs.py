@@ -7,11 +7,15 @@ Every line written while an RPC is under way carries its `trace.id` and
 import logging
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import ecs_logging
 
 from mesh import identity
 from mesh.config import setting
+from mesh.log_levels import LEVELS, Watcher
+from mesh.log_repeats import Repeats
+from mesh.span_log import CALLS
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,13 @@ class LogConfig:
         "MARQUEE_LOG_LEVEL",
         "info",
         "from which level on lines are written",
-        choices=("debug", "info", "warning", "error"),
+        choices=LEVELS,
+    )
+    levels_file: str = setting(
+        "MARQUEE_LOG_LEVELS_FILE",
+        "",
+        "a file of levels that count while processes run, as lines `PROCESS=LEVEL` or `PROCESS:LOGGER=LEVEL` "
+        "(`*`: all processes); it is looked at every two seconds; empty for none",
     )
 
 
@@ -41,7 +51,8 @@ class _CallFields(logging.Filter):
             fields["trace.id"], fields["span.id"] = traceparent[1], traceparent[2]
         if request_id := call.header(identity.REQUEST_ID_HEADER):
             fields["http.request.id"] = request_id
-        record.__dict__.update(fields)
+        # What a line says of itself stays.
+        record.__dict__.update({name: value for name, value in fields.items() if name not in record.__dict__})
         return True
 
 
@@ -49,7 +60,12 @@ def init(service: str, config: LogConfig) -> None:
     """Sends this process's logs to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=["log.original", "process"]))
+    # Before the fields: what is kept back needs none.
+    handler.addFilter(Repeats(frozenset({identity.AUDIT, CALLS})))
     handler.addFilter(_CallFields(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.level.upper())
+    logging.getLogger(identity.AUDIT).setLevel(logging.INFO)
+    if config.levels_file:
+        Watcher(service, Path(config.levels_file), config.level).start()

@@ -16,6 +16,7 @@ from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from mesh.config import setting
+from mesh.span_log import SpanLog
 
 _tracer: trace.Tracer | None = None
 _span: ContextVar[Span | None] = ContextVar("span", default=None)
@@ -40,6 +41,7 @@ def init(service: str, config: TraceConfig) -> None:
         return
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=config.endpoint, insecure=True)))
+    provider.add_span_processor(SpanLog())
     _tracer = provider.get_tracer("marquee")
 
 

@@ -22,13 +22,18 @@ _RULES: Final = checkout() / "k8s" / "observability" / "rules"
 _EDGE: Final = (
     r"^(http\.(edge|inner)\.(downstream_rq|downstream_cx_(active|total)|rq_|adaptive|jwt)"
     r"|cluster\.\w+_svc\.(membership|upstream_rq|upstream_cx_(active|connect_fail)|outlier|circuit)"
-    r"|server\.(live|uptime|memory|days)|dynamicmodulescustom|.*local_rate_limit|.*experiment)"
+    r"|edge_route|server\.(live|uptime|memory|days)|dynamicmodulescustom|.*local_rate_limit|.*experiment)"
 )
 
 
 def _haste() -> str:
     """How long alerts must last before they fire, for tests: what rules say, if it is empty."""
     return os.environ.get("MARQUEE_ALERTS_FOR", "")
+
+
+def scrape_interval() -> str:
+    """How often Prometheus looks, such as `5s`."""
+    return os.environ.get("MARQUEE_SCRAPE_INTERVAL") or "5s"
 
 
 def prometheus_command(stack: Stack, name: str) -> list[str]:
@@ -68,7 +73,7 @@ async def prepare_prometheus(stack: Stack, name: str, log: IO[bytes]) -> None:
     rules.mkdir(parents=True)
     for file in sorted(_RULES.glob("*.yaml")):
         _write(rules / file.name, _quickened(yaml.safe_load(file.read_text())))
-    _write(folder / "prometheus.yml", scraping(stack, os.environ.get("MARQUEE_SCRAPE_INTERVAL", "5s")))
+    _write(folder / "prometheus.yml", scraping(stack, scrape_interval()))
     (stack.data / name).mkdir(mode=0o700, exist_ok=True)
 
 

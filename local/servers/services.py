@@ -26,6 +26,7 @@ def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
         **_SMALL,
         "MARQUEE_GRPC_ADDRESS": stack.address(name, "grpc"),
         "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
+        "MARQUEE_LOG_LEVELS_FILE": str(stack.home.log_levels_file),
         "MARQUEE_RANKING_VARIANTS": os.environ.get("MARQUEE_RANKING_VARIANTS", "few-votes=5,many-votes=100"),
         **stores(stack, service),
         **certificate(stack, service),
@@ -48,6 +49,7 @@ def controller_environment(stack: Stack, name: str) -> dict[str, str]:
         "MARQUEE_EDGE_ADMIN": stack.address("envoy", "admin"),
         "MARQUEE_FLAGS_FILE": os.environ.get("MARQUEE_FLAGS_FILE") or str(stack.home.flags_file),
         "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
+        "MARQUEE_LOG_LEVELS_FILE": str(stack.home.log_levels_file),
     }
 
 

@@ -89,6 +89,11 @@ class Home:
         return self.root / "observability"
 
     @property
+    def log_levels_file(self) -> Path:
+        """From which level on running processes write lines."""
+        return self.root / "log-levels"
+
+    @property
     def canaries_file(self) -> Path:
         """Which new releases run beside the stable ones."""
         return self.root / "canaries.json"
@@ -115,7 +120,7 @@ class Home:
         ):
             shutil.rmtree(folder, ignore_errors=True)
         made = (self.state_file, self.ports_file, self.lock_file, self.secrets_file)
-        for file in (*made, self.flags_file, self.canaries_file):
+        for file in (*made, self.flags_file, self.canaries_file, self.log_levels_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.root.rmdir()

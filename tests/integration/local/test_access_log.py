@@ -26,7 +26,7 @@ async def test_no_call_is_missing_where_the_log_was_begun_again(mesh_stack: Stac
             for line in (file.read_text() if file.exists() else "").splitlines()
             if name in line
         ]
-        return sorted(int(json.loads(line)["user_agent"].partition("/")[2]) for line in lines)
+        return sorted(int(json.loads(line)["user_agent"]["original"].partition("/")[2]) for line in lines)
 
     for number in range(20):
         await asyncio.to_thread(call, number)

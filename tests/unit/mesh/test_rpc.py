@@ -313,7 +313,11 @@ async def test_who_asks_is_known_in_the_handler_and_only_there() -> None:
     assert identity.current() is None
 
 
-async def test_a_scope_is_required_of_a_known_user() -> None:
+async def test_a_scope_is_required_of_a_known_user_and_its_use_is_noted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, identity.AUDIT)
+
     async def unary(request: Any, context: rpc.Context) -> pb.Score:
         identity.require("marquee.admin")
         return pb.Score(votes=1)
@@ -327,8 +331,11 @@ async def test_a_scope_is_required_of_a_known_user() -> None:
         assert await asked() == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_REQUIRED")
         assert await asked(subject="ann") == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_REQUIRED")
         assert await asked(subject="a b") == (grpc.StatusCode.PERMISSION_DENIED, "SUBJECT_NOT_ALLOWED")
+        assert not [each for each in caplog.records if each.name == identity.AUDIT]
         metadata = (("x-marquee-subject", "ann"), ("x-marquee-scopes", "marquee.admin"))
         assert (await stub.GetScore(SCORE, metadata=metadata)).votes == 1
+    (noted,) = [each for each in caplog.records if each.name == identity.AUDIT]
+    assert noted.getMessage() == "ann may use marquee.admin"
 
 
 def test_a_servicer_without_a_method_is_refused_at_start() -> None:
