@@ -23,12 +23,11 @@ from local.commands.movielens import sample_films
 from local.commands.status import look
 from local.stack import state as states
 from local.stack.layout import Shape, Stack
-from local.supervision.processes import table
 from tests.faults import ratings_promises as promises
 from tests.faults.cluster_probes import Watcher
 from tests.faults.ratings_authors import Journal, crowd
 from tests.faults.ratings_checker import mesh
-from tests.support.parts import answers, hung, pids_of, send, unattended
+from tests.support.parts import answers, holder, hung, pids_of, send, unattended
 from tests.support.waiting import eventually
 
 How = Literal["lost", "frozen", "server killed"]
@@ -161,20 +160,7 @@ async def _struck(stack: Stack, name: str, loss: Loss) -> AsyncIterator[None]:
 
 async def _name(stack: Stack, loss: Loss) -> str:
     """The instance that is struck."""
-    names = stack.names(loss.part)
-    role = next(kind.role for kind in table(Shape.CLUSTER) if kind.name == loss.part)
-    if not loss.role or role is None:
-        return names[0]
-    asked = role
-
-    async def holder() -> str:
-        for name in names:
-            with contextlib.suppress(Exception):
-                if await asked(stack, name) == loss.role:
-                    return name
-        return ""
-
-    return await eventually(holder, _MENDED_S, 0.5, what=f"a {loss.role} of {loss.part}")
+    return await holder(stack, loss.part, loss.role) if loss.role else stack.names(loss.part)[0]
 
 
 def markdown(outcome: Outcome) -> str:

@@ -4,10 +4,9 @@ Nothing is put right by hand afterwards.
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -15,27 +14,29 @@ import pytest
 from grpc_health.v1 import health_pb2
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from local.stack import state as states
-from local.stack.layout import Home, Stack
+from local.stack.layout import Home, Shape, Stack
 from mesh import kafka
 from mesh.errors import MarqueeError
 from mesh.tasks import end
 from ranking_svc.model import Change
 from ranking_svc.topics import AGGREGATES_GROUP, MOVIES_CHANGED, RATINGS_CHANGED
+from tests.support.parts import DATABASES, part
 from tests.support.ranking_processes import RankingProcess
 from tests.support.rankings import NOW, Place, history, place_in
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.faults
+# The first test of a shape waits for its stores too.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
-NO_REDIS = {"MARQUEE_REDIS_URL": "redis://127.0.0.1:1/0"}
+NO_REDIS = {"MARQUEE_REDIS_URL": "redis://127.0.0.1:1/0", "MARQUEE_REDIS_SENTINELS": ""}
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=list(Shape))
+def own(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Stores of these tests' own: they are about to be killed."""
-    with running(Home(Path(tmp_path_factory.mktemp("ranking_faults"))), ["infra"]) as started:
+    home = Home(Path(tmp_path_factory.mktemp("ranking_faults")))
+    with running(home, ["infra"], shape=request.param) as started:
         yield started
 
 
@@ -48,36 +49,6 @@ async def place(own: Stack) -> AsyncIterator[Place]:
         )
         made.topic = RATINGS_CHANGED
         yield made
-
-
-@contextmanager
-def hung(own: Stack, *names: str) -> Iterator[None]:
-    """Stops processes for as long as the block lasts: they answer nothing and refuse nothing."""
-    groups = [_pid(own, name) for name in names]
-    pids = [pid for group in groups for pid in _tree(group)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def kill(own: Stack, name: str) -> None:
-    """Kills a process of the stack; its supervisor starts it again."""
-    os.kill(_pid(own, name), signal.SIGKILL)
-
-
-def _pid(own: Stack, name: str) -> int:
-    state = states.live(own.home)
-    assert state is not None
-    return state.processes[name].pid
-
-
-def _tree(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(found for child in children for found in _tree(int(child)))]
 
 
 class Readers:
@@ -129,7 +100,7 @@ async def all_counted(place: Place, expected: dict[int, tuple[int, ...]]) -> Non
         except MarqueeError:  # the primary is away: it was killed a moment ago
             return False
 
-    await eventually(same, timeout=60)
+    await eventually(same, timeout=120)
 
 
 async def test_redis_hanging_or_killed_costs_nothing_but_freshness(
@@ -141,10 +112,10 @@ async def test_redis_hanging_or_killed_costs_nothing_but_freshness(
         await all_counted(place, expected)
         await shows(server, 1, sum(expected[1]))
         async with read_throughout(server):
-            with hung(own, "redis"):
+            with (await part(own, "redis")).hung():
                 await place.send([Change(1000, 1, None, 7, NOW)])
                 await shows(server, 1, sum(expected[1]) + 1)
-            kill(own, "redis")
+            (await part(own, "redis")).kill()
             await place.send([Change(1001, 1, None, 7, NOW)])
             await shows(server, 1, sum(expected[1]) + 2)
 
@@ -168,12 +139,12 @@ async def test_charts_outlive_the_databases_and_held_votes_count_once(
         await place.counted(AGGREGATES_GROUP, 60)
         await shows(server, 1, sum((await place.histograms())[1]))
         async with read_throughout(server):
-            with hung(own, "postgres", "postgres-replica"):
+            with (await part(own, DATABASES)).hung():
                 await place.send(changes[200:300])
                 # Longer than a statement may take.
                 await asyncio.sleep(5)
                 assert await server.serving()
-            kill(own, "postgres")
+            (await part(own, "postgres")).kill()
             await place.send(changes[300:])
             await all_counted(place, expected)
             await shows(server, 1, sum(expected[1]))
@@ -188,7 +159,7 @@ async def test_kafka_killed_costs_no_read_and_no_vote(own: Stack, place: Place, 
         await place.send(changes[:200])
         await place.counted(AGGREGATES_GROUP, 60)
         async with read_throughout(server):
-            kill(own, "kafka")
+            (await part(own, "kafka")).kill()
 
             async def sent() -> bool:
                 try:
@@ -197,7 +168,7 @@ async def test_kafka_killed_costs_no_read_and_no_vote(own: Stack, place: Place, 
                     return False
                 return True
 
-            await eventually(sent, timeout=60)
+            await eventually(sent, timeout=120)
             await all_counted(place, expected)
             await shows(server, 1, sum(expected[1]))
         assert await consumer.serving()

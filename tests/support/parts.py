@@ -6,12 +6,16 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from local.commands.status import look
 from local.stack import state as states
-from local.stack.layout import Stack
+from local.stack.layout import Shape, Stack
 from local.supervision.processes import table
 from tests.support.waiting import eventually
+
+# A PostgreSQL server that was lost may have to be set back before it follows again.
+_MENDED_S: Final = 180.0
 
 
 def pid_of(stack: Stack, name: str) -> int:
@@ -59,35 +63,78 @@ def hung(*roots: int) -> Iterator[None]:
         send(pids, signal.SIGCONT)
 
 
-class Part:
-    """A process of the stack, held down or held still for a while."""
+# What these stand for in a cluster: the server with this role now.
+_ROLES: Final = {
+    "postgres": ("postgres", "leader"),
+    "postgres-replica": ("postgres", "sync standby"),
+    "redis": ("redis", "master"),
+}
+DATABASES: Final = "databases"
+"""All servers of PostgreSQL."""
 
-    def __init__(self, stack: Stack, name: str) -> None:
+
+async def part(stack: Stack, name: str) -> "Part":
+    """The part of a name, in whatever shape: `postgres` is the primary, `kafka` is all of Kafka."""
+    if stack.shape is Shape.PLAIN:
+        return Part(stack, *(("postgres", "postgres-replica") if name == DATABASES else (name,)))
+    if name in _ROLES:
+        return Part(stack, await holder(stack, *_ROLES[name]))
+    return Part(stack, *stack.names("postgres" if name == DATABASES else name))
+
+
+async def holder(stack: Stack, process: str, role: str) -> str:
+    """The instance of a process that has a role now; waits until one has."""
+    asked = next(kind.role for kind in table(stack.shape) if kind.name == process)
+    assert asked is not None, f"{process} has no roles"
+
+    async def found() -> str:
+        for name in stack.names(process):
+            with contextlib.suppress(Exception):
+                if await asked(stack, name) == role:
+                    return name
+        return ""
+
+    return await eventually(found, _MENDED_S, 0.5, what=f"a {role} of {process}")
+
+
+class Part:
+    """Processes of the stack, held down or held still for a while."""
+
+    def __init__(self, stack: Stack, *names: str) -> None:
         self._stack = stack
-        self._name = name
+        self._names = names
 
     @contextlib.asynccontextmanager
     async def killed(self, seconds: float) -> AsyncIterator[None]:
         """Killed, and only started again after a while: its supervisor is held still."""
-        with self._unattended():
-            os.kill(self.pid, signal.SIGKILL)
+        with unattended(self._stack):
+            self.kill()
             yield
             await asyncio.sleep(seconds)
-        await eventually(lambda: is_ready(self._stack, self._name), 60)
+        await eventually(lambda: is_ready(self._stack, *self._names), _MENDED_S, what=f"{self._names} again")
 
     @contextlib.asynccontextmanager
     async def hanging(self, seconds: float) -> AsyncIterator[None]:
         """Stopped: connections stay open, and nothing comes."""
-        with self._unattended(), hung(self.pid):
+        with unattended(self._stack), self.hung():
             yield
             await asyncio.sleep(seconds)
 
     @property
     def pid(self) -> int:
-        return pid_of(self._stack, self._name)
+        """Of the first of them."""
+        return pid_of(self._stack, self._names[0])
 
-    def _unattended(self) -> contextlib.AbstractContextManager[None]:
-        return unattended(self._stack)
+    def kill(self) -> None:
+        """Kills it; its supervisor starts it again."""
+        send(self._pids(), signal.SIGKILL)
+
+    def hung(self) -> contextlib.AbstractContextManager[None]:
+        """Stops it for the block: it answers nothing and refuses nothing."""
+        return hung(*self._pids())
+
+    def _pids(self) -> list[int]:
+        return [pid for name in self._names for pid in pids_of(self._stack, name)]
 
 
 @contextlib.contextmanager
