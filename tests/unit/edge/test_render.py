@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import envoy
-from edge import contract, policies, routes, shared_limits, tokens
+from edge import contract, pages, policies, routes, shared_limits, tokens
 from edge.limits import DEFAULT_FILE, Limits
 from edge.render import EdgeSettings, main, render
 from edge.template import load
@@ -113,7 +113,7 @@ def test_an_rpc_without_a_class_stops_the_build() -> None:
     methods = contract.public_methods(contract.load())
     del table["services"]["marquee.movies.v1.MovieService"]["methods"]["GetMovie"]
     with pytest.raises(ValueError, match=r"MovieService\.GetMovie is public but"):
-        routes.route_configuration(methods, table, Path("pages"))
+        routes.route_configuration(methods, table, pages.Site(Path("pages")), Path("out"))
 
 
 def test_rendering_says_which_rpc_has_no_class_before_it_writes_anything(
@@ -167,7 +167,7 @@ def test_a_class_for_no_rpc_stops_the_build() -> None:
     with pytest.raises(
         ValueError, match=r"no public service has: marquee\.rankings\.v1\.RankingAdminService"
     ):
-        routes.route_configuration(methods, table, Path("pages"))
+        routes.route_configuration(methods, table, pages.Site(Path("pages")), Path("out"))
 
 
 def test_writes_are_retried_only_if_they_can_not_have_happened(tmp_path: Path) -> None:
@@ -221,10 +221,10 @@ def test_a_deprecated_call_says_when_it_ends() -> None:
     methods[methods.index(old)] = dataclasses.replace(old, deprecated=True)
     table = policies.load_table()
     with pytest.raises(ValueError, match=r"without dates.*LookupMovie"):
-        routes.route_configuration(methods, table, Path("pages"))
+        routes.route_configuration(methods, table, pages.Site(Path("pages")), Path("out"))
     ends = {"since": date(2026, 1, 1), "sunset": date(2026, 7, 1), "link": "https://marquee.example/v2"}
     table["deprecated"] = {old.full_name: ends}
-    configuration = routes.route_configuration(methods, table, Path("pages"))
+    configuration = routes.route_configuration(methods, table, pages.Site(Path("pages")), Path("out"))
     said = [
         {
             each["append"]["header"]["key"]: each["append"]["header"]["value"]
@@ -242,7 +242,7 @@ def test_a_deprecated_call_says_when_it_ends() -> None:
         }
     ]
     with pytest.raises(ValueError, match="does not deprecate"):
-        routes.route_configuration(contract.public_methods(contract.load()), table, Path("pages"))
+        routes.route_configuration(contract.public_methods(contract.load()), table, pages.Site(Path("pages")), Path("out"))
 
 
 def test_shared_limits_are_what_a_bucket_gives_in_a_minute() -> None:
