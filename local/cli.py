@@ -150,6 +150,20 @@ def status(
 
 
 @app.command()
+def dash(
+    every: Annotated[float, typer.Option("--every", help="How often, in seconds.", min=0.5, max=60)] = 2.0,
+) -> None:
+    """Show the mesh as it works: requests, faults, latencies, hits and lag, until Ctrl-C.
+
+    Into a file or a pipe, it shows one look.
+    """
+    from local.commands import console
+    from local.commands import dash as page
+
+    page.run(_running().stack(default_home()), every, console.make())
+
+
+@app.command()
 def doctor() -> None:
     """Look at this machine: Python, packages, ports, memory, disk, clock, leftovers of an earlier mesh.
 
