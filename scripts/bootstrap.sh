@@ -127,7 +127,7 @@ compile_cache() {
 bundle_page() {
     local folder
     say "bundling the page"
-    if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null; then
+    if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
         "$venv/bin/python" -m edge.page_build
     else
         folder=$(mktemp -d)
