@@ -110,7 +110,7 @@ async def test_it_all_works_by_keyboard(browser: Any, base: str, token: str) -> 
             await keys.press("Tab")
         await keys.press("Enter")
         await at.page.get_by_role("heading", level=1, name=TITLE).wait_for()
-        await at.page.wait_for_function("document.activeElement.tagName === 'H1'")  # where reading goes on
+        await at.page.locator("h1:focus").wait_for()  # where reading goes on
         for _ in range(8):
             await keys.press("Tab")
         await keys.press("Enter")

@@ -123,11 +123,11 @@ async function failure(answer: Response, signedIn: boolean): Promise<CallError> 
   const retryAfterS = Number(answer.headers.get("retry-after")) || 0;
   let message = sentence(error.message ?? `Marquee answered with the status ${answer.status}.`);
   if (answer.status === 401 && signedIn) {
-    forget();
     message = "Your sign-in has ended. Sign in again to go on.";
+    forget(message);
   } else if (reason === "TOKEN_NOT_ACCEPTED" && signedIn) {
-    forget();
     message = "This Marquee does not accept your token. Sign in with another one.";
+    forget(message);
   } else if (answer.status === 429) {
     message = `That was more than one person may ask for at once. Wait ${seconds(retryAfterS || 1)} and try again.`;
   } else if (answer.status >= 500) {

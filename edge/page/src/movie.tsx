@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 
 import { CallError, call, watchScore } from "./api";
 import type { Movie, Rating, Score } from "./api";
-import { Heading, Trouble, count, dollars, oneDigit, useLoaded, useUser, votes } from "./parts";
+import { Heading, SignedOut, Trouble, count, dollars, oneDigit, useLoaded, useUser, votes } from "./parts";
 
 const SCORES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
@@ -115,7 +115,7 @@ function Own({ name }: { name: string }) {
   return (
     <section aria-labelledby="own">
       <h2 id="own">Your rating</h2>
-      {user ? <Stars key={user} name={name} /> : <p><a href={`/sign-in?back=/films/${name.slice(7)}`}>Sign in</a> to rate this film.</p>}
+      {user ? <Stars key={user} name={name} /> : <SignedOut back={`/films/${name.slice(7)}`} to="to rate this film." />}
     </section>
   );
 }

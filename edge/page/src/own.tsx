@@ -4,7 +4,7 @@ import { useLocation } from "preact-iso";
 
 import { call, titles, withQuery } from "./api";
 import type { Movie, Rating } from "./api";
-import { Heading, Trouble, film, useLoaded, useUser } from "./parts";
+import { Heading, SignedOut, Trouble, film, useLoaded, useUser } from "./parts";
 import { begin, finish, forget, provider, returning, useToken } from "./session";
 
 interface Line {
@@ -31,14 +31,14 @@ export function OwnRatings() {
     return (
       <>
         <Heading title="My ratings">My ratings</Heading>
-        <p><a href="/sign-in?back=/ratings">Sign in</a> to see what you have rated.</p>
+        <SignedOut back="/ratings" to="to see what you have rated." />
       </>
     );
   }
   return (
     <>
       <Heading title="My ratings">My ratings</Heading>
-      <p>Signed in as <strong>{user}</strong>. <button type="button" onClick={forget}>Sign out</button></p>
+      <p>Signed in as <strong>{user}</strong>. <button type="button" onClick={() => forget()}>Sign out</button></p>
       <Ratings key={user} />
     </>
   );

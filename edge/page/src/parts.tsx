@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
 import { CallError } from "./api";
-import { onChange, user } from "./session";
+import { onChange, user, whyEnded } from "./session";
 
 /** What a call has come to. */
 export interface Loaded<T> {
@@ -63,6 +63,17 @@ export function Trouble({ error, again }: { error: Error; again?: () => void }) 
       {signIn && <a href="/sign-in">Sign in</a>}
       {again && !signIn && <button type="button" onClick={again}>Try again</button>}
     </div>
+  );
+}
+
+/** Asks somebody to sign in, and says why it is necessary again. */
+export function SignedOut({ back, to }: { back: string; to: string }) {
+  const why = whyEnded();
+  return (
+    <>
+      {why && <div class="trouble" role="alert"><p>{why}</p></div>}
+      <p><a href={`/sign-in?back=${back}`}>Sign in</a> {to}</p>
+    </>
   );
 }
 

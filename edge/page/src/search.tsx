@@ -1,5 +1,5 @@
 // Search as you type: the field stands in the header, what it finds in the page.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 
 import { call, withQuery } from "./api";
@@ -14,8 +14,11 @@ export function SearchField() {
   const { path, query, route } = useLocation();
   const searching = path === "/search";
   const [text, setText] = useState(searching ? (query.q ?? "") : "");
+  const before = useRef(path);
   useEffect(() => {
-    if (!searching) setText("");
+    // Not at the beginning: somebody may have typed already.
+    if (before.current !== path && !searching) setText("");
+    before.current = path;
   }, [path]);
   useEffect(() => {
     const wanted = text.trim();

@@ -37,10 +37,16 @@ export const provider = read<Provider>(
 
 const watchers = new Set<() => void>();
 let session = read<Session>(sessionStorage.getItem(SESSION));
+let ended = "";
 
 /** The user's name, or null. */
 export function user(): string | null {
   return session?.user ?? null;
+}
+
+/** Why nobody is signed in any more; "" if that is as the user wants it. */
+export function whyEnded(): string {
+  return ended;
 }
 
 /** Calls back at each change of who is signed in; returns what ends that. */
@@ -68,9 +74,10 @@ export async function accessToken(): Promise<string> {
   return session.accessToken;
 }
 
-/** Signs out, in this tab. */
-export function forget(): void {
+/** Signs out, in this tab; `why` is a sentence, if it is not the user who wants it. */
+export function forget(why = ""): void {
   session = null;
+  ended = why;
   sessionStorage.removeItem(SESSION);
   watchers.forEach((watcher) => watcher());
 }
@@ -181,6 +188,7 @@ function insecure(of: Provider): { [oauth.allowInsecureRequests]: boolean } {
 
 function keep(next: Session): void {
   session = next;
+  ended = "";
   sessionStorage.setItem(SESSION, JSON.stringify(next));
   watchers.forEach((watcher) => watcher());
 }

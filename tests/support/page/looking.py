@@ -78,7 +78,13 @@ async def tab(browser: Any, base: str, shape: str = "light") -> AsyncIterator[Ta
     """A tab that nobody else uses."""
     context = await browser.new_context(**SHAPES[shape])
     context.set_default_timeout(30_000)
+    made = Tab(await context.new_page(), base)
     try:
-        yield Tab(await context.new_page(), base)
+        yield made
+    except BaseException as error:
+        error.add_note(f"{made.page.url} shows: {await made.page.inner_text('body')}")
+        error.add_note(f"complaints: {made.complaints}")
+        await made.picture("failed")
+        raise
     finally:
         await context.close()
