@@ -21,6 +21,7 @@ RANGES: Final = {
     74: "Kubernetes",
     80: "Further decisions",
     90: "What people see and hold",
+    95: "Speed",
 }
 HEAD: Final = """# Decisions
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import psutil
 
-from edge import cache_module, page_build
+from edge import envoy_module, page_build
 from local.servers import kafka_jars
 from local.stack import state as states
 from local.stack.layout import Home, StackError, checkout, is_free
@@ -90,10 +90,10 @@ def _packages(lock: Path, installed: Callable[[str], str]) -> Finding:
 
 def _built() -> Iterator[Finding]:
     try:
-        cache_module.library()
-        yield Finding("the edge's cache is compiled")
+        envoy_module.library()
+        yield Finding("the edge's own filters are compiled")
     except FileNotFoundError:
-        yield Finding("the edge's cache", "the edge's cache is not compiled: run `make install`")
+        yield Finding("the edge's filters", "the edge's own filters are not compiled: run `make install`")
     if page_build.folder() is None:
         yield Finding(
             "the page",

@@ -242,7 +242,9 @@ def test_a_deprecated_call_says_when_it_ends() -> None:
         }
     ]
     with pytest.raises(ValueError, match="does not deprecate"):
-        routes.route_configuration(contract.public_methods(contract.load()), table, pages.Site(Path("pages")), Path("out"))
+        routes.route_configuration(
+            contract.public_methods(contract.load()), table, pages.Site(Path("pages")), Path("out")
+        )
 
 
 def test_shared_limits_are_what_a_bucket_gives_in_a_minute() -> None:
