@@ -57,7 +57,7 @@ async def test_somebody_searches_signs_in_rates_and_finds_it_again(
     async with tab(browser, base) as at:
         await at.open("/")
         await at.shown("Best rated")
-        await at.page.get_by_label("Search films").press_sequentially("shawshnk", delay=30)
+        await at.page.get_by_label("Search films").press_sequentially("shawshank", delay=30)
         await at.page.get_by_role("heading", level=1, name="Search").wait_for()
         await at.page.get_by_role("link", name=TITLE).click()
         await at.page.get_by_role("heading", level=1, name=TITLE).wait_for()
