@@ -46,7 +46,7 @@ def start(
 
     home, stack = _home_and_stack()
     if service not in stack.ports and f"{service}/grpc" not in stack.ports:
-        raise StackError(f"there is no service {service!r} in this mesh")
+        raise StackError(f"there is no service {service!r} in this mesh: see `marquee status`")
     _stop(home, service)
     name = _name(service)
     ports = choose_ports([f"{name}/grpc", f"{name}/metrics"], kept_ports(home), {})
@@ -189,7 +189,9 @@ def _wait_until_ready(stack: Stack, name: str, process: "subprocess.Popen[bytes]
         if process.poll() is not None:
             raise StackError(f"{name} ended before it was ready: see `marquee logs {name}`")
         if time.monotonic() > deadline:
-            raise StackError(f"{name} was not ready within {_PATIENCE_S:.0f} s: {wrong}")
+            raise StackError(
+                f"{name} was not ready within {_PATIENCE_S:.0f} s, see `marquee logs {name}`: {wrong}"
+            )
         time.sleep(0.2)
 
 

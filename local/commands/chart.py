@@ -39,7 +39,9 @@ def get(stack: Stack, path: str) -> dict[str, Any]:
             f"the edge answers {path} with {error.code}: {error.read().decode()[:300]}"
         ) from error
     except OSError as error:
-        raise StackError(f"the edge at {stack.edge_url} does not answer: {error}") from error
+        raise StackError(
+            f"the edge at {stack.edge_url} does not answer, see `marquee status`: {error}"
+        ) from error
     return found
 
 

@@ -43,7 +43,9 @@ def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False)
     passed = PassedOver(lambda text: console.print(text, highlight=False, markup=False))
     dataset = open_dataset(data, limit, passed)
     if not dataset.ratings:
-        raise StackError(f"{dataset.folder} holds no rating that can be read")
+        raise StackError(
+            f"{dataset.folder} holds no rating that can be read: name another folder with --data"
+        )
     expected = recount.histograms(dataset.ratings)
     _refuse_foreign(stack, expected)
     console.print(f"[bold]1.[/] the catalogue of {len(expected):,} movies", highlight=False)
@@ -206,7 +208,10 @@ def _whole_chart(stack: Stack, prior_mean: float) -> tuple[list[dict[str, Any]],
         if first["formula"]["priorMean"] == prior_mean and titled:
             break
         if time.monotonic() > deadline:
-            raise StackError("the edge still answers with a chart from before the rebuild, or without titles")
+            raise StackError(
+                "the edge still answers with a chart from before the rebuild, or without titles: "
+                "see `marquee logs`"
+            )
         time.sleep(_POLL_S)
     entries = list(first["entries"])
     page = first

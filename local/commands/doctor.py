@@ -105,7 +105,7 @@ def _built() -> Iterator[Finding]:
         kafka_jars.class_path()
         yield Finding("Kafka's jars are there")
     except StackError as error:
-        yield Finding("Kafka", f"{error}: run `make install`")
+        yield Finding("Kafka", str(error))
 
 
 def _port(port: int, *, ours: bool) -> Finding:

@@ -48,7 +48,7 @@ def status(
     try:
         found = look(f"http://{running.stack(home).address('envoy', 'admin')}", home.envoy)
     except OSError as error:
-        raise StackError(f"Envoy's admin page does not answer: {error}") from None
+        raise StackError(f"Envoy's admin page does not answer, see `marquee status`: {error}") from None
     on_trial = trials.load(home.envoy)
     limits = Limits.load()
     if as_json:

@@ -96,7 +96,9 @@ def _find(given: Path | None) -> Path | None:
         if all((folder / name).is_file() for name in ("ratings.csv", "movies.csv", "links.csv")):
             return folder
     if given:
-        raise StackError(f"{given} does not hold ratings.csv, movies.csv and links.csv of MovieLens")
+        raise StackError(
+            f"{given} does not hold ratings.csv, movies.csv and links.csv of MovieLens: name another folder"
+        )
     return None
 
 

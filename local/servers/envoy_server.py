@@ -80,4 +80,4 @@ async def prepare(stack: Stack, _name: str, log: IO[bytes]) -> None:
 async def _module(log: IO[bytes], name: str, *arguments: str) -> None:
     """Runs a module of the edge in a process of its own: the supervisor stays small."""
     if await run_tool([sys.executable, "-m", name, *arguments], log):
-        raise StackError(f"{name} could not prepare Envoy's configuration")
+        raise StackError(f"{name} could not prepare Envoy's configuration: see `marquee logs envoy`")

@@ -55,7 +55,9 @@ def class_path() -> str:
     jars = read_lock()
     missing = [jar.coordinate for jar in jars if not jar.path.exists()]
     if missing:
-        raise StackError(f"{len(missing)} of Kafka's jars are not there yet, such as {missing[0]}")
+        raise StackError(
+            f"{len(missing)} of Kafka's jars are not there yet, such as {missing[0]}: run `make install`"
+        )
     return ":".join(str(jar.path) for jar in jars)
 
 
@@ -103,7 +105,10 @@ def _fetch(context: "MavenContext", jar: Jar) -> None:
         ) from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != jar.sha256:
         path.unlink()
-        raise StackError(f"{jar.coordinate} as downloaded is not the one in {LOCK.name}: it was thrown away")
+        raise StackError(
+            f"{jar.coordinate} as downloaded is not the one in {LOCK.name}, and was thrown away: "
+            "run `make install` again"
+        )
 
 
 def _context() -> "MavenContext":

@@ -77,7 +77,7 @@ async def prepare(stack: Stack, name: str, log: IO[bytes]) -> None:
     cluster_id = base64.urlsafe_b64encode(bytes.fromhex(stack.secrets.get("kafka/cluster"))).decode()
     format_folder = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id.rstrip('=')}"]
     if await run_tool([*_java(stack), *format_folder, f"--config={_config(stack, name)}"], log):
-        raise StackError("Kafka's log folder can't be formatted")
+        raise StackError("Kafka's log folder can't be formatted: see `marquee logs kafka`")
 
 
 def node_id(stack: Stack, name: str) -> int:

@@ -150,7 +150,7 @@ def binary(name: str) -> Path:
 
 async def _run(stack: Stack, log: IO[bytes], program: str, *arguments: str) -> None:
     if await run_tool([str(binary(program)), *arguments], log, plain_user(stack)):
-        raise StackError(f"{program} failed")
+        raise StackError(f"{program} failed: see `marquee logs`, and `marquee doctor` for the machine")
 
 
 def plain_user(stack: Stack, *programs: Path) -> list[str]:

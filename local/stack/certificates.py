@@ -33,7 +33,7 @@ def ensure(home: Home, *, rotate: bool = False) -> None:
     command = [sys.executable, "-m", "local.stack.authority", str(home.certificates), *due]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StackError(f"the certificates could not be made: {done.stderr.strip()}")
+        raise StackError(f"the certificates could not be made, see `marquee doctor`: {done.stderr.strip()}")
 
 
 def of(home: Home, name: str) -> TlsConfig:

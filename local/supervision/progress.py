@@ -79,7 +79,8 @@ def stop(home: Home) -> bool:
     while state.alive:
         if time.monotonic() - began > _STOP_TIMEOUT_S:
             raise StackError(
-                f"the supervisor, process {state.pid}, did not end within {_STOP_TIMEOUT_S:.0f} s"
+                f"the supervisor, process {state.pid}, did not end within {_STOP_TIMEOUT_S:.0f} s: "
+                "run `marquee down` again, and look at what `marquee logs` says"
             )
         time.sleep(_POLL_S)
     return True
