@@ -28,7 +28,7 @@ _CHANGING: Final = {
     "movies": ("import", "import-catalogue"),
     "ratings": ("grow",),
 }
-LOOKING: Final = frozenset({"status", "logs", "top", "env", "edge"})
+LOOKING: Final = frozenset({"status", "dash", "doctor", "logs", "top", "env", "edge"})
 
 
 def changes(words: Sequence[str]) -> bool:
