@@ -5,6 +5,8 @@ BIN := $(MARQUEE_VENV)/bin
 PYTHON_BIN := $(BIN)/python
 MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
+# WORKERS=N: in how many processes the tests run. Without it, the units take two, and the integration tests one.
+run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-unit test-integration test-page test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
@@ -27,10 +29,11 @@ down: install ## Stop the mesh; the data stay
 test: install test-unit test-integration ## Run all tests but the slow ones and those that break things
 
 test-unit: install ## Run the unit tests
-	$(PYTEST) tests/unit
+	$(call run_tests,$(or $(WORKERS),2)) tests/unit
 
 test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and Envoy
-	$(PYTEST) tests/integration -m "not faults and not slow"
+	$(call run_tests,$(or $(WORKERS),1)) tests/integration -m "not faults and not slow and not alone"
+	$(PYTEST) tests/integration -m "alone and not faults and not slow"
 
 test-page: install ## Run the tests of the page and the API reference in a real browser
 	$(PYTHON_BIN) -m pip install -q --disable-pip-version-check --require-hashes -r tests/page/requirements.lock

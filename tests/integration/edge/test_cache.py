@@ -12,6 +12,8 @@ from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from edge.limits import DEFAULT_FILE
 from tests.support.edge.mesh import Edge, eventually, fail, not_found, rich_error, running_edge
 
+pytestmark = pytest.mark.alone
+
 KEEP = ("cache-control", "public, max-age=60")
 MOST_ANSWERS = 20
 MOST_BYTES = 100_000

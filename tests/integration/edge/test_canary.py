@@ -18,6 +18,8 @@ from tests.support.edge.mesh import Edge, Instance, running_edge
 from tests.support.edge.trials import MOVIE, ON_TRIAL, RATING, healthy_releases, release
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 USERS = [f"user-{number}" for number in range(150)]
 
 

@@ -19,6 +19,8 @@ from tests.support.edge.mesh import Edge, Instance, fail, rich_error, running_ed
 from tests.support.edge.trials import MOVIE, ON_TRIAL, RATING, controller, healthy_releases, release, rollout
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 SERVICE = "movie_svc"
 
 

@@ -27,6 +27,8 @@ from tests.support.edge.mesh import (
     running_edge,
 )
 
+pytestmark = pytest.mark.alone
+
 MOVIE = "/v1/movies/tt0111161"
 RATING = "/v1/users/me/ratings/tt0111161"
 ROOT = Path(__file__).resolve().parents[3]
