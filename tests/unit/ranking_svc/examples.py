@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ranking_svc.chart import Chart
 from ranking_svc.formula import Formula
 from ranking_svc.model import Facts, Tally
-from ranking_svc.trending import COLD, log_heat
+from ranking_svc.trending import log_heats
 
 FORMULA = Formula(1, 20.0, 7.0)
 GENRES = ("Drama", "Comedy", "Film-Noir")
@@ -19,8 +19,8 @@ def tally(movie: int, histogram: Sequence[int], changed: int = 1, at: float = NO
     """An aggregate whose votes all came at `at`."""
     votes = sum(histogram)
     total = sum(score * count for score, count in enumerate(histogram, 1))
-    heat = log_heat([at] * votes, 86_400.0) if votes > 0 else COLD
-    return Tally(movie, votes, total, tuple(histogram), (heat, heat, heat), at, changed)
+    day, week, month = log_heats([at] * votes)
+    return Tally(movie, votes, total, tuple(histogram), (day, week, month), at, changed)
 
 
 def scored(movie: int, *scores: int, changed: int = 1, at: float = NOW) -> Tally:

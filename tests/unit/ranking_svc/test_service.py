@@ -13,6 +13,7 @@ from marquee.rankings.v1 import rankings_pb2_grpc
 
 from mesh import rpc
 from mesh.pages import PageTokens
+from ranking_svc import service
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig
 from ranking_svc.formula import Formula
@@ -65,10 +66,10 @@ def here() -> Here:
 async def serving(
     here: Here, config: ChartConfig
 ) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
-    service = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, config)
+    rankings = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, config)
     server = grpc.aio.server()
     descriptor = pb.DESCRIPTOR.services_by_name["RankingService"]
-    server.add_generic_rpc_handlers([rpc.handlers(descriptor, service)])
+    server.add_generic_rpc_handlers([rpc.handlers(descriptor, rankings)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -177,6 +178,29 @@ async def test_trending_fades_and_leaves_out_what_has_cooled(
     assert list(heats) == ["movies/tt0111161", "movies/tt0068646", "movies/tt0000005"]
     assert heats["movies/tt0068646"] == pytest.approx(20, rel=1e-3)
     assert heats["movies/tt0000005"] == pytest.approx(1, rel=1e-3)
+
+
+async def test_each_window_of_trending_has_a_list_of_its_own(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Made again: what is made when a module is imported, `make test-mutations` can't change.
+    monkeypatch.setattr(service, "_TRENDING", tuple(service._trending(window) for window in range(3)))
+    windows = (pb.TRENDING_WINDOW_DAY, pb.TRENDING_WINDOW_WEEK, pb.TRENDING_WINDOW_MONTH)
+    for window, days in zip(windows, (1, 7, 30), strict=True):
+        found, token = [], ""
+        for _ in range(3):
+            page = await stub.ListTrending(
+                pb.ListTrendingRequest(window=window, page_size=1, page_token=token)
+            )
+            found += page.entries
+            token = page.next_page_token
+        assert token == "", "what cooled over a year ago is not trending"
+        assert [(entry.rank, entry.movie) for entry in found] == [
+            (1, "movies/tt0111161"),
+            (2, "movies/tt0068646"),
+            (3, "movies/tt0000005"),
+        ]
+        assert found[1].heat == pytest.approx(40 * 2 ** (-1 / days), rel=1e-3)
 
 
 async def test_pages_follow_one_another(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
