@@ -6,15 +6,17 @@ import ctypes
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import confluent_kafka
 import grpc
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaConfig, KafkaProducer, Topic, ensure_topics
+from mesh.kafka.topics import topic_names
 
 OUT_OF_ORDER_SEQUENCE = 45
 
@@ -90,6 +92,29 @@ async def test_topics_are_not_waited_for_without_end() -> None:
     config = KafkaConfig(bootstrap=f"127.0.0.1:{closed_port()}")
     with pytest.raises(RuntimeError, match="stayed away"):
         await ensure_topics(config, [Topic("topic", 1)], timeout_s=0.1)
+
+
+class Brokers:
+    """Brokers that are away when they are first asked, and have one topic."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def admin(self, bootstrap: str) -> "Brokers":
+        self.asked.append(bootstrap)
+        return self
+
+    def list_topics(self, timeout: float) -> Any:
+        if len(self.asked) == 1:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return SimpleNamespace(topics={"there": None})
+
+
+async def test_brokers_that_come_later_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers()
+    monkeypatch.setattr("mesh.kafka.topics._admin", brokers.admin)
+    assert await topic_names(KafkaConfig(bootstrap="kafka:9092")) == {"there"}
+    assert brokers.asked == ["kafka:9092"] * 2
 
 
 def _break(producer: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from prometheus_client import REGISTRY
 
 from mesh.errors import MarqueeError
@@ -127,6 +127,20 @@ async def test_of_many_that_no_broker_takes_none_is_said_to_be_there() -> None:
         assert await kafka.send_all("nowhere", [(b"k", b"v"), (b"l", b"w")]) == [False, False]
     assert (counted("nowhere", "acknowledged"), counted("nowhere", "failed")) == (0, 2)
     await kafka.close(0)
+
+
+async def test_of_a_portion_that_fails_in_part_each_is_counted(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with producing(brokers) as kafka:
+        taken, failed = (asyncio.get_running_loop().create_future() for _ in range(2))
+        taken.set_result(Sent(0, 0))
+        failed.set_exception(KafkaException())
+        outcomes = iter((taken, failed, taken))
+        with monkeypatch.context() as patch:
+            patch.setattr(kafka, "_produce", lambda *_: next(outcomes))
+            assert await kafka.send_all("part", [(b"k", b"v")] * 3) == [True, False, True]
+    assert (counted("part", "acknowledged"), counted("part", "failed")) == (2, 1)
 
 
 async def test_a_message_goes_its_way_though_its_caller_has_left(brokers: str) -> None:

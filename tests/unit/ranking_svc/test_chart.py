@@ -106,6 +106,18 @@ def test_what_is_dropped_leaves_nothing_behind(known: list[Tally | Facts]) -> No
     assert not any(chart.members(("type", number)) for number in (0, 1, 2))
 
 
+def test_what_is_dropped_of_a_movie_leaves_what_else_is_known_of_it() -> None:
+    chart = chart_of(
+        [scored(1, 8), facts(1, box_office_usd=7), scored(2, 8), facts(2), scored(3, 8), facts(3)]
+    )
+    chart.drop_tally(1)
+    chart.drop_tally(2)
+    chart.drop_facts(3)
+    assert (listed(chart)["box_office"], listed(chart)["top_rated"]) == ([1], [3])
+    assert chart.members(("genre", "drama")) == {1}
+    assert chart.numbers() == [1, 3], "facts alone are of no use to any chart"
+
+
 def test_what_another_life_of_the_database_says_is_taken_though_it_is_older() -> None:
     chart = chart_of([scored(1, 10, 10, changed=5), facts(1, changed=5, title="New")])
     assert chart.put_tally(replace(scored(1, 10, changed=4), life=1))

@@ -13,7 +13,7 @@ from marquee.rankings.v1 import rankings_pb2_grpc
 
 from mesh import rpc
 from mesh.pages import PageTokens
-from ranking_svc import service
+from ranking_svc import metrics, service
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig
 from ranking_svc.formula import Formula
@@ -90,7 +90,7 @@ async def test_a_score_says_everything(stub: "rankings_pb2_grpc.RankingServiceAs
     assert score.weighted == (360 + 20 * 7.0) / 60
     assert list(score.histogram) == [0] * 8 + [40, 0]
     assert (score.formula.prior_votes, score.formula.prior_mean) == (20, 7)
-    assert score.HasField("update_time")
+    assert abs(score.update_time.ToMicroseconds() / 1e6 - (time.time() - 86_400)) < 600
 
 
 async def test_an_unrated_movie_has_zero_votes_and_no_mean(
@@ -99,6 +99,7 @@ async def test_an_unrated_movie_has_zero_votes_and_no_mean(
     for name in ("movies/tt9999999/score", "movies/tt0000007/score"):
         score = await stub.GetScore(pb.GetScoreRequest(name=name))
         assert (score.name, score.votes, list(score.histogram)) == (name, 0, [0] * 10)
+        assert score.movie == name.removesuffix("/score")
         assert not any(score.HasField(field) for field in ("mean", "weighted", "rank", "update_time"))
         assert score.formula.prior_mean == 7
 
@@ -168,6 +169,8 @@ async def test_a_movie_whose_votes_were_all_taken_back_stays_in_the_chart_of_box
     taken = await stub.ListBoxOffice(pb.ListBoxOfficeRequest())
     first = taken.entries[0]
     assert (first.title, first.votes, first.HasField("mean")) == ("The Godfather", 0, False)
+    score = await stub.GetScore(pb.GetScoreRequest(name="movies/tt0068646/score"))
+    assert (score.votes, score.HasField("mean"), score.HasField("rank")) == (0, False, False)
 
 
 async def test_trending_fades_and_leaves_out_what_has_cooled(
@@ -274,8 +277,13 @@ async def test_answers_may_be_kept_until_they_change(
         assert headers["cache-control"] == "public, max-age=1"
         return str(headers["etag"])
 
+    def counted() -> list[float]:
+        return [metrics.PAGES.labels(how)._value.get() for how in ("built", "ready")]
+
+    built, ready = counted()
     before = await etag()
     assert await etag() == before
+    assert counted() == [built + 1, ready + 1]
     here.change(5, 10, 10)
     assert await etag() != before
 
