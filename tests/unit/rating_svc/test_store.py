@@ -34,6 +34,13 @@ class Servers:
         return next(iter(await self.fetch(*query, fresh=fresh)), None)
 
 
+class Named(tuple[Any, ...]):
+    """A row of `GET`, which is read by name too."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return tuple.__getitem__(self, {"movie_id": 0, "user_id": 6}.get(key, key))
+
+
 def stored(movie: int, score: int | None, after_s: int, offset: int = 0) -> tuple[Any, ...]:
     """A row as PostgreSQL returns it, first rated at START."""
     return (movie, score, START, START + timedelta(seconds=after_s, microseconds=1), 3, offset)
@@ -66,9 +73,9 @@ async def test_where_it_must_be_fresh_no_replica_answers_however_slow_the_primar
 
 
 async def test_a_rating_is_read_with_its_times_and_its_place() -> None:
-    servers = Servers(0, (7, None, None, START, 3, 41))
+    servers = Servers(0, Named((7, None, None, START, 3, 41, "ann")))
     assert await store(servers).get("ann", 7, fresh=True) == Row(7, None, None, START_US, Position(3, 41))
-    assert servers.queries == [(GET, "ann", 7)]
+    assert servers.queries == [(GET, ["ann"], [7])]
 
 
 async def test_an_export_goes_on_behind_a_movie() -> None:
