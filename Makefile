@@ -92,7 +92,7 @@ manifests: install ## Renew k8s/base/services.yaml from the table of services
 protos: install ## Rebuild the stubs from the protos
 	$(PYTHON_BIN) -m pip install -q --no-deps --no-build-isolation --force-reinstall ./protos
 
-lock: install ## Renew requirements.lock and Kafka's list of jars
+lock: install ## Renew requirements.lock and the lists of jars
 	$(BIN)/uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-emit-package marquee-protos --no-emit-package marquee-mesh \
 	    -o requirements.lock
@@ -104,6 +104,7 @@ lock: install ## Renew requirements.lock and Kafka's list of jars
 	    -c requirements.lock -o tests/page/requirements.lock -
 	k8s/images/lock.sh
 	$(PYTHON_BIN) -m local.servers.kafka_jars --lock
+	$(PYTHON_BIN) -m k8s.cluster.crds --lock
 
 clean: ## Stop the mesh, and remove its data and .venv
 	-[ ! -x $(MARQUEE) ] || $(MARQUEE) down

@@ -11,7 +11,7 @@ import yaml
 
 Object: TypeAlias = dict[str, Any]
 
-OVERLAYS: Final = ("early", "growth")
+OVERLAYS: Final = ("early", "growth", "scale-up")
 _FOLDER: Final = Path(__file__).parent / "overlays"
 _TIMEOUT_S: Final = 60.0
 _TEMPLATES: Final = {"Deployment", "StatefulSet", "Job", "DaemonSet"}

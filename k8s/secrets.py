@@ -17,7 +17,7 @@ from typing import Any, Final
 from edge import files, tokens
 from local.stack import authority
 from local.stack.layout import Secrets
-from mesh.provision import SUPERUSER, WITH_KEYS, WITH_SCHEMA, redis_acl
+from mesh.provision import REDIS_ADMIN, SUPERUSER, WITH_KEYS, WITH_SCHEMA, redis_acl
 from mesh.services import SERVICES, Part
 from mesh.tls import EDGE, OPERATOR, TlsConfig, host_name
 
@@ -43,7 +43,13 @@ def objects(
         yield _secret(host_name(service.name), keys)
     superuser = {"username": SUPERUSER, "password": passwords.get(f"postgres/{SUPERUSER}")}
     yield _secret("postgres-superuser", superuser, _BASIC)
-    yield _secret("redis-users", {"users.acl": redis_acl(lambda user: passwords.get(f"redis/{user}"))})
+    yield _secret(
+        "redis-users",
+        {
+            "users.acl": redis_acl(lambda user: passwords.get(f"redis/{user}")),
+            "admin-password": passwords.get(f"redis/{REDIS_ADMIN}"),
+        },
+    )
     yield _secret("marquee-keys", {"page-token-key": passwords.get("page_token_key")})
     if any(Part.OMDB in service.needs for service in SERVICES):
         yield _secret("omdb", {"api-key": omdb_api_key})

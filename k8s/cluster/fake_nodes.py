@@ -39,6 +39,36 @@ def start(cluster: Cluster, per_zone: int = 3) -> None:
     cluster.processes.await_true("kwok", lambda: ready(cluster) >= len(nodes), "the nodes", _TIMEOUT_S)
 
 
+def add_storage(cluster: Cluster, volumes: int) -> None:
+    """Adds a default class of storage with so many volumes of 1 GiB; nothing is ever written to them."""
+    of_class = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "fake",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "Immediate",
+    }
+    made = [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"fake-{number}"},
+            "spec": {
+                "storageClassName": "fake",
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "hostPath": {"path": "/nowhere"},
+            },
+        }
+        for number in range(1, volumes + 1)
+    ]
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [of_class, *made]}))
+
+
 def ready(cluster: Cluster) -> int:
     """How many nodes are Ready."""
     return sum(

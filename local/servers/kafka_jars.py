@@ -7,6 +7,7 @@ coordinates again and rewrites the lock.
 import argparse
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,56 +47,56 @@ class Jar:
         return _repository() / group.replace(".", "/") / artifact / version / f"{artifact}-{version}.jar"
 
 
-def class_path() -> str:
+def class_path(lock: Path = LOCK) -> str:
     """The Java class path of the locked jars.
 
     Raises:
         StackError: a jar is not there.
     """
-    jars = read_lock()
+    jars = read_lock(lock)
     missing = [jar.coordinate for jar in jars if not jar.path.exists()]
     if missing:
         raise StackError(
-            f"{len(missing)} of Kafka's jars are not there yet, such as {missing[0]}: run `make install`"
+            f"{len(missing)} of the jars in {lock.name} are not there yet, such as {missing[0]}: run `make install`"
         )
     return ":".join(str(jar.path) for jar in jars)
 
 
-def fetch() -> int:
+def fetch(lock: Path = LOCK) -> int:
     """Downloads the jars that are missing; returns how many those were.
 
     Raises:
         StackError: one can't be had, or is not the one that was locked.
     """
-    missing = [jar for jar in read_lock() if not jar.path.exists()]
+    missing = [jar for jar in read_lock(lock) if not jar.path.exists()]
     if not missing:
         return 0
     context = _context()
     with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as threads:
-        list(threads.map(lambda jar: _fetch(context, jar), missing))
+        list(threads.map(lambda jar: _fetch(context, jar, lock), missing))
     return len(missing)
 
 
-def read_lock() -> list[Jar]:
-    lines = (line.split() for line in LOCK.read_text().splitlines() if not line.startswith("#"))
+def read_lock(lock: Path = LOCK) -> list[Jar]:
+    lines = (line.split() for line in lock.read_text().splitlines() if not line.startswith("#"))
     return [Jar(coordinate, sha256) for coordinate, sha256 in lines]
 
 
-def write_lock() -> None:
+def write_lock(lock: Path = LOCK, wanted: Sequence[str] = _COORDINATES) -> None:
     """Resolves the coordinates and writes what they need into the lock."""
     context = _context()
-    named, others = context.resolver.resolve([_dependency(context, text) for text in _COORDINATES])
+    named, others = context.resolver.resolve([_dependency(context, text) for text in wanted])
     artifacts = [d.artifact for d in named] + [d.artifact for d in others if d.scope in _SCOPES]
     lines = []
     for artifact in artifacts:
         content = artifact.resolve().read_bytes()
         coordinate = f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}"
         lines.append(f"{coordinate} {hashlib.sha256(content).hexdigest()}\n")
-    head = "# Made by `python -m local.servers.kafka_jars --lock`: coordinate, SHA-256 of the jar.\n"
-    LOCK.write_text(head + "".join(sorted(set(lines))))
+    head = "# Made by `make lock`: coordinate, SHA-256 of the jar.\n"
+    lock.write_text(head + "".join(sorted(set(lines))))
 
 
-def _fetch(context: "MavenContext", jar: Jar) -> None:
+def _fetch(context: "MavenContext", jar: Jar, lock: Path) -> None:
     try:
         path: Path = _dependency(context, jar.coordinate).artifact.resolve()
     except Exception as error:  # whatever the HTTP client or the resolver raises
@@ -106,7 +107,7 @@ def _fetch(context: "MavenContext", jar: Jar) -> None:
     if hashlib.sha256(path.read_bytes()).hexdigest() != jar.sha256:
         path.unlink()
         raise StackError(
-            f"{jar.coordinate} as downloaded is not the one in {LOCK.name}, and was thrown away: "
+            f"{jar.coordinate} as downloaded is not the one in {lock.name}, and was thrown away: "
             "run `make install` again"
         )
 

@@ -30,6 +30,8 @@ KUBERNETES = "1.36"
 IMAGES = {
     *(f"localhost/{name}:dev" for name in ("marquee", "marquee-edge", "marquee-stores")),
     "docker.io/valkey/valkey:9.0",
+    "docker.io/envoyproxy/ratelimit:3fb70258",
+    "registry.k8s.io/pause:3.10",
 }
 MIGRATE = Role("migrate", "", needs=(Part.PRIMARY, Part.KAFKA))
 
@@ -264,6 +266,37 @@ def test_what_scales_a_workload_is_alone_in_saying_how_many_pods_it_has(overlay:
     assert len(scaled) == len(set(scaled)), "two autoscalers of one workload work against each other"
     for name in scaled:
         assert "replicas" not in workloads_by_name[name]["spec"], name
+
+
+def test_all_autoscalers_at_their_end_fit_into_the_quota() -> None:
+    """With a rollout of the largest under way, and the stores that operators make."""
+    objects = manifests.render("scale-up")
+    [quota] = [each["spec"]["hard"] for each in objects if each["kind"] == "ResourceQuota"]
+    most = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"].get("maxReplicas")
+        or each["spec"]["maxReplicaCount"]
+        for each in objects
+        if each["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
+    }
+    pods, cores = 0, 0.0
+    for workload, pod in manifests.pods(objects):
+        count = most.get(workload["metadata"]["name"], workload["spec"].get("replicas", 1))
+        count += workload["kind"] == "Deployment"  # maxSurge
+        pods += count
+        cores += count * sum(_cores(c["resources"]["requests"]["cpu"]) for c in pod["containers"])
+    for each in objects:
+        spec = each.get("spec", {})
+        if each["kind"] in ("Cluster", "KafkaNodePool"):
+            count = spec.get("instances") or spec["replicas"]
+            pods, cores = pods + count, cores + count * _cores(spec["resources"]["requests"]["cpu"])
+        elif each["kind"] == "Pooler":
+            pods += spec["instances"]
+    assert pods <= int(quota["pods"])
+    assert cores <= _cores(quota["requests.cpu"])
+
+
+def _cores(text: str) -> float:
+    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS[1:])
