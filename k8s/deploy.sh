@@ -32,9 +32,11 @@ run_jobs() {
     # Whatever ends first: all are complete, or one has failed.
     local failed=0
     for job in $(k get jobs -l "marquee/step=$1" -o name); do
-        k wait --for=condition=Complete --timeout="$wait" "$job" >/dev/null &
+        # Not by `k`: a function would be a process of its own, and what it started would outlive it.
+        local waiting=("${kubectl[@]}" --namespace "$namespace" wait --timeout="$wait" "$job")
+        "${waiting[@]}" --for=condition=Complete >/dev/null 2>&1 &
         local complete=$!
-        k wait --for=condition=Failed --timeout="$wait" "$job" >/dev/null 2>&1 &
+        "${waiting[@]}" --for=condition=Failed >/dev/null 2>&1 &
         local broken=$!
         wait -n "$complete" "$broken" || true
         if [ "$(k get "$job" -o 'jsonpath={.status.conditions[?(@.type=="Complete")].status}')" != True ]; then

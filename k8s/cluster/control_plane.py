@@ -14,7 +14,7 @@ BUILD: Final = Path(__file__).parents[1] / "tools" / "build.sh"
 SERVICE_RANGE: Final = "10.96.0.0/16"
 POD_RANGE: Final = "10.244.0.0/16"
 
-_PORTS: Final = ("api", "etcd", "etcd-peer", "manager", "scheduler", "metrics")
+_PORTS: Final = ("api", "etcd", "etcd-peer", "manager", "scheduler", "metrics", "metrics-server")
 _TIMEOUT_S: Final = 120.0
 
 
@@ -93,10 +93,9 @@ class Cluster:
 
     def _choose_ports(self) -> dict[str, int]:
         file = self.folder / "ports.json"
-        if file.exists():
-            kept: dict[str, int] = json.loads(file.read_text())
-            return kept
-        ports = choose_ports(_PORTS, {}, {})
+        kept: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+        missing = [name for name in _PORTS if name not in kept]
+        ports = {**kept, **choose_ports(missing, {}, {})}
         file.write_text(json.dumps(ports))
         return ports
 

@@ -30,6 +30,9 @@ def start(cluster: Cluster, per_zone: int = 3) -> None:
             f"--config={stages}",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             f"--server-address=127.0.0.1:{cluster.ports['metrics']}",
+            # Where metrics-server finds each node's kubelet: it is this one server for all of them.
+            "--node-ip=127.0.0.1",
+            f"--node-port={cluster.ports['metrics']}",
             # Else the nodes say nothing for ten minutes, and the controllers take them for dead after 40 s.
             "--node-lease-duration-seconds=40",
         ],
@@ -37,6 +40,56 @@ def start(cluster: Cluster, per_zone: int = 3) -> None:
     nodes = [_node(zone, number) for zone in ZONES for number in range(1, per_zone + 1)]
     cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
     cluster.processes.await_true("kwok", lambda: ready(cluster) >= len(nodes), "the nodes", _TIMEOUT_S)
+
+
+def start_metrics(cluster: Cluster) -> None:
+    """Starts metrics-server, and waits until it tells what the nodes use."""
+    own = f"--{{}}kubeconfig={cluster.kubeconfig}"
+    cluster.processes.start(
+        "metrics-server",
+        [
+            str(cluster.programs / "metrics-server"),
+            *(own.format(use) for use in ("", "authentication-", "authorization-")),
+            "--bind-address=127.0.0.1",
+            f"--secure-port={cluster.ports['metrics-server']}",
+            f"--cert-dir={cluster.folder / 'metrics-server'}",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--kubelet-use-node-status-port",
+            # What kwok serves on the loopback is made up.
+            "--deprecated-kubelet-completely-insecure",
+            "--metric-resolution=15s",
+        ],
+    )
+    port = cluster.ports["metrics-server"]
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "metrics-server", "namespace": "kube-system"},
+        "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
+    }
+    aggregated = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "spec": {
+            "service": {"name": "metrics-server", "namespace": "kube-system", "port": port},
+            "group": "metrics.k8s.io",
+            "version": "v1beta1",
+            "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [service, aggregated]}))
+    cluster.processes.await_true("metrics-server", lambda: _measured(cluster), "metrics", _TIMEOUT_S)
+
+
+def _measured(cluster: Cluster) -> bool:
+    try:
+        found = json.loads(cluster.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes", timeout_s=5))
+    except ClusterError:
+        return False
+    return bool(found["items"])
 
 
 def add_storage(cluster: Cluster, volumes: int) -> None:

@@ -219,12 +219,39 @@ def test_a_drained_nodes_pods_go_elsewhere(scale_up: Cluster) -> None:
         scale_up.kubectl("uncordon", node)
 
 
+def test_pods_come_as_they_are_needed_and_no_more_than_may_be(scale_up: Cluster) -> None:
+    fake_nodes.start_metrics(scale_up)
+    busy = json.dumps(
+        {"spec": {"template": {"metadata": {"annotations": {"kwok.x-k8s.io/usage-cpu": "140m"}}}}}
+    )
+    began = time.monotonic()
+    # Each pod, also each new one, uses twice what it should: there is no end to it but the autoscaler's own.
+    scale_up.kubectl("patch", "deployment", "ranking-svc", NAMESPACE, "--patch", busy)
+    [autoscaler] = [
+        each["spec"]
+        for each in manifests.render("scale-up")
+        if manifests.name(each) == "HorizontalPodAutoscaler/ranking-svc"
+    ]
+    seen: list[tuple[float, int]] = []
+
+    def grown() -> bool:
+        running = sum(zones(scale_up, "ranking-svc").values())
+        if not seen or seen[-1][1] != running:
+            seen.append((time.monotonic() - began, running))
+        return running == autoscaler["maxReplicas"]
+
+    becomes(grown, "as many pods run as may be", timeout_s=400)
+    print("ranking-svc:", ", ".join(f"{pods} after {at:.0f} s" for at, pods in seen))
+    counts = zones(scale_up, "ranking-svc").values()
+    assert max(counts) - min(counts) <= 1
+
+
 def test_a_lost_zones_pods_come_back_in_the_others(scale_up: Cluster) -> None:
     lost, left = fake_nodes.ZONES[-1], set(fake_nodes.ZONES[:-1])
     names = [node["metadata"]["name"] for node in scale_up.get("nodes")["items"]]
     scale_up.kubectl("delete", "node", *(name for name in names if name.startswith(lost)))
     try:
-        for name in ("edge", "movie-svc", "ranking-svc"):
+        for name in ("edge", "movie-svc", "redis-ha"):
             becomes(
                 lambda name=name: (
                     sum(zones(scale_up, name).values()) == 3 and set(zones(scale_up, name)) == left
