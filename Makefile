@@ -79,14 +79,15 @@ types: install ## Check types
 dashboards: install ## Renew k8s/observability/dashboards from k8s/dashboards
 	$(PYTHON_BIN) -m k8s.dashboards
 
-rules: ## Renew the rules of the objectives in k8s/observability/slos (needs Go)
+rules: install ## Renew the rules of the objectives in k8s/observability/slos (needs Go)
 	scripts/rules.sh
+	$(PYTHON_BIN) -m k8s.workloads
 
 docs: install ## Renew docs/configuration.md and the index of decisions
 	$(PYTHON_BIN) scripts/configuration.py
 	$(PYTHON_BIN) scripts/decisions.py
 
-manifests: install ## Renew k8s/base/services.yaml from the table of services
+manifests: install ## Renew what of k8s/ follows from the table of services and from the code
 	$(PYTHON_BIN) -m k8s.workloads
 
 protos: install ## Rebuild the stubs from the protos
