@@ -57,7 +57,8 @@ def class_path(lock: Path = LOCK) -> str:
     missing = [jar.coordinate for jar in jars if not jar.path.exists()]
     if missing:
         raise StackError(
-            f"{len(missing)} of the jars in {lock.name} are not there yet, such as {missing[0]}: run `make install`"
+            f"{len(missing)} of the jars in {lock.name} are not there yet, such as {missing[0]}: "
+            "run `make install`"
         )
     return ":".join(str(jar.path) for jar in jars)
 
