@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from edge import files, trials, upstreams
 
-# Routes depend on what is on trial, where it is was said after the last rendering, and the log's key stays.
-_KEPT: Final = (trials.FILE, upstreams.CANARY_ENDPOINTS, "log-key")
+# Routes depend on what is on trial, where it is was said after the last rendering, and keys stay.
+_KEPT: Final = (trials.FILE, upstreams.CANARY_ENDPOINTS, "log-key", "trace-key")
 
 
 class Refused(ValueError):

@@ -29,6 +29,7 @@ from edge import (
     shared_limits,
     shedding,
     template,
+    tracing,
     trials,
     upstreams,
 )
@@ -72,7 +73,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     for script in ("errors.lua", "bodiless.lua"):
         files.replace(out / script, (template.FOLDER / script).read_text())
     live.Routes(out, methods, table, runtime_folder=folder).write()
-    values = _values(settings, bounds, folder)
+    values = _values(settings, bounds, folder) | _traces(settings, out)
     values["services"] = list(clusters_of)
     values["ready_clusters"] = {name: {"value": 1} for name in clusters_of.values()}
     values["errors"] = errors.local_reply_config()
@@ -91,6 +92,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["inner_filters"] = [each for each in values["http_filters"] if each["name"] in inner]
     clusters = upstreams.write(settings, bounds, out, folder, clusters_of)
     clusters += shared_limits.clusters(settings.rate_limit_service) + issuer.clusters(settings.issuer)
+    clusters.append(tracing.cluster(settings.traces))
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
     values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
     values["overload_manager"] = template.load("overload", values)
@@ -128,6 +130,16 @@ def _as_here(settings: EdgeSettings, out: Path) -> EdgeSettings:
     if not Path(settings.access_log).parent.is_dir():
         here = dataclasses.replace(here, access_log="/dev/null")
     return here
+
+
+def _traces(settings: EdgeSettings, out: Path) -> dict[str, Any]:
+    key = settings.trace_key or out / tracing.KEY
+    if settings.traces.endpoint and settings.trace_key is None:
+        files.ensure_secret(key)
+    return {
+        "tracing": tracing.connection_manager(settings.traces),
+        "early_mutations": tracing.early_mutations(settings.traces, key),
+    }
 
 
 def _values(settings: EdgeSettings, bounds: limits.Limits, folder: Path) -> dict[str, Any]:
@@ -169,6 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         trusted_hops=given.trusted_hops,
         access_log=given.access_log,
         log_key=given.log_key,
+        traces=load(tracing.EdgeTraceConfig),
+        trace_key=given.trace_key,
         tls=EdgeTls(*given.tls) if given.tls else None,
         runtime_folder=given.runtime_folder,
     )
@@ -216,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         "--access-log", default="/dev/stdout", help="file of the access log (default: stdout)"
     )
     parser.add_argument("--log-key", type=Path, help="file of the key that users are hashed with in the log")
+    parser.add_argument("--trace-key", type=Path, help="file of the key that operators have a call traced by")
     parser.add_argument(
         "--tls",
         nargs=3,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge import limits
 from edge.issuer import IssuerConfig
+from edge.tracing import EdgeTraceConfig
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class EdgeSettings:
     """How many proxies before the edge may be believed about a client's address (X-Forwarded-For)."""
     access_log: str = "/dev/stdout"
     """File of the access log, one JSON object a line."""
+    traces: EdgeTraceConfig = field(default_factory=EdgeTraceConfig)
+    """Which calls are sampled, and where spans go."""
+    trace_key: Path | None = None
+    """File of the key that operators have a call traced by; `trace-key` beside the other files if not given,
+    made if missing and if there is where to send spans to."""
     log_key: Path | None = None
     """File of the key that users in the access log are hashed with; `log-key` beside the other files if not
     given, made if missing. Several Envoys need the same, or a user has several hashes."""

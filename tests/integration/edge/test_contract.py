@@ -273,12 +273,6 @@ async def test_the_request_id_is_kept_handed_on_and_answered(edge: Edge) -> None
     assert edge.service.calls[-1].values("x-request-id") == [without.headers["x-request-id"]]
 
 
-async def test_trace_context_passes_through(edge: Edge) -> None:
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await edge.http.get("/v1/movies/tt0111161", headers={"traceparent": trace})
-    assert edge.service.calls[-1].values("traceparent") == [trace]
-
-
 @pytest.mark.parametrize(
     ("path", "content_type", "words"),
     [
@@ -295,10 +289,11 @@ async def test_the_api_describes_itself(edge: Edge, path: str, content_type: str
 
 
 async def test_the_access_log_tells_calls_apart_and_names_nobody(edge: Edge) -> None:
+    theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     marks = {"ann": "log-ann", "bob": "log-bob"}
     for user, mark in marks.items():
         for path in ("/v1/movies/tt0111161", "/v1/users/me/ratings/tt0111161"):
-            headers = {**edge.bearer(user), "x-request-id": mark}
+            headers = {**edge.bearer(user), "x-request-id": mark, "traceparent": theirs}
             assert (await edge.http.get(path, headers=headers)).status_code == 200
     await edge.http.get("/v1/movies/tt0111161", headers={"x-request-id": "log-nobody"})
     log = edge.folder / "access.log"
@@ -320,6 +315,12 @@ async def test_the_access_log_tells_calls_apart_and_names_nobody(edge: Edge) -> 
         assert [line["user"]["hash"] for line in lines()[mark]] == [expected, expected]
         assert {line["http"]["response"]["status_code"] for line in lines()[mark]} == {200}
         assert {line["service"]["name"] for line in lines()[mark]} == {"edge"}
+        given = {
+            str(call.values("traceparent")[0]).split("-")[1]
+            for call in edge.service.calls
+            if mark in call.values("x-request-id")
+        }
+        assert {line["trace"]["id"] for line in lines()[mark]} == given
         assert all(line["event"]["duration"] > 0 for line in lines()[mark])
         assert {line["@timestamp"][-1] for line in lines()[mark]} == {"Z"}
     assert lines()["log-nobody"][0]["user"]["hash"] is None
