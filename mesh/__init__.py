@@ -13,7 +13,7 @@ A module may use those of the floors above it in this table; within a floor, som
 | **words and callers** | |
 | `rules`, `names` | what requests may hold, as the contract says; resource names |
 | `texts`, `pages` | texts that are compared; page tokens |
-| `tls`, `identity`, `logs`, `tracing` | certificates; who calls; what is told of a call |
+| `tls`, `identity`, `logs`, `tracing`, `spans` | certificates; who calls; what is told of a call |
 | **stores** | |
 | `dial`, `lag`, `postgres` | PostgreSQL by several hosts, with replicas that are fresh enough |
 | `hedge`, `transactions` | reads that wait for no replica that hangs; how old transactions are |

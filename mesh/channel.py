@@ -3,17 +3,18 @@
 The deadline is never later than that of the RPC that the call is made for.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import grpc
+from opentelemetry.trace import Span
 
-from mesh import identity, tls
+from mesh import identity, metrics, spans, tls, tracing
 from mesh.config import load, setting
-
-_PASSED_ON: Final = (identity.TRACEPARENT_HEADER, identity.REQUEST_ID_HEADER)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def connect(
         service: whose certificate the other side must show, such as `movie_svc`.
         certificate: this process's own; what the environment says, if not given.
     """
+    metrics.CALLS.export()
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", service_config(config)),
         ("grpc.max_receive_message_length", config.max_message_bytes),
@@ -97,15 +99,18 @@ def connect(
     return tls.RotatingChannel(tls.Files(certificate), make)
 
 
-def _completed(details: grpc.aio.ClientCallDetails, timeout_s: float) -> grpc.aio.ClientCallDetails:
+def _completed(
+    details: grpc.aio.ClientCallDetails, timeout_s: float, span: Span | None
+) -> grpc.aio.ClientCallDetails:
     """Adds what the RPC under way passes on: trace and request ids, and its deadline if that is sooner."""
     call = identity.call()
     patience = timeout_s if details.timeout is None else details.timeout
     remaining = call.time_remaining()
     metadata = grpc.aio.Metadata(*(details.metadata or ()))
-    for key in _PASSED_ON:
-        if value := call.header(key):
-            metadata.add(key, value)
+    if trace := tracing.traceparent() if span is None else tracing.traceparent_of(span):
+        metadata.add(identity.TRACEPARENT_HEADER, trace)
+    if request_id := call.header(identity.REQUEST_ID_HEADER):
+        metadata.add(identity.REQUEST_ID_HEADER, request_id)
     return grpc.aio.ClientCallDetails(
         details.method,
         patience if remaining is None else min(patience, remaining),
@@ -113,6 +118,35 @@ def _completed(details: grpc.aio.ClientCallDetails, timeout_s: float) -> grpc.ai
         details.credentials,
         details.wait_for_ready,
     )
+
+
+class _Outgoing:
+    """One call to another service, from its start to its end."""
+
+    __slots__ = ("_method", "_span", "_started", "details")
+
+    def __init__(self, details: grpc.aio.ClientCallDetails, timeout_s: float) -> None:
+        method = details.method
+        self._method = method.decode() if isinstance(method, bytes) else str(method)
+        self._span = spans.begin_call(self._method)
+        self.details = _completed(details, timeout_s, self._span)
+        self._started = time.perf_counter()
+
+    async def end(self, call: Any) -> None:
+        """Waits until it has ended, and tells how."""
+        code = grpc.StatusCode.CANCELLED
+        try:
+            code = await call.code()
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        finally:
+            self.ended(code)
+
+    def ended(self, code: grpc.StatusCode) -> None:
+        metrics.called(self._method, code, time.perf_counter() - self._started)
+        if self._span is not None:
+            spans.end_call(self._span, code)
 
 
 class _Defaults:
@@ -124,11 +158,24 @@ class _UnaryDefaults(_Defaults, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_completed(client_call_details, self._timeout_s), request)
+        outgoing = _Outgoing(client_call_details, self._timeout_s)
+        call = await continuation(outgoing.details, request)
+        await outgoing.end(call)
+        return call
 
 
 class _StreamDefaults(_Defaults, grpc.aio.UnaryStreamClientInterceptor):
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+        self._open: set[asyncio.Task[None]] = set()
+
     async def intercept_unary_stream(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_completed(client_call_details, self._timeout_s), request)
+        outgoing = _Outgoing(client_call_details, self._timeout_s)
+        call = await continuation(outgoing.details, request)
+        # The answers are read by whoever called: its end is seen from beside.
+        watching = asyncio.create_task(outgoing.end(call))
+        self._open.add(watching)
+        watching.add_done_callback(self._open.discard)
+        return call

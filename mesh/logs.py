@@ -11,7 +11,7 @@ from pathlib import Path
 
 import ecs_logging
 
-from mesh import identity
+from mesh import identity, tracing
 from mesh.config import setting
 from mesh.log_levels import LEVELS, Watcher
 from mesh.log_repeats import Repeats
@@ -44,12 +44,10 @@ class _CallFields(logging.Filter):
         self._service = service
 
     def filter(self, record: logging.LogRecord) -> bool:
-        call = identity.call()
         fields = {"service.name": self._service}
-        traceparent = call.header(identity.TRACEPARENT_HEADER).split("-")
-        if len(traceparent) == 4:
-            fields["trace.id"], fields["span.id"] = traceparent[1], traceparent[2]
-        if request_id := call.header(identity.REQUEST_ID_HEADER):
+        if ids := tracing.ids():
+            fields["trace.id"], fields["span.id"] = ids
+        if request_id := identity.call().header(identity.REQUEST_ID_HEADER):
             fields["http.request.id"] = request_id
         # What a line says of itself stays.
         record.__dict__.update({name: value for name, value in fields.items() if name not in record.__dict__})

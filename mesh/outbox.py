@@ -24,7 +24,7 @@ from typing import Final, NamedTuple, Protocol
 import asyncpg
 from prometheus_client import Counter, Gauge, Histogram
 
-from mesh import clock
+from mesh import clock, spans
 from mesh.errors import MarqueeError
 from mesh.postgres import Postgres
 from mesh.turns import Held, Turns
@@ -51,6 +51,8 @@ class Message(NamedTuple):
     value: bytes
     asked_us: int | None = None
     """When what it tells of was asked for, in microseconds since 1970."""
+    trace: str = ""
+    """The `traceparent` of what wrote it, if that was sampled."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,12 @@ class Outbox:
 class Sink(Protocol):
     """Where messages go: a producer."""
 
-    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> Sequence[bool]:
+    async def send_all(
+        self, topic: str, messages: Sequence[tuple[bytes, bytes]], traces: Sequence[str] = ()
+    ) -> Sequence[bool]:
         """Sends (key, value)s; returns of each whether the log has it.
+
+        `traces` are their `traceparent`s, empty where there is none.
 
         Raises:
             MarqueeError: UNAVAILABLE, of none it is known.
@@ -170,7 +176,8 @@ class Relay:
             return []
         newest = {m.key: m.number for m in messages} if self._outbox.newest_only else {}
         sent = [m for m in messages if newest.get(m.key, m.number) == m.number]
-        taken = await sink.send_all(self._outbox.topic, [(m.key, m.value) for m in sent])
+        with spans.forwarding(self._outbox.topic, [m.trace for m in sent]) as traces:
+            taken = await sink.send_all(self._outbox.topic, [(m.key, m.value) for m in sent], traces)
         there = [m for m, is_there in zip(sent, taken, strict=True) if is_there]
         self._meters.published.inc(len(there))
         if self._meters.published_after is not None:

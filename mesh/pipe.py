@@ -13,6 +13,7 @@ from typing import Any, Final
 import redis.asyncio as redis
 from redis.exceptions import NoScriptError, RedisError
 
+from mesh import spans
 from mesh.pause import Pause
 from mesh.redisdb import AWAY
 
@@ -56,6 +57,10 @@ class Pipe:
             RedisAway: there is none.
             RedisError: Redis refused the command.
         """
+        with spans.command(command[0]):
+            return await self._call(*command)
+
+    async def _call(self, *command: Any) -> Any:
         if self.away:
             raise RedisAway("it failed a moment ago")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -71,10 +76,11 @@ class Pipe:
             RedisAway: there is none.
             RedisError: Redis refused the script.
         """
-        try:
-            return await self.call("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:  # Redis was restarted, or never saw it
-            return await self.call("EVAL", script.source, len(keys), *keys, *args)
+        with spans.command("EVALSHA"):
+            try:
+                return await self._call("EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScriptError:  # Redis was restarted, or never saw it
+                return await self._call("EVAL", script.source, len(keys), *keys, *args)
 
     async def _send(self) -> None:
         try:

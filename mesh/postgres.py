@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import asyncpg
 from prometheus_client import Gauge
 
-from mesh import dial
+from mesh import dial, spans
 from mesh.config import setting
 from mesh.errors import MarqueeError, unavailable
 from mesh.lag import Lag, Server
@@ -203,11 +203,10 @@ class Postgres:
             MarqueeError: UNAVAILABLE `DATABASE_UNAVAILABLE` if the primary is gone.
         """
         try:
-            async with (
-                self._primary.pool.acquire(timeout=self._config.timeout_s) as connection,
-                connection.transaction(),
-            ):
-                yield connection
+            async with self._primary.pool.acquire(timeout=self._config.timeout_s) as connection:
+                with spans.statements(connection, self._primary.label):
+                    async with connection.transaction():
+                        yield connection
         except GONE as error:
             raise away(error) from error
 
@@ -224,25 +223,26 @@ class Postgres:
         node = self._primary if fresh else self._order()[0]
         try:
             async with node.pool.acquire(timeout=self._config.timeout_s) as connection:
-                yield connection
+                with spans.statements(connection, node.label):
+                    yield connection
         except GONE as error:
             self._suspect(node)
             raise away(error) from error
 
     async def fetch(self, query: str, *args: Any, fresh: bool = False) -> list[asyncpg.Record]:
         """Rows of a query that only reads; see `_anywhere`."""
-        return await self._anywhere(lambda pool: pool.fetch(query, *args), fresh)
+        return await self._anywhere(query, lambda pool: pool.fetch(query, *args), fresh)
 
     async def fetchrow(self, query: str, *args: Any, fresh: bool = False) -> asyncpg.Record | None:
         """The first row of a query that only reads; see `_anywhere`."""
-        return await self._anywhere(lambda pool: pool.fetchrow(query, *args), fresh)
+        return await self._anywhere(query, lambda pool: pool.fetchrow(query, *args), fresh)
 
     async def fetchval(self, query: str, *args: Any, fresh: bool = False) -> Any:
         """The first value of a query that only reads; see `_anywhere`."""
-        return await self._anywhere(lambda pool: pool.fetchval(query, *args), fresh)
+        return await self._anywhere(query, lambda pool: pool.fetchval(query, *args), fresh)
 
     async def _anywhere(
-        self, query: "Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[T]]", fresh: bool
+        self, query: str, ask: "Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[T]]", fresh: bool
     ) -> T:
         """Asks one server after another until one answers; with `fresh` the primary first.
 
@@ -255,7 +255,8 @@ class Postgres:
         last: Exception | None = None
         for node in order:
             try:
-                return await query(node.pool)
+                with spans.statement(query, node.label):
+                    return await ask(node.pool)
             except GONE as error:
                 last = error
                 self._suspect(node)

@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from mesh import spans
 from mesh.config import ConfigError, setting
 
 # What a call raises while Redis is down, slow or loading.
@@ -76,7 +77,7 @@ def connect(config: RedisConfig, *, decode: bool = False) -> "redis.Redis":
     }
     if config.sentinels:
         return _by_sentinels(config, options)
-    client: redis.Redis = redis.Redis.from_url(config.url, **options)
+    client: redis.Redis = _Client.from_url(config.url, **options)
     return client
 
 
@@ -100,6 +101,14 @@ def is_current(client: "redis.Redis", connection: Any) -> bool:
     pool = client.connection_pool
     known = pool.master_address if isinstance(pool, SentinelConnectionPool) else None
     return known is None or known == (connection.host, connection.port)
+
+
+class _Client(redis.Redis):
+    """Whose commands are part of the trace of what they are sent for."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with spans.command(args[0]):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
 class _Follows(SentinelManagedConnection):
@@ -138,7 +147,10 @@ def _by_sentinels(config: RedisConfig, options: dict[str, Any]) -> "redis.Redis"
         given.pop(name, None)
     tls = given.pop("connection_class", None) is not None
     client: redis.Redis = sentinels.master_for(
-        config.master, connection_class=_FollowsTls if tls else _Follows, **{**given, **options}
+        config.master,
+        redis_class=_Client,
+        connection_class=_FollowsTls if tls else _Follows,
+        **{**given, **options},
     )
     return client
 

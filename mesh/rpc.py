@@ -20,7 +20,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from marquee.rules.v1 import rules_pb2
 
-from mesh import errors, identity, rules, tls, tracing
+from mesh import errors, identity, rules, spans, tls, tracing
 from mesh.errors import MarqueeError
 from mesh.metrics import GRPC, MethodMetrics
 
@@ -105,7 +105,7 @@ class _Method:
         return grpc.unary_unary_rpc_method_handler(self._unary, None, _serialize)
 
     async def _unary(self, raw: Any, context: Context) -> Message | bytes:
-        scope = _Scope(self._name, self._metrics, context, self._callers)
+        scope = _Scope(self._name, self._metrics, context, self._callers, unary=not self._client_streams)
         try:
             scope.admit()
             if self._client_streams:
@@ -129,7 +129,7 @@ class _Method:
             raise
 
     async def _stream(self, raw: Any, context: Context) -> AsyncIterator[Message | bytes]:
-        scope = _Scope(self._name, self._metrics, context, self._callers)
+        scope = _Scope(self._name, self._metrics, context, self._callers, unary=False)
         try:
             scope.admit()
             request = self._decode_all(raw) if self._client_streams else self._decode(raw)
@@ -180,12 +180,19 @@ def _has_left(error: BaseException) -> bool:
 class _Scope:
     """One call, from its arrival to its end."""
 
-    __slots__ = ("_callers", "_code", "_context", "_metrics", "_name", "_span", "_started")
+    __slots__ = ("_call", "_callers", "_code", "_context", "_metrics", "_name", "_span", "_started", "_unary")
 
     def __init__(
-        self, name: str, metrics: MethodMetrics, context: Context, callers: Container[str] | None
+        self,
+        name: str,
+        metrics: MethodMetrics,
+        context: Context,
+        callers: Container[str] | None,
+        *,
+        unary: bool,
     ) -> None:
         self._name = name
+        self._unary = unary
         self._callers = callers
         self._metrics = metrics
         self._context = context
@@ -195,11 +202,8 @@ class _Scope:
         may_vouch = _anybody if callers is None else self._vouched
         call = identity.Call(metadata, may_vouch, context.time_remaining)
         identity.enter(call)
-        self._span = (
-            tracing.start_server_span(name, call.header(identity.TRACEPARENT_HEADER))
-            if tracing.enabled()
-            else None
-        )
+        self._call = call
+        self._span = spans.begin_rpc(name, call) if tracing.enabled() else None
         metrics.started()
 
     def admit(self) -> None:
@@ -231,10 +235,11 @@ class _Scope:
         await self._abort(MarqueeError(grpc.StatusCode.INTERNAL, "INTERNAL", _INTERNAL))
 
     def end(self) -> None:
-        self._metrics.handled(self._code, time.perf_counter() - self._started)
-        if self._span is not None:
-            self._span.set_attribute("rpc.grpc.status_code", self._code.value[0])
-            self._span.end()
+        seconds = time.perf_counter() - self._started
+        exemplar = None if self._span is None else tracing.exemplar(self._span)
+        self._metrics.handled(self._code, seconds, exemplar)
+        if tracing.enabled():
+            spans.end_rpc(self._span, self._name, self._call, self._code, seconds, unary=self._unary)
 
     async def _abort(self, error: MarqueeError) -> NoReturn:
         self._code = error.code

@@ -219,6 +219,7 @@ def main(name: str, entry: Callable[[], Coroutine[Any, Any, None]]) -> None:
     except ConfigError as error:
         raise SystemExit(f"{name}: {error}") from None
     finally:
+        tracing.shutdown()
         # librdkafka may wait for its own threads without end, spinning, where brokers went away at the
         # wrong moment. All work is done here: the kernel ends what has not ended by then.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

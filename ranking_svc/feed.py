@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from mesh import spans
 from mesh.errors import MarqueeError, unavailable
 from ranking_svc import metrics
 from ranking_svc.chart import Chart
@@ -51,6 +52,7 @@ class Feed:
         self._formula_life = 0
         self._busy = asyncio.Lock()
         self._nudged = asyncio.Event()
+        self._trace = ""
         self._fresh_at = time.monotonic()
         metrics.CHART_AGE.set_function(lambda: time.monotonic() - self._fresh_at)
 
@@ -69,16 +71,19 @@ class Feed:
         """Raises if there are no charts yet. For health."""
         _ = self.chart
 
-    def nudge(self) -> None:
-        """Says that something has changed."""
+    def nudge(self, trace: str = "") -> None:
+        """Says that something has changed, and by its `traceparent` in which trace, if that was sampled."""
+        self._trace = trace or self._trace
         self._nudged.set()
 
     async def run(self) -> None:
         """Loads the charts and follows the changes, forever. What is there is served meanwhile."""
         while True:
             self._nudged.clear()
+            trace, self._trace = self._trace, ""
             try:
-                await self.refresh()
+                with spans.following(trace, "refresh charts"):
+                    await self.refresh()
                 if time.monotonic() >= self._compare_at:
                     await self.compare()
             except MarqueeError as error:

@@ -10,6 +10,7 @@ from typing import Final
 
 import redis.asyncio as redis
 
+from mesh import tracing
 from mesh.redisdb import AWAY
 from ranking_svc import metrics
 
@@ -30,12 +31,15 @@ class Nudges:
     async def send(self) -> None:
         """Nudges all servers; does nothing while Redis is away."""
         try:
-            await self._redis.publish(CHANNEL, "")
+            await self._redis.publish(CHANNEL, tracing.traceparent())
         except AWAY as error:
             log.debug("no nudge: %s", error)
 
-    async def listen(self, nudged: Callable[[], None]) -> None:
-        """Calls `nudged` at every nudge, forever, and once whenever Redis has come back."""
+    async def listen(self, nudged: Callable[[str], None]) -> None:
+        """Calls `nudged` at every nudge, forever, and once whenever Redis has come back.
+
+        It is told the `traceparent` of what has changed, if that was sampled.
+        """
         away = False
         while True:
             try:
@@ -43,11 +47,11 @@ class Nudges:
                     await channel.subscribe(CHANNEL)
                     log.log(logging.INFO if away else logging.DEBUG, "listening on %s", CHANNEL)
                     away = False
-                    nudged()
+                    nudged("")
                     while True:
-                        if await _next(channel):
+                        if (trace := await _next(channel)) is not None:
                             metrics.NUDGES.inc()
-                            nudged()
+                            nudged(trace)
             except AWAY as error:
                 if not away:
                     log.warning("no nudges, Redis is away: %s: %s", type(error).__name__, error)
@@ -55,8 +59,8 @@ class Nudges:
                 await asyncio.sleep(_BACKOFF_S)
 
 
-async def _next(channel: "redis.client.PubSub") -> bool:
-    """Whether a nudge came; where none does, asks for a sign of life: a dead peer is silent too.
+async def _next(channel: "redis.client.PubSub") -> str | None:
+    """What a nudge says, if one came; where none does, asks for a sign of life: a dead peer is silent too.
 
     Raises:
         TimeoutError: there was none.
@@ -67,4 +71,7 @@ async def _next(channel: "redis.client.PubSub") -> bool:
         message = await channel.get_message(timeout=_PATIENCE_S)
         if message is None:
             raise TimeoutError(f"silent for {_WAIT_S + _PATIENCE_S:g} s")
-    return bool(message["type"] == "message")
+    if message["type"] != "message":
+        return None
+    data = message["data"]
+    return data.decode(errors="replace") if isinstance(data, bytes) else str(data)

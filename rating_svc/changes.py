@@ -27,7 +27,7 @@ def outbox() -> Outbox:
         topics.CHANGED,
         OUTBOX_CHANNEL,
         "number",
-        "event_id, movie_id, old_score, new_score, submit_time",
+        "event_id, movie_id, old_score, new_score, submit_time, trace",
         "submit_time",
         _message,
     )
@@ -39,7 +39,7 @@ def watch(postgres: Postgres, interval_s: float = 5.0) -> OutboxWatch:
 
 
 def _message(row: asyncpg.Record) -> Message:
-    number, event_id, movie_id, old_score, new_score, submit_time = row
+    number, event_id, movie_id, old_score, new_score, submit_time, trace = row
     movie, submit_us = names.movie_name(movie_id), to_us(submit_time)
     event = RatingChanged(
         schema_version=SCHEMA_VERSION,
@@ -49,4 +49,4 @@ def _message(row: asyncpg.Record) -> Message:
         new_score=new_score,
         submit_time=clock.timestamp(submit_us),
     )
-    return Message(number, movie.encode(), event.SerializeToString(), submit_us)
+    return Message(number, movie.encode(), event.SerializeToString(), submit_us, trace or "")

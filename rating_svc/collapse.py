@@ -21,6 +21,8 @@ class Arrival(NamedTuple):
     """Of the event that it makes if it changes the score."""
     submission: Submission
     identity: Identity
+    trace: str = ""
+    """The `traceparent` of its processing, if it is sampled."""
 
 
 class Step(NamedTuple):
@@ -41,6 +43,8 @@ class Step(NamedTuple):
     """Whether the batch has no later one: this is what the row becomes."""
     first_us: int | None
     """Of the last: when the batch first rates the movie, in microseconds since 1970; None if never."""
+    trace: str = ""
+    """As of its arrival."""
 
 
 def identity(submission: Submission) -> Identity:
@@ -48,9 +52,9 @@ def identity(submission: Submission) -> Identity:
     return (submission.user, submission.request_id, submission.movie, submission.score or 0)
 
 
-def arrival(position: Position, event_id: int, submission: Submission) -> Arrival:
+def arrival(position: Position, event_id: int, submission: Submission, trace: str = "") -> Arrival:
     """A submission as it was read."""
-    return Arrival(position, event_id, submission, identity(submission))
+    return Arrival(position, event_id, submission, identity(submission), trace)
 
 
 def identities(arrivals: Iterable[Arrival]) -> list[Identity]:
@@ -91,6 +95,7 @@ def collapse(arrivals: Sequence[Arrival], known: Collection[Identity]) -> list[S
             move.event_id,
             move is so_far[-1],
             first.get(key, _NEVER)[1] if move is so_far[-1] else None,
+            move.trace,
         )
         for key, so_far in moves.items()
         for move in so_far

@@ -73,8 +73,8 @@ SELECT number::int FROM given AS g WHERE NOT EXISTS (
 _APPLY: Final = f"""
 WITH steps AS (
     SELECT * FROM unnest($1::text[], $2::int[], $3::smallint[], $4::timestamptz[], $5::timestamptz[],
-                         $6::smallint[], $7::bigint[], $8::bigint[], $9::boolean[])
-        AS s (user_id, movie_id, score, first_time, submit_time, log_epoch, log_offset, event_id, last)
+                         $6::smallint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::text[])
+        AS s (user_id, movie_id, score, first_time, submit_time, log_epoch, log_offset, event_id, last, trace)
 ), applied AS (
     INSERT INTO ratings AS r (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
     SELECT user_id, movie_id, score, first_time, submit_time, log_epoch, log_offset FROM steps WHERE last
@@ -88,16 +88,16 @@ WITH steps AS (
     WHERE (r.log_epoch, r.log_offset) < (excluded.log_epoch, excluded.log_offset)
     RETURNING new.user_id, new.movie_id, old.score AS old_score, old.log_epoch AS epoch, old.log_offset AS at
 ), moved AS (
-    SELECT s.event_id, s.movie_id, s.submit_time, s.score AS new_score,
+    SELECT s.event_id, s.movie_id, s.submit_time, s.trace, s.score AS new_score,
            CASE WHEN row_number() OVER steps_of = 1 THEN a.old_score ELSE lag(s.score) OVER steps_of END
                AS old_score
     FROM applied AS a JOIN steps AS s ON s.user_id COLLATE "C" = a.user_id AND s.movie_id = a.movie_id
     WHERE a.epoch IS NULL OR (a.epoch, a.at) < (s.log_epoch, s.log_offset)
     WINDOW steps_of AS (PARTITION BY s.user_id, s.movie_id ORDER BY s.log_epoch, s.log_offset)
 ), queued AS (
-    INSERT INTO outbox (event_id, movie_id, old_score, new_score, submit_time)
+    INSERT INTO outbox (event_id, movie_id, old_score, new_score, submit_time, trace)
     OVERRIDING SYSTEM VALUE
-    SELECT event_id, movie_id, old_score, new_score, submit_time FROM moved
+    SELECT event_id, movie_id, old_score, new_score, submit_time, trace FROM moved
     WHERE old_score IS DISTINCT FROM new_score ORDER BY event_id
     RETURNING number
 )
@@ -281,6 +281,7 @@ async def apply(connection: Connection, steps: Sequence[Step]) -> Applied:
         [s.position.offset for s in steps],
         [s.event_id for s in steps],
         [s.last for s in steps],
+        [s.trace or None for s in steps],
     )
     assert row is not None
     return Applied(row["applied"], row["changed"])

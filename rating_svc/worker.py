@@ -94,7 +94,8 @@ class SubmissionHandler(Handler[Submission | None, BatchOutcome]):
                 start = starts[entry.place] = epoch, event_id(epoch, entry.place.partition, 0)
             position = dead_letters.position_of(entry.record, start[0])
             # The id is of the place where it stands, not of the order: a redriven letter has its own.
-            found.append(collapse.arrival(position, start[1] + entry.record.offset, entry.value))
+            event = start[1] + entry.record.offset
+            found.append(collapse.arrival(position, event, entry.value, entry.trace))
         return found
 
     async def stored(

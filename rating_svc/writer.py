@@ -115,7 +115,6 @@ def _reused() -> MarqueeError:
 
 
 def _headers() -> dict[str, str]:
-    """What ties the submission to the RPC that made it."""
-    call = identity.call()
-    found = {key: call.header(key) for key in (identity.TRACEPARENT_HEADER, identity.REQUEST_ID_HEADER)}
-    return {key: value for key, value in found.items() if value}
+    """What ties the submission to the RPC that made it, beside its trace."""
+    found = identity.call().header(identity.REQUEST_ID_HEADER)
+    return {identity.REQUEST_ID_HEADER: found} if found else {}

@@ -43,6 +43,8 @@ def prometheus_command(stack: Stack, name: str) -> list[str]:
         f"--storage.tsdb.path={stack.data / name}",
         "--storage.tsdb.retention.time=7d",
         "--storage.tsdb.retention.size=512MB",
+        # From a latency to the trace of a call that took so long.
+        "--enable-feature=exemplar-storage",
         f"--web.listen-address={stack.address(name, 'http')}",
         "--log.level=warn",
     ]

@@ -24,6 +24,7 @@ import asyncpg
 from confluent_kafka import KafkaException
 from prometheus_client import Counter, Gauge
 
+from mesh import spans
 from mesh.backoff import Backoff
 from mesh.errors import MarqueeError
 from mesh.kafka.config import KafkaConfig
@@ -215,12 +216,20 @@ class BatchReader(Generic[T, R]):
         """Stores messages and their offsets: both or neither."""
         records = [entry.record for entry in portion]
         good = [entry for entry in portion if entry.poison is None]
-        async with self._postgres.write() as connection:
-            await self._offsets.advance(connection, tracker.moves(records))
-            outcome = await self._handler.store(connection, good) if good else None
-        tracker.moved(records)
-        if outcome is not None:
-            await self._handler.stored(good, outcome)
+        with self._traced(portion):
+            async with self._postgres.write() as connection:
+                await self._offsets.advance(connection, tracker.moves(records))
+                outcome = await self._handler.store(connection, good) if good else None
+            tracker.moved(records)
+            if outcome is not None:
+                await self._handler.stored(good, outcome)
+
+    def _traced(self, portion: Sequence[DecodedRecord[T]]) -> contextlib.AbstractContextManager[None]:
+        def carry(number: int, traceparent: str) -> None:
+            portion[number].trace = traceparent
+
+        records = [entry.record for entry in portion]
+        return spans.processing(records[0].topic, self._offsets.reader, records, carry)
 
     async def _refuse(self, entry: DecodedRecord[T], error: Exception) -> None:
         """Makes a dead letter of a message that the database refuses."""

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaException, Producer
 
 from mesh.errors import MarqueeError, unavailable
 from mesh.kafka.config import KafkaConfig
+from mesh.kafka.producer import header_of
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,18 @@ class FencedProducer:
             raise _refused(error) from error
         return made
 
-    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+    async def send_all(
+        self, topic: str, messages: Sequence[tuple[bytes, bytes]], traces: Sequence[str] = ()
+    ) -> list[bool]:
         """Sends (key, value)s, all or none; returns once they stand in the log, a True for each.
+
+        `traces` are their `traceparent`s, empty where there is none.
 
         Raises:
             MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`: they may be in the log nevertheless.
         """
         try:
-            await asyncio.to_thread(self._send, topic, messages)
+            await asyncio.to_thread(self._send, topic, messages, traces)
         except KafkaException as error:
             raise _refused(error) from error
         return [True] * len(messages)
@@ -78,15 +83,15 @@ class FencedProducer:
         with contextlib.suppress(KafkaException):
             await asyncio.to_thread(self._close)
 
-    def _send(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    def _send(self, topic: str, messages: Sequence[tuple[bytes, bytes]], traces: Sequence[str]) -> None:
         with self._sending:
-            self._transact(topic, messages)
+            self._transact(topic, messages, traces)
 
-    def _transact(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    def _transact(self, topic: str, messages: Sequence[tuple[bytes, bytes]], traces: Sequence[str]) -> None:
         self._producer.begin_transaction()
         try:
-            for key, value in messages:
-                self._producer.produce(topic, value, key)
+            for number, (key, value) in enumerate(messages):
+                self._producer.produce(topic, value, key, headers=[*header_of(traces, number).items()])
                 self._producer.poll(0)
             self._producer.commit_transaction(self._timeout_s * 2)
         except BufferError as error:

@@ -16,7 +16,7 @@ R = TypeVar("R")
 class DecodedRecord(Generic[T]):
     """A message that was read, with what its handler made of it, or why it is a dead letter."""
 
-    __slots__ = ("place", "poison", "record", "value")
+    __slots__ = ("place", "poison", "record", "trace", "value")
 
     def __init__(self, record: Record, place: Place, value: T | None, poison: Poison | None) -> None:
         self.record = record
@@ -24,6 +24,8 @@ class DecodedRecord(Generic[T]):
         self.value = value
         """What the handler made of it; None if it is a dead letter."""
         self.poison = poison
+        self.trace = ""
+        """The `traceparent` for what follows from it, while it is stored; empty if it is not sampled."""
 
 
 class Handler(Generic[T, R]):

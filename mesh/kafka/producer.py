@@ -12,6 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from prometheus_client import Counter, Gauge
 
+from mesh import identity, spans, tracing
 from mesh.errors import MarqueeError, exhausted, unavailable
 from mesh.kafka.config import KafkaConfig
 from mesh.metrics import Group
@@ -80,25 +81,30 @@ class KafkaProducer:
             MarqueeError: RESOURCE_EXHAUSTED `OVERLOADED` if too many are under way,
                 UNAVAILABLE `QUEUE_UNAVAILABLE` if Kafka did not acknowledge in time.
         """
-        done = self._produce(topic, key, value, headers, partition)
-        try:
-            # `done` must not be cancelled with the caller: the message is on its way nevertheless.
-            position = await asyncio.wait_for(asyncio.shield(done), self._config.timeout_s + 1)
-        except (TimeoutError, KafkaException) as error:
-            raise _failed(topic, error) from error
+        with spans.sending(topic):
+            done = self._produce(topic, key, value, _traced(headers), partition)
+            try:
+                # `done` must not be cancelled with the caller: the message is on its way nevertheless.
+                position = await asyncio.wait_for(asyncio.shield(done), self._config.timeout_s + 1)
+            except (TimeoutError, KafkaException) as error:
+                raise _failed(topic, error) from error
         PRODUCED.labels(topic, "acknowledged").inc()
         return position
 
-    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+    async def send_all(
+        self, topic: str, messages: Sequence[tuple[bytes, bytes]], traces: Sequence[str] = ()
+    ) -> list[bool]:
         """Sends (key, value)s, and waits until the log has them; returns of each whether it is known to.
+
+        `traces` are their `traceparent`s, empty where there is none.
 
         It costs less than as many calls of `send`. A message that is not known to be in the log may be there
         nevertheless.
         """
         sent: list[asyncio.Future[Sent]] = []
         with contextlib.suppress(MarqueeError):  # those that have no room may go the next time
-            for key, value in messages:
-                sent.append(self._produce(topic, key, value))
+            for number, (key, value) in enumerate(messages):
+                sent.append(self._produce(topic, key, value, header_of(traces, number)))
         if sent:
             await asyncio.wait(sent, timeout=self._config.timeout_s + 1)
         taken = [done.done() and done.exception() is None for done in sent]
@@ -113,7 +119,7 @@ class KafkaProducer:
         topic: str,
         key: bytes,
         value: bytes,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
         partition: int = -1,
     ) -> asyncio.Future[Sent]:
         """Hands a message to librdkafka; returns what is set once the log has it. Raises like `send`."""
@@ -132,7 +138,7 @@ class KafkaProducer:
                 key,
                 partition,
                 on_delivery=delivered,
-                headers=[(name, text.encode()) for name, text in (headers or {}).items()],
+                headers=[*(headers or {}).items()],
             )
         except BufferError:
             PRODUCED.labels(topic, "refused").inc()
@@ -200,6 +206,19 @@ class KafkaProducer:
             else:
                 done.set_result(position)
         IN_FLIGHT.set(self._in_flight)
+
+
+def header_of(traces: Sequence[str], number: int) -> dict[str, str | bytes | None]:
+    """The headers of one of many messages, by their `traceparent`s."""
+    if not traces or not traces[number]:
+        return {}
+    return {identity.TRACEPARENT_HEADER: traces[number]}
+
+
+def _traced(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """With the trace that the message is part of, unless the headers say already which."""
+    found = tracing.traceparent()
+    return {identity.TRACEPARENT_HEADER: found, **(headers or {})} if found else headers
 
 
 def _make_producer(config: KafkaConfig) -> Producer:

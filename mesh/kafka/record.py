@@ -23,6 +23,11 @@ class Record:
             name: bytes_of(value).decode(errors="replace") for name, value in pairs
         }
 
+    @property
+    def traceparent(self) -> str:
+        """The trace that it is part of; empty if it is of none."""
+        return self.headers.get("traceparent", "")
+
     def fingerprint(self) -> int:
         """Tells this message from another one at the same place, as a signed number of 64 bits."""
         digest = hashlib.blake2b(digest_size=8)

@@ -88,7 +88,7 @@ def last_wins(log: Sequence[Arrival]) -> dict[Key, int]:
     """Of each rating's submissions, without repeats, the last counts."""
     last: dict[Key, tuple[Position, int | None]] = {}
     seen = set()
-    for position, _, submission, _ in log:
+    for position, _, submission, *_ in log:
         if identity(submission) not in seen:
             seen.add(identity(submission))
             key = (submission.user, submission.movie)
