@@ -1,0 +1,125 @@
+"""What tracing costs a call in a service, in CPU-µs: `python -m tests.load.tracing_cost [--calls N]`.
+
+A real server process answers an RPC that asks stand-ins for PostgreSQL and Redis, which take no time:
+what differs between the ways is tracing alone. They take turns, so that the machine's other work meets all.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
+
+from mesh import rpc, spans, tracing
+from tests.support.ports import free_port
+from tests.support.traces import Collector, collecting
+
+_TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
+_WAYS: Final = ("off", "on, unsampled", "on, sampled")
+_AT_ONCE: Final = 16
+_ROUNDS: Final = 5
+
+
+class _Movies:
+    """Asks two stores a call, as a read that misses the memory does."""
+
+    async def _never(self, request: Any, context: Any) -> movies_pb2.Movie:
+        raise NotImplementedError
+
+    BatchGetMovies = LookupMovie = SearchMovies = ListMovies = _never
+
+    async def GetMovie(self, request: Any, _context: Any) -> movies_pb2.Movie:
+        with spans.command("GET"):
+            await asyncio.sleep(0)
+        with spans.statement("SELECT name, title FROM movies WHERE id = $1", "primary"):
+            await asyncio.sleep(0)
+        return movies_pb2.Movie(name=request.name)
+
+
+async def _serve(port: int, endpoint: str) -> None:
+    tracing.init("bench", tracing.TraceConfig(endpoint, slow_s=1e9))
+    server = grpc.aio.server()
+    service = movies_pb2.DESCRIPTOR.services_by_name["MovieService"]
+    server.add_generic_rpc_handlers([rpc.handlers(service, _Movies())])
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    print("ready", flush=True)
+    await server.wait_for_termination()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of all threads of a process, in seconds."""
+    times = (file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(int(text.split()[0]) for text in times) / 1e9
+
+
+async def _drive(stub: Any, calls: int, flags: str) -> None:
+    metadata = (("traceparent", _TRACE + flags), ("x-request-id", "bench"))
+    request = movies_pb2.GetMovieRequest(name="movies/tt0111161")
+
+    async def some() -> None:
+        for _ in range(calls // _AT_ONCE):
+            await stub.GetMovie(request, metadata=metadata, timeout=30)
+
+    await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
+
+
+async def _measure(calls: int, collector: Collector) -> dict[str, list[float]]:
+    processes, channels, stubs = {}, [], {}
+    for way in ("off", "on"):
+        port = free_port()
+        words = ["--serve", str(port), collector.endpoint if way == "on" else ""]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", __spec__.name, *words, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        await process.stdout.readline()
+        processes[way] = process
+        channels.append(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+        stubs[way] = movies_pb2_grpc.MovieServiceStub(channels[-1])
+    found: dict[str, list[float]] = {way: [] for way in _WAYS}
+    try:
+        for number in range(_ROUNDS + 1):
+            for way in _WAYS:
+                server = way.split(",")[0]
+                before = cpu_s(processes[server].pid)
+                await _drive(stubs[server], calls, "01" if way.endswith(" sampled") else "00")
+                if number:  # the first round warms up
+                    found[way].append((cpu_s(processes[server].pid) - before) / calls * 1e6)
+    finally:
+        for channel in channels:
+            await channel.close()
+        for process in processes.values():
+            process.terminate()
+            await process.wait()
+    return found
+
+
+async def _run(calls: int) -> None:
+    async with collecting() as collector:
+        found = await _measure(calls - calls % _AT_ONCE, collector)
+    off = statistics.median(found["off"])
+    for way, each in found.items():
+        median = statistics.median(each)
+        spread = f"rounds {min(each):.0f}-{max(each):.0f}"
+        print(f"{way:14} {median:6.0f} CPU-µs a call ({median - off:+5.0f}), {spread}")
+    print(f"{len(collector.spans)} spans came to the collector")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=1600, help="calls a round (default: 1600)")
+    parser.add_argument("--serve", nargs=2, metavar=("PORT", "ENDPOINT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        asyncio.run(_serve(int(given.serve[0]), given.serve[1]))
+    else:
+        asyncio.run(_run(given.calls))
+
+
+if __name__ == "__main__":
+    main()
