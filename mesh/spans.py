@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 from opentelemetry.trace import Link, Span, SpanKind
+from redis.exceptions import NoScriptError
 
 from mesh import clock, identity, tracing
 
@@ -125,7 +126,9 @@ def command(name: Any) -> Any:
         return tracing.NOTHING
     operation = str(name).split(None, 1)[0].upper()
     attributes = {"db.system.name": "redis", "db.operation.name": operation}
-    return tracing.Within(tracing.child(parent, f"redis {operation}", SpanKind.CLIENT, attributes))
+    span = tracing.child(parent, f"redis {operation}", SpanKind.CLIENT, attributes)
+    # A script that Redis has not seen yet is sent to it next.
+    return tracing.Within(span, (NoScriptError,))
 
 
 def sending(topic: str) -> Any:

@@ -157,10 +157,12 @@ def link(traceparent: str) -> Link | None:
 class Within:
     """A span for as long as a block lasts; what the block calls becomes part of it."""
 
-    __slots__ = ("_before", "span")
+    __slots__ = ("_answers", "_before", "span")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, answers: tuple[type[Exception], ...] = ()) -> None:
+        """`answers` are exceptions that are no failure: the one who asked goes on with them."""
         self.span = span
+        self._answers = answers
         self._before: Span | None = None
 
     def __enter__(self) -> Span:
@@ -173,7 +175,7 @@ class Within:
     ) -> None:
         # Not reset by a token: a generator may be closed from another task.
         _span.set(self._before)
-        if error is not None:
+        if error is not None and not isinstance(error, self._answers):
             fail(self.span, type(error).__name__)
         self.span.end()
 

@@ -12,8 +12,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace.status import StatusCode
 from prometheus_client import REGISTRY
 from prometheus_client.openmetrics.exposition import generate_latest
+from redis.exceptions import NoScriptError
 
 from mesh import identity, logs, spans, tracing
 from mesh.metrics import GRPC, MethodMetrics
@@ -130,6 +132,20 @@ def test_what_is_no_traceparent_is_ignored(told: InMemorySpanExporter, header: s
     assert spans.begin_rpc(METHOD, call) is None
     spans.end_rpc(None, METHOD, call, grpc.StatusCode.INTERNAL, 0.1, unary=True)
     assert not told.get_finished_spans()
+
+
+@pytest.mark.parametrize(("error", "failed"), [(NoScriptError("NOSCRIPT"), False), (OSError("gone"), True)])
+def test_a_script_that_redis_has_not_seen_yet_is_no_failure(
+    told: InMemorySpanExporter, error: Exception, *, failed: bool
+) -> None:
+    call = call_with(SAMPLED)
+    span = spans.begin_rpc(METHOD, call)
+    assert span is not None
+    with pytest.raises(type(error)), spans.command("EVALSHA"):
+        raise error
+    spans.end_rpc(span, METHOD, call, grpc.StatusCode.OK, 0.1, unary=True)
+    command, _ = told.get_finished_spans()
+    assert (command.status.status_code is StatusCode.ERROR) == failed
 
 
 async def test_a_task_that_outlives_its_call_does_not_go_on_telling_of_it(
