@@ -49,7 +49,7 @@ def up(
         bool,
         typer.Option(
             "--observability",
-            help="Prometheus and Alertmanager besides, with all alerts; MARQUEE_ALERT_WEBHOOK hears of them.",
+            help="Prometheus, Alertmanager and dashboards besides; MARQUEE_ALERT_WEBHOOK hears of alerts.",
         ),
     ] = False,
     foreground: Annotated[
@@ -81,6 +81,10 @@ def up(
     began = time.monotonic()
     state = progress.start(home, words)
     typer.echo(f"ready after {time.monotonic() - began:.1f} s{_where(state.stack(home))}")
+    if observability:
+        from local.servers import dash_server
+
+        typer.echo(dash_server.where(state.stack(home)))
 
 
 def _already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:

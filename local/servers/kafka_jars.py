@@ -6,17 +6,14 @@ coordinates again and rewrites the lock.
 
 import argparse
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from local.stack.layout import StackError, cache_folder
-
-if TYPE_CHECKING:
-    from jgo.maven import MavenContext
+from local.servers import maven
+from local.stack.layout import StackError
 
 LOCK: Final = Path(__file__).with_name("kafka.lock")
 KAFKA_VERSION: Final = "4.4.0"
@@ -28,7 +25,6 @@ _COORDINATES: Final = (
     f"org.apache.kafka:kafka-clients:{KAFKA_VERSION}",
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.3",
 )
-_SYSTEM_TRUST: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _SCOPES: Final = ("compile", "runtime")
 _DOWNLOADS_AT_ONCE: Final = 8
 
@@ -44,7 +40,7 @@ class Jar:
     def path(self) -> Path:
         """Where it is kept, whether it is there or not."""
         group, artifact, version = self.coordinate.split(":")
-        return _repository() / group.replace(".", "/") / artifact / version / f"{artifact}-{version}.jar"
+        return maven.repository() / group.replace(".", "/") / artifact / version / f"{artifact}-{version}.jar"
 
 
 def class_path(lock: Path = LOCK) -> str:
@@ -72,9 +68,9 @@ def fetch(lock: Path = LOCK) -> int:
     missing = [jar for jar in read_lock(lock) if not jar.path.exists()]
     if not missing:
         return 0
-    context = _context()
+    context = maven.context()
     with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as threads:
-        list(threads.map(lambda jar: _fetch(context, jar, lock), missing))
+        list(threads.map(lambda jar: maven.fetch(context, jar.coordinate, jar.sha256), missing))
     return len(missing)
 
 
@@ -85,8 +81,8 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
 
 def write_lock(lock: Path = LOCK, wanted: Sequence[str] = _COORDINATES) -> None:
     """Resolves the coordinates and writes what they need into the lock."""
-    context = _context()
-    named, others = context.resolver.resolve([_dependency(context, text) for text in wanted])
+    context = maven.context()
+    named, others = context.resolver.resolve([maven.dependency(context, text) for text in wanted])
     artifacts = [d.artifact for d in named] + [d.artifact for d in others if d.scope in _SCOPES]
     lines = []
     for artifact in artifacts:
@@ -95,42 +91,6 @@ def write_lock(lock: Path = LOCK, wanted: Sequence[str] = _COORDINATES) -> None:
         lines.append(f"{coordinate} {hashlib.sha256(content).hexdigest()}\n")
     head = "# Made by `make lock`: coordinate, SHA-256 of the jar.\n"
     lock.write_text(head + "".join(sorted(set(lines))))
-
-
-def _fetch(context: "MavenContext", jar: Jar, lock: Path) -> None:
-    try:
-        path: Path = _dependency(context, jar.coordinate).artifact.resolve()
-    except Exception as error:  # whatever the HTTP client or the resolver raises
-        raise StackError(
-            f"{jar.coordinate} can't be downloaded from Maven Central: {error}; "
-            "see to the network and try again"
-        ) from error
-    if hashlib.sha256(path.read_bytes()).hexdigest() != jar.sha256:
-        path.unlink()
-        raise StackError(
-            f"{jar.coordinate} as downloaded is not the one in {lock.name}, and was thrown away: "
-            "run `make install` again"
-        )
-
-
-def _context() -> "MavenContext":
-    from jgo.maven import MavenContext
-
-    # Whom this machine trusts, not only whom the Python package certifi does: there may be a proxy between.
-    if _SYSTEM_TRUST.exists():
-        os.environ.setdefault("REQUESTS_CA_BUNDLE", str(_SYSTEM_TRUST))
-
-    return MavenContext(repo_cache=_repository(), timeout=60)
-
-
-def _dependency(context: "MavenContext", coordinate: str):  # type: ignore[no-untyped-def]
-    from jgo.parse import Coordinate
-
-    return context.create_dependency(Coordinate.parse(coordinate))
-
-
-def _repository() -> Path:
-    return cache_folder() / "maven"
 
 
 def main() -> None:

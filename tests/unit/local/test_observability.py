@@ -6,7 +6,7 @@ from local.servers.observability import routing, scraping
 from local.stack.layout import Home, Stack
 from local.supervision.processes import OBSERVABILITY, select
 
-OBSERVERS = {"prometheus", "alertmanager"}
+OBSERVERS = {"prometheus", "alertmanager", "index", "shipper", "dash"}
 
 
 def test_observers_come_only_when_they_are_asked_for_and_beside_all_else() -> None:
