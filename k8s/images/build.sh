@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images `marquee` and `marquee-edge` of this checkout: `k8s/images/build.sh [TAG]`.
+# Builds the images of this checkout, or those that are named: `k8s/images/build.sh [TAG [IMAGE...]]`.
 #
 # With Docker where there is an engine, else with buildah, which needs none. Where no image registry can
 # be reached, or with MARQUEE_BASE=debootstrap, the base image is made here, by mmdebstrap from Debian's
@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tag=${1:-dev}
+images=("${@:2}")
+[ ${#images[@]} -gt 0 ] || images=(marquee marquee-edge marquee-stores)
 base=docker.io/library/debian:trixie-slim
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 # Of the last commit, so that the same commit makes the same files.
@@ -19,11 +21,11 @@ say() { printf 'images: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 if docker version >/dev/null 2>&1; then
-    for image in marquee marquee-edge; do
+    for image in "${images[@]}"; do
         say "building $image:$tag with Docker"
-        docker build -q "${arguments[@]}" --target "$image" --tag "$image:$tag" .
+        docker build -q "${arguments[@]}" --target "$image" --tag "localhost/$image:$tag" .
     done
-    docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep "^marquee"
+    docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep "^localhost/marquee"
     exit
 fi
 
@@ -64,7 +66,7 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
         make_base
     fi
 fi
-for image in marquee marquee-edge; do
+for image in "${images[@]}"; do
     say "building $image:$tag with buildah"
     buildah build -q --layers "${own[@]}" "${arguments[@]}" --target "$image" --tag "localhost/$image:$tag" . >/dev/null
     size=$(buildah images --format '{{.Size}}' "localhost/$image:$tag")

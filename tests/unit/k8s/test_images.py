@@ -1,9 +1,13 @@
-"""The images hold the versions that were tested."""
+"""The images hold the versions that were tested, and their recipe follows the rules for such."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from local.servers import kafka_jars
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = ROOT / "k8s" / "images"
@@ -19,8 +23,31 @@ def pinned(lock: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["runtime.lock", "build.lock", "edge.lock"])
+@pytest.mark.parametrize("name", ["runtime.lock", "build.lock", "edge.lock", "stores.lock"])
 def test_an_image_takes_the_versions_of_the_one_lock_file(name: str) -> None:
     image, tested = pinned(IMAGES / name), pinned(ROOT / "requirements.lock")
     assert image
     assert {package: tested.get(package) for package in image} == image
+
+
+def test_the_recipe_has_none_of_the_usual_faults() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [str(hadolint), "--no-color", str(IMAGES / "Dockerfile")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_kafkas_jars_fit_into_one_folder() -> None:
+    names = [f"{jar.path.name}" for jar in kafka_jars.read_lock()]
+    assert len(set(names)) == len(names)
+
+
+def test_every_image_can_run_where_root_may_not() -> None:
+    """The recipe's last stages name a user by number, which a kubelet can check."""
+    stages = re.split(r"^FROM ", (IMAGES / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    users = {stage.split()[2]: re.findall(r"^USER (.+)$", stage, re.MULTILINE) for stage in stages}
+    parents = {stage.split()[2]: stage.split()[0] for stage in stages}
+    for name in ("marquee", "marquee-edge", "marquee-stores"):
+        user = (users[parents[name]] + users[name])[-1]
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), name
