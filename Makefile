@@ -9,10 +9,10 @@ PYTEST := $(PYTHON_BIN) -m pytest
 run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-page test-faults test-mutations test-k8s images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
+.PHONY: help install demo up down test test-unit test-integration test-page test-faults test-mutations test-k8s test-k8s-full k8s k8s-down images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## Make .venv, or bring it up to date
 	@scripts/bootstrap.sh
@@ -56,7 +56,16 @@ test-bare: ## Run demo, lint, types and all tests on bare Debian 12 and 13, as r
 	scripts/bare-debian.sh 13 user demo lint types test
 
 test-k8s: install ## Run the tests on a real Kubernetes control plane, which is built once (needs Go)
+	$(PYTEST) tests/kubernetes -m "not node"
+
+test-k8s-full: install ## Run those, and the mesh's images as pods of a real node (needs root, Go, containers' tools)
 	$(PYTEST) tests/kubernetes
+
+k8s: install ## Bring the mesh to a real Kubernetes, of this machine or kubectl's, and check the chart there
+	$(PYTHON_BIN) -m k8s.demo up $(if $(DATA),--data $(DATA))
+
+k8s-down: install ## Remove what `make k8s` has made
+	$(PYTHON_BIN) -m k8s.demo down
 
 images: ## Build the images of the services and of the edge, with Docker or buildah
 	k8s/images/build.sh

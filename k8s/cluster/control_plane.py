@@ -19,13 +19,14 @@ _TIMEOUT_S: Final = 120.0
 
 
 class Cluster:
-    """One cluster, its state in a folder."""
+    """One cluster, its state in a folder; `address` is this machine's own, where the API server listens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.folder = folder
+        self.address = address
         self.processes = Processes(folder / "run")
         self.pki = Pki(folder / "pki")
-        self.programs = _built()
+        self.programs = built()
         self.ports = self._choose_ports()
 
     @property
@@ -82,7 +83,12 @@ class Cluster:
     def down(self) -> None:
         """Stops all, the last first: a server that outlives its etcd hangs."""
         for name in reversed(self.processes.names()):
-            self.processes.stop(name)
+            # The API server waits for clients that are gone without a word: its state is etcd's.
+            self.processes.stop(name, timeout_s=4)
+
+    def _advertised(self) -> str:
+        """By what address pods find the API server, which refuses to advertise a loopback one."""
+        return advertised() if self.address.startswith("127.") else self.address
 
     def _ready(self) -> bool:
         try:
@@ -101,7 +107,7 @@ class Cluster:
 
     def _issue(self) -> None:
         issue = self.pki.issue
-        hosts = ["localhost", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1", advertised()]
+        hosts = ["localhost", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1", self._advertised()]
         issue("apiserver", "kube-apiserver", hosts=hosts)
         issue("aggregator", "aggregator")
         issue("kubelet-client", "apiserver-kubelet-client", "system:masters")
@@ -117,7 +123,7 @@ class Cluster:
         """Writes NAME.conf, for the certificate of that name; returns its path."""
         path = self.folder / f"{name}.conf"
         cluster = {
-            "server": f"https://127.0.0.1:{self.ports['api']}",
+            "server": f"https://{self.address}:{self.ports['api']}",
             "certificate-authority": self.pki.path("ca.pem"),
         }
         user = {
@@ -163,9 +169,9 @@ class Cluster:
             "kube-apiserver",
             [
                 f"--etcd-servers=http://127.0.0.1:{self.ports['etcd']}",
-                "--bind-address=127.0.0.1",
+                f"--bind-address={self.address}",
                 f"--secure-port={self.ports['api']}",
-                f"--advertise-address={advertised()}",
+                f"--advertise-address={self._advertised()}",
                 f"--service-cluster-ip-range={SERVICE_RANGE}",
                 f"--tls-cert-file={path('apiserver.pem')}",
                 f"--tls-private-key-file={path('apiserver.key')}",
@@ -225,7 +231,7 @@ class Cluster:
 
 
 def advertised() -> str:
-    """This machine's own address: the API server refuses to advertise a loopback one."""
+    """This machine's own address."""
     shown = subprocess.run(
         ["ip", "-4", "-j", "addr", "show", "scope", "global"], capture_output=True, text=True, check=False
     )
@@ -235,8 +241,13 @@ def advertised() -> str:
     raise ClusterError("this machine has no network address but the loopback's, and Kubernetes needs one")
 
 
-def _built() -> Path:
-    done = subprocess.run([str(BUILD)], stdout=subprocess.PIPE, text=True, check=False)
+def built(*what: str) -> Path:
+    """The folder of programs that are built from Go modules, once: see k8s/tools/build.sh.
+
+    Raises:
+        ClusterError: they could not be built.
+    """
+    done = subprocess.run([str(BUILD), *what], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise ClusterError("the programs of Kubernetes could not be built: see above")
     return Path(done.stdout.strip())

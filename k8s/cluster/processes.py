@@ -42,6 +42,21 @@ class Processes:
         # With its start time, so that a later process of the same number is never taken for it.
         self._file(name).write_text(f"{process.pid} {_started(process.pid)}")
 
+    def run(self, command: Sequence[str], timeout_s: float) -> str:
+        """Runs a command to its end; returns what it prints.
+
+        Raises:
+            ClusterError: it failed, or took longer than `timeout_s`; with its own words.
+        """
+        words = " ".join(command)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            raise ClusterError(f"{words}: no end in {timeout_s:.0f} s") from None
+        if done.returncode:
+            raise ClusterError(f"{words}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
     def running(self, name: str) -> int | None:
         """The pid of a program that runs."""
         try:

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +32,20 @@ _POLL_S: Final = 0.5
 _STALLED_AFTER_S: Final = 60.0
 
 
-def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False) -> int:
-    """Loads, waits, rebuilds, compares and tells.
+@dataclass(frozen=True)
+class Place:
+    """Where the mesh runs, as far as the demo must know it."""
+
+    movie_svc: Callable[[Stack, str, Mapping[str, Path]], subprocess.CompletedProcess[str]]
+    """Runs a command of movie_svc's on its stores, with files by the names of the options that take them."""
+    next_steps: Callable[[Stack, str], str]
+    """What to try now, with the resource name of the first movie."""
+
+
+def run(
+    stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False, place: Place | None = None
+) -> int:
+    """Loads, waits, rebuilds, compares and tells. Without a `place`, the mesh is the stack of this machine.
 
     Returns the command's exit code: 0, 1 if the chart is not the recount's, or
     that of lines passed over if there were any and all else is right.
@@ -39,6 +53,7 @@ def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False)
     Raises:
         StackError: a step failed; the message says which and why.
     """
+    place = place or Place(_movie_svc_here, _steps_here)
     console = Console(soft_wrap=True)
     passed = PassedOver(lambda text: console.print(text, highlight=False, markup=False))
     dataset = open_dataset(data, limit, passed)
@@ -49,7 +64,7 @@ def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False)
     expected = recount.histograms(dataset.ratings)
     _refuse_foreign(stack, expected)
     console.print(f"[bold]1.[/] the catalogue of {len(expected):,} movies", highlight=False)
-    all_read = _know_movies(stack, dataset, console)
+    all_read = _know_movies(stack, place, dataset, console)
 
     how = f"in batches of {_BATCH}" if batch else "one PUT a rating"
     console.print(f"[bold]2.[/] {dataset.name} through {stack.edge_url}, {how}", highlight=False)
@@ -83,7 +98,8 @@ def run(stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False)
     )
     if passed.count:
         console.print(f"[bold yellow]{passed.count:,} lines can't be read[/]: see above", highlight=False)
-    _next_steps(stack, console, entries[0]["movie"])
+    steps_to_try = place.next_steps(stack, entries[0]["movie"])
+    console.print(steps_to_try, highlight=False, markup=False, soft_wrap=True)
     if wrong:
         return 1
     return 0 if all_read and not passed.count else PASSED_OVER_CODE
@@ -100,43 +116,46 @@ def _refuse_foreign(stack: Stack, expected: dict[str, list[int]]) -> None:
             )
 
 
-def _know_movies(stack: Stack, dataset: Dataset, console: Console) -> bool:
+def _know_movies(stack: Stack, place: Place, dataset: Dataset, console: Console) -> bool:
     """Gives movie_svc the titles: MovieLens' catalogue and recorded OMDb answers, or the sample's films.
 
     Returns whether all lines could be read.
     """
     if dataset.folder is None:
-        films = stack.data / "sample.jsonl"
-        films.write_text("".join(json.dumps({"body": body}) + "\n" for body in sample_films()))
-        return _movie_svc(stack, console, "import", str(films))
-    all_read = _movie_svc(
-        stack,
-        console,
-        "import-catalogue",
-        f"--movies={dataset.folder / 'movies.csv'}",
-        f"--links={dataset.folder / 'links.csv'}",
-    )
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as films:
+            films.writelines(json.dumps({"body": body}) + "\n" for body in sample_films())
+            films.flush()
+            return _movie_svc(stack, place, console, "import", {"": Path(films.name)})
+    tables = {"--movies": dataset.folder / "movies.csv", "--links": dataset.folder / "links.csv"}
+    all_read = _movie_svc(stack, place, console, "import-catalogue", tables)
     answers = omdb_answers()
     if answers is not None:
-        all_read &= _movie_svc(stack, console, "import", str(answers))
+        all_read &= _movie_svc(stack, place, console, "import", {"": answers})
     return all_read
 
 
-def _movie_svc(stack: Stack, console: Console, *arguments: str) -> bool:
+def _movie_svc(stack: Stack, place: Place, console: Console, command: str, files: Mapping[str, Path]) -> bool:
     """Runs its import; shows what could not be read, and returns whether that was nothing."""
-    done = subprocess.run(
-        movies.command(*arguments),
+    done = place.movie_svc(stack, command, files)
+    if done.returncode == PASSED_OVER_CODE:
+        console.print(done.stderr.strip(), highlight=False, markup=False)
+        return False
+    if done.returncode:
+        raise StackError(f"movie_svc {command} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return True
+
+
+def _movie_svc_here(
+    stack: Stack, command: str, files: Mapping[str, Path]
+) -> subprocess.CompletedProcess[str]:
+    arguments = [f"{option}={file}" if option else str(file) for option, file in files.items()]
+    return subprocess.run(
+        movies.command(command, *arguments),
         env=movies.environment(stack),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode == PASSED_OVER_CODE:
-        console.print(done.stderr.strip(), highlight=False, markup=False)
-        return False
-    if done.returncode:
-        raise StackError(f"movie_svc {arguments[0]} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return True
 
 
 async def _send(stack: Stack, dataset: Dataset, console: Console, *, batch: bool) -> int:
@@ -234,35 +253,35 @@ def _verdict(console: Console, wrong: Sequence[str], movies: int) -> None:
     )
 
 
-def _next_steps(stack: Stack, console: Console, movie: str) -> None:
-    from edge import tokens
-
-    token = tokens.issue(stack.home.tokens, "alice", (), 24 * 3600)
+def _steps_here(stack: Stack, movie: str) -> str:
     metrics = ", ".join(
         f"http://{stack.address(key.partition('/')[0], 'metrics')}/metrics ({key.partition('/')[0]})"
         for key in stack.ports
         if key.endswith("/metrics")
     )
     marquee = _command()
-    console.print(
-        f"""
+    return f"""{calls_to_try(stack, movie, f"{marquee} token --user alice")}
+
+Metrics: {metrics}; Envoy: http://{stack.address("envoy", "admin")}/stats/prometheus
+Look: {marquee} status, logs -f, top --genre Drama, verify, load; all of it: {marquee} --help
+Stop: {marquee} down"""
+
+
+def calls_to_try(stack: Stack, movie: str, token_command: str) -> str:
+    """Calls of the API as a person types them, on the edge of `stack`."""
+    from edge import tokens
+
+    token = tokens.issue(stack.home.tokens, "alice", (), 24 * 3600)
+    return f"""
 The mesh stays up. Try it:
 
   {stack.edge_url}/docs in a browser
   curl '{stack.edge_url}/v1/{movie}'
   curl '{stack.edge_url}/v1/charts/top-rated?genre=Drama&decade=1990&pageSize=5'
-  TOKEN=$({marquee} token --user alice)     # or, good for a day:
+  TOKEN=$({token_command})     # or, good for a day:
   TOKEN={token}
   curl -X PUT -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
-       -d '{{"score": 9}}' '{stack.edge_url}/v1/users/me/ratings/{movie.removeprefix("movies/")}'
-
-Metrics: {metrics}; Envoy: http://{stack.address("envoy", "admin")}/stats/prometheus
-Look: {marquee} status, logs -f, top --genre Drama, verify, load; all of it: {marquee} --help
-Stop: {marquee} down""",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+       -d '{{"score": 9}}' '{stack.edge_url}/v1/users/me/ratings/{movie.removeprefix("movies/")}'"""
 
 
 def _command() -> str:

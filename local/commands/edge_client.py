@@ -11,7 +11,7 @@ from typing import Final
 from edge import tokens
 from local.commands.http1 import Answer, Client
 from local.commands.movielens import Rating
-from local.stack.layout import HOST, Stack, StackError
+from local.stack.layout import Stack, StackError
 from mesh.backoff import Backoff
 
 # Too many calls, or the queue is away: the API says to come back.
@@ -27,7 +27,7 @@ class EdgeClient:
     def __init__(self, stack: Stack, tier: str) -> None:
         self._folder = stack.home.tokens
         self._tier = tier
-        self._client = Client(HOST, stack.port("envoy", "edge"))
+        self._client = Client(stack.host("envoy"), stack.port("envoy", "edge"))
         self._headers: dict[str, str] = {}
         self.retries = 0
 

@@ -180,6 +180,8 @@ class Stack:
     ports: Mapping[str, int]
     instances: Mapping[str, int] = field(default_factory=dict)
     shape: Shape = Shape.PLAIN
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Where a process listens, if that is not this machine's loopback."""
 
     @property
     def data(self) -> Path:
@@ -194,7 +196,10 @@ class Stack:
         return self.ports[f"{process}/{purpose}"]
 
     def address(self, process: str, purpose: str) -> str:
-        return f"{HOST}:{self.port(process, purpose)}"
+        return f"{self.host(process)}:{self.port(process, purpose)}"
+
+    def host(self, process: str) -> str:
+        return self.hosts.get(process, HOST)
 
     @property
     def edge_url(self) -> str:

@@ -1,0 +1,222 @@
+"""`python -m k8s.demo up|down`: the mesh on a real Kubernetes, with ratings loaded and the chart checked.
+
+`up` finds or builds a cluster, builds the images and brings them there, applies a stage's overlay, loads
+the ratings through the edge and holds the chart against a recount. It leaves all running; `down` removes it.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from k8s import place as places
+from k8s.cluster.processes import ClusterError
+from k8s.place import Place, forwarded
+from local.commands import demo
+from local.stack.layout import Home, Stack, StackError, default_home
+
+_ROOT: Final = Path(__file__).parents[1]
+_IMAGES: Final = tuple(f"localhost/{name}:dev" for name in ("marquee", "marquee-edge", "marquee-stores"))
+_NAMESPACE: Final = "marquee"
+_EDGE_PORT: Final = 8080
+_GRPC_PORT: Final = 50051
+_COMMAND_TIMEOUT_S: Final = 300.0
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m k8s.demo", description=__doc__)
+    parser.add_argument("--home", type=Path, default=default_home().root / "k8s", help="its folder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="brings the mesh to a cluster, loads ratings, checks the chart")
+    up.add_argument("--overlay", default="early", help="which stage of k8s/overlays")
+    up.add_argument("--data", type=Path, help="the folder of MovieLens' files")
+    up.add_argument("--limit", type=int, default=0, help="only so many ratings")
+    commands.add_parser("down", help="removes the mesh, and the cluster if it is this machine's own")
+    given = parser.parse_args(arguments)
+    given.home.mkdir(parents=True, exist_ok=True)
+    place = places.choose(given.home)
+    if given.command == "down":
+        place.remove()
+        _say(f"{place.name}: removed")
+        return 0
+    bring(place, given.home, given.overlay)
+    with mesh(place, given.home) as stack:
+        return demo.run(
+            stack, given.data, limit=given.limit, place=demo.Place(_in_pod(place), _next_steps(place))
+        )
+
+
+def bring(place: Place, home: Path, overlay: str) -> None:
+    """Makes the cluster ready and brings the overlay there."""
+    began = time.monotonic()
+
+    def say(what: str) -> None:
+        _say(f"{what} ({time.monotonic() - began:.0f} s)")
+
+    place.start()
+    say(f"{place.name} is ready")
+    bring_images(place)
+    say("the images are there")
+    _apply_secrets(place, home)
+    subprocess.run(
+        [str(_ROOT / "k8s" / "deploy.sh"), overlay],
+        env={**os.environ, "KUBECTL": " ".join(place.kubectl)},
+        check=True,
+    )
+    say(f"the overlay {overlay} is there, and all of it is ready")
+
+
+def archive_images(folder: Path) -> dict[str, Path]:
+    """Builds the images, and writes those that are new since the last time into archives, by reference."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run([str(_ROOT / "k8s" / "images" / "build.sh")], check=True, stdout=sys.stderr)
+    known = folder / "known.json"
+    before: dict[str, str] = json.loads(known.read_text()) if known.exists() else {}
+    after = {reference: _image_id(reference) for reference in _IMAGES}
+    archives = {}
+    for reference in _IMAGES:
+        if before.get(reference) != after[reference]:
+            archives[reference] = folder / f"{reference.partition('/')[2].replace(':', '-')}.tar"
+            _save(reference, archives[reference])
+    return archives
+
+
+def bring_images(place: Place) -> None:
+    """Builds the images and makes those that are new known to the cluster."""
+    folder = place.folder / "images"
+    archives = archive_images(folder)
+    try:
+        place.add_images(archives)
+    finally:
+        for archive in archives.values():
+            archive.unlink()
+    (folder / "known.json").write_text(json.dumps({each: _image_id(each) for each in _IMAGES}, indent=1))
+
+
+@contextlib.contextmanager
+def mesh(place: Place, home: Path) -> Iterator[Stack]:
+    """The mesh on a cluster as a stack: the edge, and what operators call, by addresses from here."""
+    with contextlib.ExitStack() as ways:
+
+        def way(target: str, port: int) -> int:
+            return ways.enter_context(forwarded(place.kubectl, f"deployment/{target}", port))
+
+        host, edge_port = place.edge or ("127.0.0.1", way("edge", _EDGE_PORT))
+        ports = {
+            "envoy/edge": edge_port,
+            "rating_svc/grpc": way("rating-svc", _GRPC_PORT),
+            "ranking_svc/grpc": way("ranking-svc", _GRPC_PORT),
+        }
+        yield Stack(Home(secrets_folder(home)), ports, hosts={"envoy": host})
+
+
+def secrets_folder(home: Path) -> Path:
+    """Where the passwords, certificates and the issuer's keys are kept."""
+    return home / "secrets"
+
+
+def _apply_secrets(place: Place, home: Path) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
+    made = subprocess.run(
+        [sys.executable, "-m", "k8s.secrets", "--folder", str(secrets_folder(home))],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=_ROOT,
+    )
+    for manifests in (json.dumps(namespace), made.stdout):
+        command = [*place.kubectl, "apply", "--server-side", "--force-conflicts", "--filename=-"]
+        done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ClusterError(f"the secrets can't be applied: {done.stderr.strip()}")
+
+
+def _in_pod(place: Place) -> Callable[[Stack, str, Mapping[str, Path]], subprocess.CompletedProcess[str]]:
+    """How movie_svc's own commands are run where its stores are: in one of its pods."""
+    execute = [*place.kubectl, "exec", f"--namespace={_NAMESPACE}", "--stdin", "deployment/movie-svc", "--"]
+
+    def movie_svc(_stack: Stack, command: str, files: Mapping[str, Path]) -> subprocess.CompletedProcess[str]:
+        words = []
+        for option, file in files.items():
+            there = f"/tmp/{file.name}"  # noqa: S108 - in the pod
+            with file.open("rb") as content:
+                subprocess.run(
+                    [*execute, "sh", "-c", f"cat > {there}"],
+                    stdin=content,
+                    check=True,
+                    timeout=_COMMAND_TIMEOUT_S,
+                )
+            words.append(f"{option}={there}" if option else there)
+        return subprocess.run(
+            [*execute, "python", "-m", "movie_svc", command, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMMAND_TIMEOUT_S,
+        )
+
+    return movie_svc
+
+
+def _next_steps(place: Place) -> Callable[[Stack, str], str]:
+    kubectl = " ".join(place.kubectl)
+
+    def steps(stack: Stack, movie: str) -> str:
+        token = f"{sys.executable} -m edge.tokens issue --dir={stack.home.tokens} --subject alice"
+        reach = (
+            "" if place.edge else f"\nFirst:  {kubectl} -n {_NAMESPACE} port-forward service/edge 8080:80\n"
+        )
+        return (
+            f"{reach}{demo.calls_to_try(stack, movie, token)}\n\n"
+            f"Look: {kubectl} -n {_NAMESPACE} get pods\nStop: make k8s-down"
+        )
+
+    return steps
+
+
+def _image_id(reference: str) -> str:
+    if _has_docker():
+        return _output("docker", "image", "inspect", "--format={{.Id}}", reference)
+    return _output("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", reference)
+
+
+def _save(reference: str, archive: Path) -> None:
+    archive.unlink(missing_ok=True)
+    if _has_docker():
+        _output("docker", "save", "--output", str(archive), reference)
+    else:
+        _output("buildah", "push", "--quiet", reference, f"docker-archive:{archive}:{reference}")
+
+
+def _has_docker() -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
+    return False
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _say(text: str) -> None:
+    print(f"k8s: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(run(sys.argv[1:]))
+    except (ClusterError, StackError) as error:
+        raise SystemExit(f"k8s: {error}") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"k8s: {Path(error.cmd[0]).name} failed: see above") from None

@@ -1,0 +1,104 @@
+"""A node that really runs pods, beside nothing else on this machine, and leaves no trace."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from k8s.cluster import machine
+from k8s.cluster.real_node import DNS, DNS_ADDRESS, RealNode
+
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.node,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
+]
+
+# CoreDNS is what the node has as an image in any case: a server, and of names too.
+SERVER = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: server}
+data:
+  Corefile: |
+    .:53 {
+        health :8080
+    }
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: kept}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: server}
+spec:
+  securityContext: {runAsNonRoot: true, fsGroup: 65532, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: server
+      image: IMAGE
+      args: [-conf, /etc/server/Corefile]
+      readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
+      resources: {limits: {memory: 64Mi}}
+      securityContext:
+        readOnlyRootFilesystem: true
+        allowPrivilegeEscalation: false
+        capabilities: {drop: [ALL]}
+      volumeMounts: [{name: config, mountPath: /etc/server}, {name: kept, mountPath: /kept}]
+  volumes:
+    - {name: config, configMap: {name: server}}
+    - {name: kept, persistentVolumeClaim: {claimName: kept}}
+"""
+
+
+def traces(node: RealNode) -> str:
+    """What of a node can be seen from outside."""
+    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    mounts = Path("/proc/self/mounts").read_text()
+    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**{node.machine.cgroup}")]
+    seen = [line for line in links.splitlines() if line.startswith("mq")]
+    seen += [line for line in mounts.splitlines() if str(node.folder) in line]
+    return "\n".join(seen + cgroups)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    made = RealNode(tmp_path_factory.mktemp("node"))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def test_a_pod_runs_with_the_volume_that_it_claims(node: RealNode) -> None:
+    node.cluster.apply(SERVER.replace("IMAGE", DNS), "--namespace=default")
+    wait = ("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
+    node.cluster.kubectl(*wait, timeout_s=70)
+    volumes = [v for v in node.cluster.get("persistentvolumes")["items"] if v["status"]["phase"] == "Bound"]
+    assert [v["spec"]["claimRef"]["name"] for v in volumes] == ["kept"]
+
+
+def test_the_cluster_answers_for_names_of_services(node: RealNode) -> None:
+    resolver = node.folder / "own-resolv.conf"
+    resolver.write_text(f"nameserver {DNS_ADDRESS}\n")
+    ask = f"mount --bind {resolver} /etc/resolv.conf && getent hosts kubernetes.default.svc.cluster.local"
+    answer = node.cluster.processes.run(node.machine.inside(["sh", "-c", ask]), 30)
+    assert answer.split()[0] == "10.96.0.1"
+
+
+def test_nothing_of_it_is_seen_from_outside_but_its_wire_and_its_cgroups(node: RealNode) -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    assert str(node.folder) not in mounts
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
+    assert "KUBE-" not in rules
+
+
+def test_when_it_ends_nothing_of_it_is_left(node: RealNode) -> None:
+    assert traces(node)
+    node.down()
+    assert traces(node) == ""
+    assert node.cluster.processes.names() == []
