@@ -9,7 +9,7 @@ PYTEST := $(PYTHON_BIN) -m pytest
 run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-unit test-integration test-page test-faults test-mutations test-k8s test-k8s-full k8s k8s-down images test-oldest test-bare bench lint format types dashboards rules docs manifests protos lock clean
+.PHONY: help install demo up down ci test test-unit test-integration test-page test-faults test-mutations test-k8s test-k8s-full k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ up: install ## Start the mesh
 
 down: install ## Stop the mesh; the data stay
 	$(MARQUEE) down
+
+ci: ## Run what must pass before a change lands, as .ci/run and the workflows do
+	$(MAKE) lint types
+	$(MAKE) test-oldest
+	$(MAKE) test
 
 test: install test-unit test-integration ## Run all tests but the slow ones and those that break things
 
@@ -70,6 +75,15 @@ k8s-down: install ## Remove what `make k8s` has made
 images: ## Build the images of the services and of the edge, with Docker or buildah
 	k8s/images/build.sh
 
+sbom: ## Write what the images are made of to dist/sbom (needs Go)
+	scripts/sbom.sh
+
+audit: install ## Ask PyPI for known faults of what the images hold
+	for lock in runtime edge stores; do \
+	    $(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes \
+	        -r k8s/images/$$lock.lock || exit 1; \
+	done
+
 bench: install ## Measure the running mesh: latencies, and CPU per request
 	$(MARQUEE) up
 	$(MARQUEE) load
@@ -78,6 +92,9 @@ lint: install ## Check style, formatting and the protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(PYTHON_BIN) protos/check.py
+
+workflows: ## Check the workflows in .github (needs Go)
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 format: install ## Format the code
 	$(BIN)/ruff format .
