@@ -64,10 +64,13 @@ def bring(place: Place, home: Path, overlay: str) -> None:
     say(f"{place.name} is ready")
     bring_images(place)
     say("the images are there")
-    _apply_secrets(place, home)
     subprocess.run(
         [str(_ROOT / "k8s" / "deploy.sh"), overlay],
-        env={**os.environ, "KUBECTL": " ".join(place.kubectl)},
+        env={
+            **os.environ,
+            "KUBECTL": " ".join(place.kubectl),
+            "MARQUEE_SECRETS": str(secrets_folder(home)),
+        },
         check=True,
     )
     say(f"the overlay {overlay} is there, and all of it is ready")
@@ -120,22 +123,6 @@ def mesh(place: Place, home: Path) -> Iterator[Stack]:
 def secrets_folder(home: Path) -> Path:
     """Where the passwords, certificates and the issuer's keys are kept."""
     return home / "secrets"
-
-
-def _apply_secrets(place: Place, home: Path) -> None:
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
-    made = subprocess.run(
-        [sys.executable, "-m", "k8s.secrets", "--folder", str(secrets_folder(home))],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=_ROOT,
-    )
-    for manifests in (json.dumps(namespace), made.stdout):
-        command = [*place.kubectl, "apply", "--server-side", "--force-conflicts", "--filename=-"]
-        done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ClusterError(f"the secrets can't be applied: {done.stderr.strip()}")
 
 
 def _in_pod(place: Place) -> Callable[[Stack, str, Mapping[str, Path]], subprocess.CompletedProcess[str]]:
