@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -40,17 +41,26 @@ def run(arguments: Sequence[str]) -> int:
     up.add_argument("--limit", type=int, default=0, help="only so many ratings")
     commands.add_parser("down", help="removes the mesh, and the cluster if it is this machine's own")
     given = parser.parse_args(arguments)
-    given.home.mkdir(parents=True, exist_ok=True)
-    place = places.choose(given.home)
     if given.command == "down":
-        place.remove()
-        _say(f"{place.name}: removed")
-        return 0
+        return _down(given.home)
+    place = places.choose(given.home)
     bring(place, given.home, given.overlay)
     with mesh(place, given.home) as stack:
         return demo.run(
             stack, given.data, limit=given.limit, place=demo.Place(_in_pod(place), _next_steps(place))
         )
+
+
+def _down(home: Path) -> int:
+    place = places.chosen(home)
+    if place is None:
+        _say(f"nothing was made: there is no {home}")
+        return 0
+    place.remove()
+    shutil.rmtree(secrets_folder(home), ignore_errors=True)
+    places.forget(home)
+    _say(f"removed from {place.name}")
+    return 0
 
 
 def bring(place: Place, home: Path, overlay: str) -> None:

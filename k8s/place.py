@@ -99,10 +99,32 @@ class GivenCluster:
 def choose(home: Path) -> Place:
     """The cluster to use: the one of kubectl's context if its owner says so, else one of this machine's own.
 
-    MARQUEE_K8S_CONTEXT names a context, or `own`, and spares the question.
+    The choice holds until `forget`. MARQUEE_K8S_CONTEXT names a context, or `own`, and spares the question.
     """
-    chosen = os.environ.get(CHOSEN) or _ask(_current_context())
-    return OwnCluster(home / "cluster") if chosen == OWN else GivenCluster(home / chosen, chosen)
+    kept = _choice(home)
+    chosen = kept.read_text() if kept.exists() else os.environ.get(CHOSEN) or _ask(_current_context())
+    home.mkdir(parents=True, exist_ok=True)
+    kept.write_text(chosen)
+    return _place(home, chosen)
+
+
+def chosen(home: Path) -> Place | None:
+    """The cluster that was chosen, if one was."""
+    kept = _choice(home)
+    return _place(home, kept.read_text()) if kept.exists() else None
+
+
+def forget(home: Path) -> None:
+    """Lets `choose` ask again."""
+    _choice(home).unlink(missing_ok=True)
+
+
+def _choice(home: Path) -> Path:
+    return home / "context"
+
+
+def _place(home: Path, chosen: str) -> Place:
+    return OwnCluster(home / "cluster") if chosen == OWN else GivenCluster(home / "given", chosen)
 
 
 def _current_context() -> str:
