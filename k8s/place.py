@@ -21,13 +21,21 @@ _IMAGES_TIMEOUT_S: Final = 600.0
 class Place(Protocol):
     """A cluster that the mesh can be brought to."""
 
-    name: str
-    kubectl: Sequence[str]
-    """The command line that kubectl's arguments are added to."""
-    edge: tuple[str, int] | None
-    """Host and port of the edge, if it can be reached without kubectl's help."""
-    folder: Path
-    """What is known of it, as long as it is there."""
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def kubectl(self) -> Sequence[str]:
+        """The command line that kubectl's arguments are added to."""
+
+    @property
+    def edge(self) -> tuple[str, int] | None:
+        """Host and port of the edge, if it can be reached without kubectl's help."""
+
+    @property
+    def folder(self) -> Path:
+        """What is known of it, as long as it is there."""
 
     def start(self) -> None:
         """Makes the cluster ready."""
