@@ -46,9 +46,12 @@ def run(arguments: Sequence[str]) -> int:
     place = places.choose(given.home)
     bring(place, given.home, given.overlay)
     with mesh(place, given.home) as stack:
-        return demo.run(
-            stack, given.data, limit=given.limit, place=demo.Place(_in_pod(place), _next_steps(place))
-        )
+        return demo.run(stack, given.data, limit=given.limit, place=of(place))
+
+
+def of(place: Place) -> demo.Place:
+    """What the demo has to know of the mesh on a cluster."""
+    return demo.Place(_in_pod(place), _next_steps(place))
 
 
 def _down(home: Path) -> int:

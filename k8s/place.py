@@ -53,23 +53,23 @@ class OwnCluster:
     def __init__(self, folder: Path) -> None:
         self.name = "a cluster of its own on this machine"
         self.folder = folder
-        self._node = RealNode(folder)
-        cluster = self._node.cluster
+        self.node = RealNode(folder)
+        cluster = self.node.cluster
         self.kubectl = [
             *(str(cluster.programs / "controlplane"), "kubectl"),
             *("--kubeconfig", str(cluster.kubeconfig)),
         ]
-        self.edge = (self._node.machine.there, NODE_PORT)
+        self.edge = (self.node.machine.there, NODE_PORT)
 
     def start(self) -> None:
-        self._node.up()
+        self.node.up()
 
     def add_images(self, archives: dict[str, Path]) -> None:
         for archive in archives.values():
-            self._node.add(archive)
+            self.node.add(archive)
 
     def remove(self) -> None:
-        self._node.down()
+        self.node.down()
         shutil.rmtree(self.folder)
 
 
