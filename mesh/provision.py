@@ -141,7 +141,7 @@ def main() -> None:
     try:
         asyncio.run(_run())
     except (ConfigError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise SystemExit(f"mesh.provision: {error or type(error).__name__}") from None
+        raise SystemExit(f"mesh.provision: {str(error) or type(error).__name__}") from None
     print(f"mesh.provision: {', '.join(WITH_SCHEMA)} have their roles and schemas")
 
 

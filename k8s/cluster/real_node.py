@@ -117,7 +117,10 @@ class RealNode:
             "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         }
         path = self.folder / "proxy.yaml"
-        path.write_text(yaml.safe_dump(config))
+        content = yaml.safe_dump(config)
+        # A kube-proxy that runs ends when its file is written, be it as before.
+        if not path.exists() or path.read_text() != content:
+            path.write_text(content)
         self._start("kube-proxy", [str(self.cluster.programs / "node"), "kube-proxy", f"--config={path}"])
 
     def _kubelet_config(self) -> dict[str, object]:

@@ -1,6 +1,9 @@
 """A node that really runs pods, beside nothing else on this machine, and leaves no trace."""
 
+import json
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +37,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: server}
+metadata: {name: server, labels: {app: server}}
 spec:
   securityContext: {runAsNonRoot: true, fsGroup: 65532, seccompProfile: {type: RuntimeDefault}}
   containers:
@@ -88,6 +91,24 @@ def test_the_cluster_answers_for_names_of_services(node: RealNode) -> None:
     ask = f"mount --bind {resolver} /etc/resolv.conf && getent hosts kubernetes.default.svc.cluster.local"
     answer = node.cluster.processes.run(node.machine.inside(["sh", "-c", ask]), 30)
     assert answer.split()[0] == "10.96.0.1"
+
+
+def test_a_second_start_leaves_what_runs_running(node: RealNode) -> None:
+    node.up()
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "server", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.0.99", "selector": {"app": "server"}, "ports": [{"port": 8080}]},
+    }
+    node.cluster.apply(json.dumps(service))
+    # By kube-proxy's rules alone this address leads anywhere.
+    get = "import urllib.request as r; print(r.urlopen('http://10.96.0.99:8080/health', timeout=2).read())"
+    ask = node.machine.inside([sys.executable, "-c", get])
+    deadline = time.monotonic() + 60
+    while subprocess.run(ask, capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_nothing_of_it_is_seen_from_outside_but_its_wire_and_its_cgroups(node: RealNode) -> None:
