@@ -75,8 +75,10 @@ def bring(place: Place, home: Path, overlay: str) -> None:
 
     place.start()
     say(f"{place.name} is ready")
-    bring_images(place)
+    renewed = bring_images(place)
     say("the images are there")
+    # The tag is the same: what runs already does not see by itself that there is another image behind it.
+    older = _kubectl(place, "get", "deployments", "--output=name").split() if renewed else []
     subprocess.run(
         [str(_ROOT / "k8s" / "deploy.sh"), overlay],
         env={
@@ -86,6 +88,10 @@ def bring(place: Place, home: Path, overlay: str) -> None:
         },
         check=True,
     )
+    for each in older:
+        _kubectl(place, "rollout", "restart", each)
+    for each in older:
+        _kubectl(place, "rollout", "status", each, "--timeout=280s")
     say(f"the overlay {overlay} is there, and all of it is ready")
 
 
@@ -104,8 +110,8 @@ def archive_images(folder: Path) -> dict[str, Path]:
     return archives
 
 
-def bring_images(place: Place) -> None:
-    """Builds the images and makes those that are new known to the cluster."""
+def bring_images(place: Place) -> bool:
+    """Builds the images and makes those that are new known to the cluster; returns whether there were any."""
     folder = place.folder / "images"
     archives = archive_images(folder)
     try:
@@ -114,6 +120,11 @@ def bring_images(place: Place) -> None:
         for archive in archives.values():
             archive.unlink()
     (folder / "known.json").write_text(json.dumps({each: _image_id(each) for each in _IMAGES}, indent=1))
+    return bool(archives)
+
+
+def _kubectl(place: Place, *arguments: str) -> str:
+    return _output(*place.kubectl, f"--namespace={_NAMESPACE}", *arguments)
 
 
 @contextlib.contextmanager
