@@ -38,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     up = commands.add_parser("up", help="brings the mesh to a cluster, loads ratings, checks the chart")
     up.add_argument("--overlay", default="early", help="which stage of k8s/overlays")
     up.add_argument("--data", type=Path, help="the folder of MovieLens' files")
+    up.add_argument("--batch", action="store_true", help="load with :batchRate, not one PUT a rating")
     up.add_argument("--limit", type=int, default=0, help="only so many ratings")
     commands.add_parser("down", help="removes the mesh, and the cluster if it is this machine's own")
     given = parser.parse_args(arguments)
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     place = places.choose(given.home)
     bring(place, given.home, given.overlay)
     with mesh(place, given.home) as stack:
-        return demo.run(stack, given.data, limit=given.limit, place=of(place))
+        return demo.run(stack, given.data, limit=given.limit, batch=given.batch, place=of(place))
 
 
 def of(place: Place) -> demo.Place:

@@ -24,6 +24,9 @@ _NETWORKS: Final = ipaddress.ip_network("10.213.0.0/16")
 _NAME: Final = "machine"
 _TIMEOUT_S: Final = 15.0
 
+# Of CPU time where it is short: as much as sixteen ordinary processes, which is what the pods replace.
+_SHARES: Final = {"cpu.shares": 16 * 1024, "cpu.weight": 1600}
+
 # Programs by the package of Debian that has them.
 _NEEDED: Final = {
     "unshare": "util-linux",
@@ -158,7 +161,12 @@ class Machine:
             if tree == _CGROUPS:
                 controllers = (tree / "cgroup.controllers").read_text().split()
                 (tree / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
-            (tree / self._cgroup).mkdir(exist_ok=True)
+            made = tree / self._cgroup
+            made.mkdir(exist_ok=True)
+            # Else all pods together have the share of one other process of this machine.
+            for file, share in _SHARES.items():
+                if (made / file).exists():
+                    (made / file).write_text(str(share))
 
     def _remove_cgroups(self) -> None:
         for tree in self._hierarchies():
