@@ -61,7 +61,7 @@ class Machine:
         self._processes = processes
         # One for each folder: two clusters on this machine must not meet.
         number = zlib.crc32(str(folder.resolve()).encode())
-        self._wire = f"mq{number:08x}"
+        self.wire = f"mq{number:08x}"
         self._cgroup = f"marquee-{number:08x}"
         self.here, self.there = addresses(folder)
 
@@ -132,7 +132,7 @@ class Machine:
             "ip",
             "link",
             "add",
-            self._wire,
+            self.wire,
             "type",
             "veth",
             "peer",
@@ -141,8 +141,8 @@ class Machine:
             "netns",
             str(self._first()),
         )
-        _run("ip", "address", "add", f"{self.here}/30", "dev", self._wire)
-        _run("ip", "link", "set", self._wire, "up")
+        _run("ip", "address", "add", f"{self.here}/30", "dev", self.wire)
+        _run("ip", "link", "set", self.wire, "up")
         for command in (
             f"ip address add {self.there}/30 dev eth0",
             "ip link set eth0 up",

@@ -15,7 +15,7 @@ from local.stack.layout import Stack, StackError
 from mesh.backoff import Backoff
 
 # Too many calls, or the queue is away: the API says to come back. No answer in time: it may have been taken
-# all the same, but the request id makes sure that it counts once.
+# nevertheless, but the request id makes sure that it counts once.
 _AGAIN: Final = (429, 503, 504)
 _AGAIN_REASONS: Final = ("OVERLOADED", "QUEUE_UNAVAILABLE")
 _GIVE_UP_AFTER_S: Final = 60.0

@@ -62,7 +62,7 @@ def traces(node: RealNode) -> str:
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     mounts = Path("/proc/self/mounts").read_text()
     cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**{node.machine.cgroup}")]
-    seen = [line for line in links.splitlines() if line.startswith("mq")]
+    seen = [line for line in links.splitlines() if line.startswith(node.machine.wire)]
     seen += [line for line in mounts.splitlines() if str(node.folder) in line]
     return "\n".join(seen + cgroups)
 
