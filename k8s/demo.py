@@ -20,6 +20,7 @@ from k8s import place as places
 from k8s.cluster.processes import ClusterError
 from k8s.place import Place, forwarded
 from local.commands import demo
+from local.commands.loading import Way
 from local.stack.layout import Home, Stack, StackError, default_home
 
 _ROOT: Final = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     up = commands.add_parser("up", help="brings the mesh to a cluster, loads ratings, checks the chart")
     up.add_argument("--overlay", default="early", help="which stage of k8s/overlays")
     up.add_argument("--data", type=Path, help="the folder of MovieLens' files")
-    up.add_argument("--batch", action="store_true", help="load with :batchRate, not one PUT a rating")
+    up.add_argument("--batch", action="store_true", help="load with :batchRate alone")
     up.add_argument("--limit", type=int, default=0, help="only so many ratings")
     commands.add_parser("down", help="removes the mesh, and the cluster if it is this machine's own")
     given = parser.parse_args(arguments)
@@ -47,7 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     place = places.choose(given.home)
     bring(place, given.home, given.overlay)
     with mesh(place, given.home) as stack:
-        return demo.run(stack, given.data, limit=given.limit, batch=given.batch, place=of(place))
+        way = Way.BATCH if given.batch else Way.BOTH
+        return demo.run(stack, given.data, limit=given.limit, way=way, place=of(place))
 
 
 def of(place: Place) -> demo.Place:

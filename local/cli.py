@@ -2,19 +2,17 @@
 # Only what every command needs is imported up here: `marquee --help` must be quick.
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from local.commands import audit, canaries, dead_letters, edge_cli, movies, ratings
+from local.commands import audit, canaries, dead_letters, edge_cli, movies, ratings, starting
 from local.stack import state as states
-from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
+from local.stack.layout import Shape, StackError, default_home
 from mesh.services import SERVICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
@@ -69,36 +67,22 @@ def up(
     if observability:
         names.append("observability")
     shape = Shape.CLUSTER if cluster else Shape.PLAIN
-    instances = {**usual_instances(shape), **_instances(scale or [])}
+    instances = {**usual_instances(shape), **starting.instances(scale or [])}
     if (running := states.live(home)) is not None:
-        _already_up(running, shape, instance_names(select(names, shape), instances))
+        starting.already_up(running, shape, instance_names(select(names, shape), instances))
     canaries.stop_all(home)  # of a stack that was killed
-    _use_recorded_answers()
-    words = supervisor.arguments(home, names, instances, _edge_port(), shape)
+    starting.use_recorded_answers()
+    words = supervisor.arguments(home, names, instances, starting.edge_port(), shape)
     home.make()
     if foreground:
         raise typer.Exit(subprocess.call(words))
     began = time.monotonic()
     state = progress.start(home, words)
-    typer.echo(f"ready after {time.monotonic() - began:.1f} s{_where(state.stack(home))}")
+    typer.echo(f"ready after {time.monotonic() - began:.1f} s{starting.where(state.stack(home))}")
     if observability:
         from local.servers import dash_server
 
         typer.echo(dash_server.where(state.stack(home)))
-
-
-def _already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:
-    """Ends `up` where a stack is up: well, if it is the one that was asked for.
-
-    Raises:
-        StackError: it has another shape, or lacks processes that were asked for.
-    """
-    if running.shape != shape:
-        raise StackError(f"a {running.shape} stack is up, not a {shape} one: run `marquee down` first")
-    if missing := set(wanted) - set(running.processes):
-        raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
-    typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
-    raise typer.Exit(0 if running.phase == "ready" else 1)
 
 
 @app.command()
@@ -145,7 +129,7 @@ def status(
     from local.commands import console
     from local.commands.status import look, show
 
-    found = look(default_home(), _running())
+    found = look(default_home(), starting.running())
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
@@ -164,7 +148,7 @@ def dash(
     from local.commands import console
     from local.commands import dash as page
 
-    page.run(_running().stack(default_home()), every, console.make())
+    page.run(starting.running().stack(default_home()), every, console.make())
 
 
 @app.command()
@@ -176,7 +160,7 @@ def doctor() -> None:
     from local.commands.doctor import look
 
     wrong = 0
-    for found in look(default_home(), _edge_port()):
+    for found in look(default_home(), starting.edge_port()):
         wrong += bool(found.problem)
         typer.echo(f"{'WRONG' if found.problem else 'ok':<6}{found.problem or found.what}")
     typer.echo("nothing is wrong" if not wrong else f"to be mended: {wrong}")
@@ -256,7 +240,7 @@ def top(
     from local.commands import chart, console
 
     query = {"genre": genre, "decade": str(decade or ""), "pageSize": str(count)}
-    chart.show(chart.read(_running().stack(default_home()), query), console.make())
+    chart.show(chart.read(starting.running().stack(default_home()), query), console.make())
 
 
 @app.command()
@@ -268,7 +252,7 @@ def verify(
     """Compare ranking_svc's aggregates with a recount of all ratings. The exit code is 1 if they differ."""
     from local.commands import admin
 
-    answer = admin.reconcile(_running().stack(default_home()), repair=repair)
+    answer = admin.reconcile(starting.running().stack(default_home()), repair=repair)
     typer.echo(f"compared {answer.compared} movies: {answer.differing} differ, {answer.repaired} repaired")
     for mismatch in answer.mismatches:
         typer.echo(f"  {mismatch.movie}: has {list(mismatch.aggregate)}, recount {list(mismatch.recount)}")
@@ -297,7 +281,7 @@ def env(
     """Print the environment of a service, to run one by hand: eval "$(marquee env movie_svc)"."""
     from local.servers.services import certificate, stores
 
-    stack = _running().stack(default_home())
+    stack = starting.running().stack(default_home())
     for name, value in {**stores(stack, service), **certificate(stack, service)}.items():
         typer.echo(f"export {name}='{value}'")
 
@@ -309,23 +293,25 @@ def demo(
         typer.Option("--data", help="Folder with MovieLens' ratings.csv, movies.csv and links.csv."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", help="Load only so many ratings; 0 for all.", min=0)] = 0,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Load with :batchRate, not one PUT a rating.")
-    ] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="Load with :batchRate alone.")] = False,
+    single: Annotated[bool, typer.Option("--single", help="Load with one PUT a rating alone.")] = False,
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Start the shape of production, if nothing is up yet.")
     ] = False,
 ) -> None:
     """Start the mesh, load real ratings through HTTP, and check the chart against a recount.
 
+    Most of the ratings go in by :batchRate, a twentieth with one PUT each; both speeds are shown.
     The mesh stays up. MARQUEE_DATA names the data's folder where --data is not given. Lines that can't be
     read are named and passed over; the exit code is then 3.
     """
     from local.commands import demo as demonstration
+    from local.commands import loading
 
     if states.live(default_home()) is None:
         up(cluster=cluster)
-    raise typer.Exit(demonstration.run(_running().stack(default_home()), data, limit=limit, batch=batch))
+    way = loading.Way.BATCH if batch else loading.Way.SINGLE if single else loading.Way.BOTH
+    raise typer.Exit(demonstration.run(starting.running().stack(default_home()), data, limit=limit, way=way))
 
 
 @app.command()
@@ -343,46 +329,9 @@ def load(
     """
     from local.commands import loadtest
 
-    stack = _running().stack(default_home())
+    stack = starting.running().stack(default_home())
     failed = loadtest.run(stack, users=users, seconds=seconds, mix=loadtest.parse(mix))
     raise typer.Exit(1 if failed else 0)
-
-
-def _running() -> states.State:
-    running = states.live(default_home())
-    if running is None:
-        raise StackError("the mesh is not up: start it with `marquee up`")
-    return running
-
-
-def _use_recorded_answers() -> None:
-    """Lets the OMDb simulator answer from recorded answers where the data folder has them."""
-    from local.commands.movielens import omdb_answers
-
-    recorded = omdb_answers()
-    if recorded is not None:
-        os.environ.setdefault("MARQUEE_OMDB_ANSWERS", str(recorded))
-
-
-def _where(stack: Stack) -> str:
-    return f": {stack.edge_url}" if "envoy/edge" in stack.ports else ""
-
-
-def _edge_port() -> int:
-    text = os.environ.get("MARQUEE_EDGE_PORT") or str(DEFAULT_EDGE_PORT)
-    if not text.isdigit() or int(text) > 65535:
-        raise StackError(f"MARQUEE_EDGE_PORT can't be {text!r}: it is a TCP port, or 0 for any")
-    return int(text)
-
-
-def _instances(texts: list[str]) -> dict[str, int]:
-    instances = {}
-    for text in texts:
-        name, _, count = text.partition("=")
-        if not count.isdigit() or not 1 <= int(count) <= 9:
-            raise StackError(f"--scale {text} can't be used: give NAME=COUNT with a count from 1 to 9")
-        instances[name] = int(count)
-    return instances
 
 
 def main() -> None:

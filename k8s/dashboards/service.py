@@ -41,39 +41,8 @@ def _now(service: Service) -> Row:
                 Unit.PER_SECOND,
                 Kind.STAT,
             ),
-            Panel(
-                "Faults",
-                "The share of RPCs that ended with an error of the service or of what it stands on. "
-                "The objective "
-                "allows 0.1 %.",
-                (
-                    Query(
-                        share(
-                            rate(
-                                "grpc_server_handled_total", labels=_grpc(service, f',grpc_code=~"{_FAULTS}"')
-                            ),
-                            rate("grpc_server_handled_total", labels=calls),
-                        )
-                    ),
-                ),
-                Unit.SHARE,
-                Kind.STAT,
-                steps=((0.001, "warning"), (0.01, "bad")),
-            ),
-            Panel(
-                "p99",
-                "99 of 100 single calls end within this time; streams not among them.",
-                (
-                    Query(
-                        quantile(
-                            0.99, "grpc_server_handling_seconds", labels=_grpc(service, ',grpc_type="unary"')
-                        )
-                    ),
-                ),
-                Unit.SECONDS,
-                Kind.STAT,
-                steps=((0.25, "warning"), (1, "bad")),
-            ),
+            _faults(service),
+            _p99(service),
             Panel(
                 "Instances",
                 "Processes of this service whose metrics can be read.",
@@ -103,6 +72,37 @@ def _now(service: Service) -> Row:
             ),
         ),
         height=4,
+    )
+
+
+def _faults(service: Service) -> Panel:
+    return Panel(
+        "Faults",
+        "The share of RPCs that ended with an error of the service or of what it stands on. "
+        "The objective "
+        "allows 0.1 %.",
+        (
+            Query(
+                share(
+                    rate("grpc_server_handled_total", labels=_grpc(service, f',grpc_code=~"{_FAULTS}"')),
+                    rate("grpc_server_handled_total", labels=_grpc(service)),
+                )
+            ),
+        ),
+        Unit.SHARE,
+        Kind.STAT,
+        steps=((0.001, "warning"), (0.01, "bad")),
+    )
+
+
+def _p99(service: Service) -> Panel:
+    return Panel(
+        "p99",
+        "99 of 100 single calls end within this time; streams not among them.",
+        (Query(quantile(0.99, "grpc_server_handling_seconds", labels=_grpc(service, ',grpc_type="unary"'))),),
+        Unit.SECONDS,
+        Kind.STAT,
+        steps=((0.25, "warning"), (1, "bad")),
     )
 
 

@@ -1,6 +1,5 @@
 """`marquee demo`: real ratings through the edge, and the chart held against a recount."""
 
-import asyncio
 import json
 import os
 import shutil
@@ -13,21 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import uvloop
 from rich.console import Console
 
-from local.commands import admin, chart, movies, recount, steps
-from local.commands.edge_client import EdgeClient
-from local.commands.movielens import Dataset, Rating, omdb_answers, open_dataset, sample_films
+from local.commands import admin, chart, loading, movies, recount
+from local.commands.loading import Way
+from local.commands.movielens import Dataset, omdb_answers, open_dataset, sample_films
 from local.stack.layout import Stack, StackError
 from mesh.tables import PASSED_OVER_CODE, PassedOver
 
 _SHOWN: Final = 20
 _PAGE: Final = 100
-_AT_ONCE: Final = 32
-_BATCH: Final = 250
-# An importer's tier: the demo measures the mesh, not the limits of a single reader.
-_TIER: Final = "partner"
 _POLL_S: Final = 0.5
 _STALLED_AFTER_S: Final = 60.0
 
@@ -43,7 +37,7 @@ class Place:
 
 
 def run(
-    stack: Stack, data: Path | None, *, limit: int = 0, batch: bool = False, place: Place | None = None
+    stack: Stack, data: Path | None, *, limit: int = 0, way: Way = Way.BOTH, place: Place | None = None
 ) -> int:
     """Loads, waits, rebuilds, compares and tells. Without a `place`, the mesh is the stack of this machine.
 
@@ -66,11 +60,9 @@ def run(
     console.print(f"[bold]1.[/] the catalogue of {len(expected):,} movies", highlight=False)
     all_read = _know_movies(stack, place, dataset, console)
 
-    how = f"in batches of {_BATCH}" if batch else "one PUT a rating"
-    console.print(f"[bold]2.[/] {dataset.name} through {stack.edge_url}, {how}", highlight=False)
+    console.print(f"[bold]2.[/] {dataset.name} through {stack.edge_url}", highlight=False)
     began = time.monotonic()
-    retries = uvloop.run(_send(stack, dataset, console, batch=batch))
-    sent_s = time.monotonic() - began
+    sent = loading.send(stack, dataset, console, way)
 
     console.print("[bold]3.[/] wait until all of them are stored and counted")
     _await_counted(stack, expected)
@@ -89,10 +81,9 @@ def run(
     console.print()
     _verdict(console, wrong, len(rows))
     count = len(dataset.ratings)
+    console.print(str(sent), highlight=False)
     console.print(
-        f"{count:,} ratings in {sent_s:.1f} s: [bold]{count / sent_s:,.0f} a second through HTTP[/] "
-        f"({retries} sent again); stored, counted and checked after {counted_s:.1f} s: "
-        f"[bold]{count / counted_s:,.0f} a second from end to end[/]; "
+        f"stored, counted and checked after {counted_s:.1f} s: [bold]{count / counted_s:,.0f} a second[/]; "
         f"charts rebuilt in {rebuilt.elapsed_ms} ms",
         highlight=False,
     )
@@ -156,41 +147,6 @@ def _movie_svc_here(
         text=True,
         check=False,
     )
-
-
-async def _send(stack: Stack, dataset: Dataset, console: Console, *, batch: bool) -> int:
-    """Sends everything, each user's ratings one after the other; returns how many calls were repeated."""
-    queue = list(dataset.by_user().values())[::-1]
-    with steps.progress(console, len(dataset.ratings)) as advance:
-        client = EdgeClient(stack, _TIER)
-
-        async def work() -> None:
-            while queue:
-                await _send_user(client, queue.pop(), advance, batch=batch)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_AT_ONCE):
-                    group.create_task(work())
-        except* StackError as failed:
-            raise failed.exceptions[0] from None
-        finally:
-            client.close()
-        return client.retries
-
-
-async def _send_user(
-    client: EdgeClient, ratings: Sequence[Rating], advance: Callable[[int], None], *, batch: bool
-) -> None:
-    if batch:
-        for start in range(0, len(ratings), _BATCH):
-            part = ratings[start : start + _BATCH]
-            await client.rate_batch(part[0].user, part)
-            advance(len(part))
-        return
-    for rating in ratings:
-        await client.rate(rating)
-        advance(1)
 
 
 def _await_counted(stack: Stack, expected: dict[str, list[int]]) -> None:

@@ -82,7 +82,7 @@ def test_the_demo_loads_checks_and_leaves_the_mesh_up(home: Home) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"The chart is right: all {MOVIES} movies" in done.stdout
     assert "The Tale 3" in done.stdout
-    assert "a second through HTTP" in done.stdout
+    assert "with one PUT each" in done.stdout
     assert run(home, "status").returncode == 0
     assert run(home, "verify").returncode == 0
     top = run(home, "top", "--genre", "comedy", "-n", "3")

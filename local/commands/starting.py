@@ -1,0 +1,77 @@
+"""What the commands have in common: the mesh that is up, and what `marquee up` reads and says."""
+
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from local.stack import state as states
+from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
+
+
+def already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:
+    """Ends `up` where a stack is up: well, if it is the one that was asked for.
+
+    Raises:
+        StackError: it has another shape, or lacks processes that were asked for.
+    """
+    if running.shape != shape:
+        raise StackError(f"a {running.shape} stack is up, not a {shape} one: run `marquee down` first")
+    if missing := set(wanted) - set(running.processes):
+        raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
+    typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
+    raise typer.Exit(0 if running.phase == "ready" else 1)
+
+
+def use_recorded_answers() -> None:
+    """Lets the OMDb simulator answer from recorded answers where the data folder has them."""
+    from local.commands.movielens import omdb_answers
+
+    recorded = omdb_answers()
+    if recorded is not None:
+        os.environ.setdefault("MARQUEE_OMDB_ANSWERS", str(recorded))
+
+
+def where(stack: Stack) -> str:
+    """What `up` says of where the API listens; empty without an edge."""
+    return f": {stack.edge_url}" if "envoy/edge" in stack.ports else ""
+
+
+def edge_port() -> int:
+    """The port that MARQUEE_EDGE_PORT asks for.
+
+    Raises:
+        StackError: it is no port.
+    """
+    text = os.environ.get("MARQUEE_EDGE_PORT") or str(DEFAULT_EDGE_PORT)
+    if not text.isdigit() or int(text) > 65535:
+        raise StackError(f"MARQUEE_EDGE_PORT can't be {text!r}: it is a TCP port, or 0 for any")
+    return int(text)
+
+
+def instances(texts: Sequence[str]) -> dict[str, int]:
+    """Reads `--scale`'s NAME=COUNT.
+
+    Raises:
+        StackError: one can't be read.
+    """
+    found = {}
+    for text in texts:
+        name, _, count = text.partition("=")
+        if not count.isdigit() or not 1 <= int(count) <= 9:
+            raise StackError(f"--scale {text} can't be used: give NAME=COUNT with a count from 1 to 9")
+        found[name] = int(count)
+    return found
+
+
+def running() -> states.State:
+    """The mesh that is up.
+
+    Raises:
+        StackError: none is.
+    """
+    found = states.live(default_home())
+    if found is None:
+        raise StackError("the mesh is not up: start it with `marquee up`")
+    return found
