@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge import files
+from edge import files, tracing
 
 _STATS: Final = (
     r"^cluster\.[a-z_]+\.(circuit_breakers\.(default|high)\.[a-z_]+_open|outlier_detection\.ejections_active"
@@ -136,9 +136,9 @@ def instances(admin: str) -> list[Instance]:
 
 
 def _clusters(admin: str) -> list[dict[str, Any]]:
-    """What Envoy says of the services' clusters; the second hop is none."""
+    """What Envoy says of the services' clusters; the second hop and who takes spans are none."""
     said: list[dict[str, Any]] = _get(admin, "/clusters?format=json")["cluster_statuses"]
-    return [each for each in said if each["name"] != "inner"]
+    return [each for each in said if each["name"] not in ("inner", tracing.CLUSTER)]
 
 
 def _get(admin: str, path: str) -> Any:

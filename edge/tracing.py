@@ -17,6 +17,8 @@ KEY: Final = "trace-key"
 """The file of the operators' key, beside Envoy's other files."""
 HEADER: Final = "marquee-trace"
 """What an operator sends the key in."""
+CLUSTER: Final = "traces"
+"""Envoy's name of whoever takes its spans (envoy/tracing.yaml)."""
 
 _PORT: Final = 4317
 

@@ -102,7 +102,7 @@ async def using(sentinels: Sentinels) -> AsyncIterator[Users]:
                     continue
             await asyncio.sleep(1)
 
-    loops = (users.tracker.run(), users.nudges.listen(users.nudged.set), probing())
+    loops = (users.tracker.run(), users.nudges.listen(lambda _: users.nudged.set()), probing())
     tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         await eventually(users.all)

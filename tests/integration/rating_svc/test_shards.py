@@ -78,18 +78,20 @@ async def test_on_one_postgresql_users_are_spread_over_partitions(plain: Rig) ->
 
 async def test_what_is_asked_of_one_user_touches_one_partition(plain: Rig) -> None:
     for query, arguments in (
-        (store.GET, "'ann', 1"),
+        (store.GET, "'{ann}', '{1}'"),
         (store.LIST, "'ann', '{1}', now(), 1, 1, 10, 10"),
         (store.EXPORT, "'ann', 1, 10"),
     ):
         connection = await asyncpg.connect(plain.dsn)
         try:
             await connection.execute(f"PREPARE asked AS {query}")
-            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked({arguments})"))
+            # What is joined to keys is known only when it runs: partitions left out are "never executed".
+            rows = await connection.fetch(f"EXPLAIN (ANALYZE) EXECUTE asked({arguments})")
         finally:
             await connection.close()
-        partitions = set(re.findall(r" on (ratings_\d\d) ", plan))
-        assert len(partitions) == 1, plan
+        lines = [row[0] for row in rows if "never executed" not in row[0]]
+        partitions = set(re.findall(r" on (ratings_\d\d) ", "\n".join(lines)))
+        assert len(partitions) == 1, lines
 
 
 async def test_every_key_holds_the_shard_key(plain: Rig) -> None:
