@@ -5,7 +5,7 @@ BIN := $(MARQUEE_VENV)/bin
 PYTHON_BIN := $(BIN)/python
 MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
-# WORKERS=N: in how many processes the tests run. Without it, the units take two, and the integration tests one.
+# WORKERS=N: in how many processes the tests run; two without it.
 run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ test-unit: install ## Run the unit tests
 	$(call run_tests,$(or $(WORKERS),2)) tests/unit
 
 test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and Envoy
-	$(call run_tests,$(or $(WORKERS),1)) tests/integration -m "not faults and not slow and not alone"
+	$(call run_tests,$(or $(WORKERS),2)) tests/integration -m "not faults and not slow and not alone"
 	$(PYTEST) tests/integration -m "alone and not faults and not slow"
 
 test-page: install ## Run the tests of the page and the API reference in a real browser
