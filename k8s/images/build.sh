@@ -33,10 +33,11 @@ command -v buildah >/dev/null || fail "there is neither a Docker engine nor buil
 own=(--isolation "${MARQUEE_BUILD_ISOLATION:-chroot}")
 
 # What this machine needs to reach its package registries goes into the build, and not into the image.
-for mine in /etc/ssl/certs /etc/pip.conf "${XDG_CONFIG_HOME:-$HOME/.config}/pip/pip.conf"; do
+for mine in /etc/ssl/certs /etc/pip.conf "${XDG_CONFIG_HOME:-$HOME/.config}/pip/pip.conf" "$HOME/.npmrc"; do
     [ -e "$mine" ] || continue
     case $mine in
         */pip.conf) own+=(--volume "$mine:/etc/pip.conf:ro") ;;
+        */.npmrc) own+=(--volume "$mine:/root/.npmrc:ro") ;;
         *) own+=(--volume "$mine:$mine:ro") ;;
     esac
 done
