@@ -84,9 +84,9 @@ audit: install ## Ask PyPI for known faults of what the images hold
 	        -r k8s/images/$$lock.lock || exit 1; \
 	done
 
-bench: install ## Measure the running mesh: latencies, and CPU per request
-	$(MARQUEE) up
-	$(MARQUEE) load
+bench: install ## Measure what each kind of request costs each process, beside the floor (docs/performance.md)
+	$(MARQUEE) demo $(if $(DATA),--data $(DATA))
+	$(PYTHON_BIN) -m tests.load.bench
 
 lint: install ## Check style, formatting and the protos
 	$(BIN)/ruff check .
