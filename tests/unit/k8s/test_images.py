@@ -1,6 +1,7 @@
 """The images hold the versions that were tested, and their recipe follows the rules for such."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,21 @@ def test_every_image_can_run_where_root_may_not() -> None:
     for name in ("marquee", "marquee-edge", "marquee-stores"):
         user = (users[parents[name]] + users[name])[-1]
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), name
+
+
+def test_what_the_stores_image_copies_fetches_kafkas_jars(tmp_path: Path) -> None:
+    """The recipe names single files: a module more that one of them imports must be named too."""
+    recipe = (ROOT / "k8s" / "images" / "Dockerfile").read_text()
+    stage = recipe[recipe.index("AS build-stores") :]
+    stage = stage[: stage.index("RUN MARQUEE_CACHE")]
+    for line in stage.splitlines():
+        words = line.split()
+        if words[:1] == ["COPY"] and words[1].startswith(("mesh/", "local/")):
+            for name in words[1:-1]:
+                there = tmp_path / words[-1] / Path(name).name
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, there)
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import local.servers.kafka_jars as m"
+    asked = [sys.executable, "-c", f"{script}; print(m.__file__)"]
+    ran = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.stdout.startswith(str(tmp_path)), ran.stderr
