@@ -22,6 +22,9 @@ from tests.support.ranking_processes import RankingProcess
 from tests.support.ratings import RatingProcess, User, movie_name
 from tests.support.waiting import eventually
 
+# How hot a movie is moves with the time that passes.
+pytestmark = pytest.mark.alone
+
 HOUR_S = 3600.0
 # Far less than the hour, far more than a busy machine takes.
 SOON_S = HOUR_S / 4
