@@ -12,7 +12,7 @@ import typer
 
 from local.commands import audit, canaries, dead_letters, edge_cli, movies, ratings, starting
 from local.stack import state as states
-from local.stack.layout import Shape, StackError, default_home
+from local.stack.layout import Shape, Stack, StackError, default_home
 from mesh.services import SERVICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
@@ -129,7 +129,7 @@ def status(
     from local.commands import console
     from local.commands.status import look, show
 
-    found = look(default_home(), starting.running())
+    found = look(default_home(), states.running(default_home()))
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
@@ -148,7 +148,7 @@ def dash(
     from local.commands import console
     from local.commands import dash as page
 
-    page.run(starting.running().stack(default_home()), every, console.make())
+    page.run(_stack(), every, console.make())
 
 
 @app.command()
@@ -240,7 +240,7 @@ def top(
     from local.commands import chart, console
 
     query = {"genre": genre, "decade": str(decade or ""), "pageSize": str(count)}
-    chart.show(chart.read(starting.running().stack(default_home()), query), console.make())
+    chart.show(chart.read(_stack(), query), console.make())
 
 
 @app.command()
@@ -252,7 +252,7 @@ def verify(
     """Compare ranking_svc's aggregates with a recount of all ratings. The exit code is 1 if they differ."""
     from local.commands import admin
 
-    answer = admin.reconcile(starting.running().stack(default_home()), repair=repair)
+    answer = admin.reconcile(_stack(), repair=repair)
     typer.echo(f"compared {answer.compared} movies: {answer.differing} differ, {answer.repaired} repaired")
     for mismatch in answer.mismatches:
         typer.echo(f"  {mismatch.movie}: has {list(mismatch.aggregate)}, recount {list(mismatch.recount)}")
@@ -281,7 +281,7 @@ def env(
     """Print the environment of a service, to run one by hand: eval "$(marquee env movie_svc)"."""
     from local.servers.services import certificate, stores
 
-    stack = starting.running().stack(default_home())
+    stack = _stack()
     for name, value in {**stores(stack, service), **certificate(stack, service)}.items():
         typer.echo(f"export {name}='{value}'")
 
@@ -311,7 +311,7 @@ def demo(
     if states.live(default_home()) is None:
         up(cluster=cluster)
     way = loading.Way.BATCH if batch else loading.Way.SINGLE if single else loading.Way.BOTH
-    raise typer.Exit(demonstration.run(starting.running().stack(default_home()), data, limit=limit, way=way))
+    raise typer.Exit(demonstration.run(_stack(), data, limit=limit, way=way))
 
 
 @app.command()
@@ -329,9 +329,14 @@ def load(
     """
     from local.commands import loadtest
 
-    stack = starting.running().stack(default_home())
+    stack = _stack()
     failed = loadtest.run(stack, users=users, seconds=seconds, mix=loadtest.parse(mix))
     raise typer.Exit(1 if failed else 0)
+
+
+def _stack() -> Stack:
+    home = default_home()
+    return states.running(home).stack(home)
 
 
 def main() -> None:

@@ -123,11 +123,16 @@ def ids() -> Ids | None:
     """Trace id and span id of what is under way, in hexadecimal, sampled or not; None outside of any call."""
     span = current()
     if span is not None:
-        context = span.get_span_context()
-        return Ids(f"{context.trace_id:032x}", f"{context.span_id:016x}")
+        return ids_of(span)
     header = identity.call().header(identity.TRACEPARENT_HEADER)
     found = _SHAPE.fullmatch(header) if header else None
     return Ids(found[1], found[2]) if found else None
+
+
+def ids_of(span: Span) -> Ids:
+    """Those of a span."""
+    context = span.get_span_context()
+    return Ids(f"{context.trace_id:032x}", f"{context.span_id:016x}")
 
 
 def traceparent() -> str:
@@ -138,14 +143,12 @@ def traceparent() -> str:
 
 def traceparent_of(span: Span) -> str:
     """The header that makes a span the parent of what follows."""
-    context = span.get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+    return "00-{}-{}-01".format(*ids_of(span))
 
 
 def exemplar(span: Span) -> dict[str, str]:
     """What leads from a measurement to the trace of a call that it is of."""
-    context = span.get_span_context()
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    return ids_of(span)._asdict()
 
 
 def link(traceparent: str) -> Link | None:

@@ -108,7 +108,7 @@ install_project() {
 }
 
 # The edge's cache and some filters are in C. Where there is no compiler, one comes as a wheel, for this only.
-compile_cache() {
+compile_filters() {
     local folder
     say "compiling the edge's filters"
     if command -v cc >/dev/null && echo 'int main(void) {return 0;}' | cc -x c -o /dev/null - 2>/dev/null; then
@@ -152,7 +152,7 @@ find client -name '*.py' -o -name pyproject.toml | LC_ALL=C sort | xargs cat | s
 cat pyproject.toml | step project install_project
 find edge/page edge/page_build.py -name node_modules -prune -o -type f -print | LC_ALL=C sort | xargs cat | step page bundle_page &
 page=$!
-cat envoy/module/* edge/envoy_module.py | step cache compile_cache
+cat envoy/module/* edge/envoy_module.py | step filters compile_filters
 # Downloads only what is not in the cache.
 "$venv/bin/python" -m local.servers.kafka_jars >&2
 wait "$page" || say "the page at / could not be bundled, for the reason above; everything else works without it"

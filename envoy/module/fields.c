@@ -206,14 +206,6 @@ static char *fault(Text body, const Message *request) {
 
 // ---- what Envoy calls ----
 
-static void *config_new(EnvoyConfig envoy, Text text) {
-  (void)envoy, (void)text;
-  return malloc(1);
-}
-
-static void *request_new(const void *config) { return (void *)config; }
-static void request_free(void *config) { (void)config; }
-
 static HeadersStatus request_headers(EnvoyFilter envoy, void *mine, bool end) {
   (void)mine;
   return end || !route_config(envoy) ? GO_ON : STOP;
@@ -267,12 +259,8 @@ static TrailersStatus request_trailers(EnvoyFilter envoy, void *mine) {
 
 const Kind fields_filter = {
     .name = {"fields", 6},
-    .config_new = config_new,
-    .config_free = free,
     .route_new = route_new,
     .route_free = route_free,
-    .request_new = request_new,
-    .request_free = request_free,
     .request_headers = request_headers,
     .request_body = request_body,
     .request_trailers = request_trailers,

@@ -20,7 +20,7 @@ typedef struct {
 } Part;
 
 static Part *part_of(const Kind *kind, void *own) {
-  Part *part = own ? malloc(sizeof *part) : NULL;
+  Part *part = malloc(sizeof *part);
   if (part) *part = (Part){kind, own};
   return part;
 }
@@ -42,17 +42,20 @@ const char *HOOK(program_init)(void) { return ABI_VERSION; }
 
 Part *HOOK(http_filter_config_new)(EnvoyConfig envoy, Text name, Text config) {
   const Kind *kind = kind_of(name);
-  return kind ? part_of(kind, kind->config_new(envoy, config)) : NULL;
+  if (!kind) return NULL;
+  void *own = kind->config_new ? kind->config_new(envoy, config) : NULL;
+  return own || !kind->config_new ? part_of(kind, own) : NULL;
 }
 
 void HOOK(http_filter_config_destroy)(Part *config) {
-  config->kind->config_free(config->own);
+  if (config->kind->config_free) config->kind->config_free(config->own);
   free(config);
 }
 
 Part *HOOK(http_filter_per_route_config_new)(Text name, Text config) {
   const Kind *kind = kind_of(name);
-  return kind && kind->route_new ? part_of(kind, kind->route_new(config)) : NULL;
+  void *own = kind && kind->route_new ? kind->route_new(config) : NULL;
+  return own ? part_of(kind, own) : NULL;
 }
 
 void HOOK(http_filter_per_route_config_destroy)(Part *route) {
@@ -62,11 +65,14 @@ void HOOK(http_filter_per_route_config_destroy)(Part *route) {
 
 Part *HOOK(http_filter_new)(const Part *config, EnvoyFilter envoy) {
   (void)envoy;
-  return part_of(config->kind, config->kind->request_new(config->own));
+  const Kind *kind = config->kind;
+  if (!kind->request_new) return (Part *)config;
+  void *own = kind->request_new(config->own);
+  return own ? part_of(kind, own) : NULL;
 }
 
 void HOOK(http_filter_destroy)(Part *request) {
-  if (!request) return;
+  if (!request || !request->kind->request_new) return;
   request->kind->request_free(request->own);
   free(request);
 }

@@ -8,13 +8,13 @@
 // A kind of filter. What it does not need is NULL.
 typedef struct {
   Text name;  // Envoy's `filter_name`
-  // The configuration of all its requests; NULL for one that can't be used.
+  // The configuration of all its requests; it returns NULL for one that can't be used.
   void *(*config_new)(EnvoyConfig, Text text);
   void (*config_free)(void *config);
   // The configuration of one route, from its `per_route_config_name`, which is the filter's name.
   void *(*route_new)(Text text);
   void (*route_free)(void *route);
-  // One request.
+  // One request. Without `request_new` it holds nothing of its own, and the configuration stands for it.
   void *(*request_new)(const void *config);
   void (*request_free)(void *request);
   HeadersStatus (*request_headers)(EnvoyFilter, void *request, bool end);

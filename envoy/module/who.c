@@ -8,7 +8,7 @@
 #include "module.h"
 #include "sha256.h"
 
-enum { MOST_KEY = 4096, MOST_SUBJECT = 4096, WORDS = 4, WORD_DIGITS = 8 };
+enum { MOST_KEY = 4096, WORDS = 4, WORD_DIGITS = 8 };
 
 typedef struct {
   char key[MOST_KEY];
@@ -33,20 +33,18 @@ static void *config_new(EnvoyConfig envoy, Text path) {
   return NULL;
 }
 
-// A request holds nothing of its own.
-static void *request_new(const void *key) { return (void *)key; }
-static void request_free(void *key) { (void)key; }
-
 static HeadersStatus request_headers(EnvoyFilter envoy, void *mine, bool end) {
   (void)end;
   const Key *key = mine;
   Text subject;
-  if (!header(envoy, REQUEST_HEADERS, TEXT("x-marquee-subject"), &subject) || subject.length > MOST_SUBJECT) return GO_ON;
-  char text[MOST_KEY + MOST_SUBJECT], digits[WORDS * WORD_DIGITS + 1];
+  if (!header(envoy, REQUEST_HEADERS, TEXT("x-marquee-subject"), &subject)) return GO_ON;
+  char *text = malloc(key->bytes + subject.length), digits[WORDS * WORD_DIGITS + 1];
+  if (!text) return GO_ON;
   uint32_t hash[8];
   memcpy(text, key->key, key->bytes);
   memcpy(text + key->bytes, subject.ptr, subject.length);
   sha256(text, key->bytes + subject.length, hash);
+  free(text);
   for (int i = 0; i < WORDS; i++) snprintf(digits + i * WORD_DIGITS, WORD_DIGITS + 1, "%08x", hash[i]);
   CALLBACK(http_set_dynamic_metadata_string)(envoy, TEXT("who"), TEXT("user"), (Text){digits, WORDS * WORD_DIGITS});
   return GO_ON;
@@ -56,7 +54,5 @@ const Kind who_filter = {
     .name = {"who", 3},
     .config_new = config_new,
     .config_free = free,
-    .request_new = request_new,
-    .request_free = request_free,
     .request_headers = request_headers,
 };

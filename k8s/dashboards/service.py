@@ -59,8 +59,7 @@ def _now(service: Service) -> Row:
             Panel(
                 "Background failures",
                 "Tasks beside the calls that ended with an exception in the last quarter of an hour "
-                "and were started "
-                "again: see the logs.",
+                "and were started again: see the logs.",
                 (
                     Query(
                         f"sum(increase(marquee_background_failures_total{{{jobs(service)}}}[15m])) "
@@ -79,8 +78,7 @@ def _faults(service: Service) -> Panel:
     return Panel(
         "Faults",
         "The share of RPCs that ended with an error of the service or of what it stands on. "
-        "The objective "
-        "allows 0.1 %.",
+        "The objective allows 0.1 %.",
         (
             Query(
                 share(

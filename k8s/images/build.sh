@@ -37,7 +37,7 @@ for mine in /etc/ssl/certs /etc/pip.conf "${XDG_CONFIG_HOME:-$HOME/.config}/pip/
     [ -e "$mine" ] || continue
     case $mine in
         */pip.conf) own+=(--volume "$mine:/etc/pip.conf:ro") ;;
-        */.npmrc) own+=(--volume "$mine:/root/.npmrc:ro") ;;
+        */.npmrc) own+=(--volume "$mine:/etc/npmrc:ro") ;;
         *) own+=(--volume "$mine:$mine:ro") ;;
     esac
 done

@@ -197,10 +197,7 @@ def _wait_until_ready(stack: Stack, name: str, process: "subprocess.Popen[bytes]
 
 def _home_and_stack() -> tuple[Home, Stack]:
     home = default_home()
-    running = states.live(home)
-    if running is None:
-        raise StackError("the mesh is not up: start it with `marquee up`")
-    return home, running.stack(home)
+    return home, states.running(home).stack(home)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

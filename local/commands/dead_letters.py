@@ -10,7 +10,7 @@ import typer
 
 from local.servers import services
 from local.stack import state as states
-from local.stack.layout import StackError, default_home
+from local.stack.layout import default_home
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,9 +56,7 @@ def redrive(ids: _Ids = None, of: _Of = Of.submissions) -> None:
 
 
 def _run(verb: str, of: Of, ids: list[str]) -> None:
-    running = states.live(default_home())
-    if running is None:
-        raise StackError("the mesh is not up: start it with `marquee up`")
-    stores = services.stores(running.stack(default_home()), "rating_svc")
+    home = default_home()
+    stores = services.stores(states.running(home).stack(home), "rating_svc")
     words = [sys.executable, "-m", "rating_svc", "dlq", verb, *ids, f"--of={of}"]
     raise typer.Exit(subprocess.call(words, env={**os.environ, **stores}))

@@ -52,16 +52,16 @@ def run(stack: Stack, *, users: int, seconds: int, mix: Mapping[str, int]) -> in
         StackError: the mesh has no movies yet.
     """
     movies = known_movies(stack)
-    pids = _pids(stack)
-    before = _cpu(pids)
+    watched = pids(stack)
+    before = cpu(watched)
     own_before = time.process_time()
     measured = uvloop.run(_load(stack, users, seconds, mix, movies))
     own = time.process_time() - own_before
-    after = _cpu(pids)
+    after = cpu(watched)
     count = sum(map(len, measured.latencies.values())) or 1
     console = Console()
     _show_latencies(console, measured, users)
-    _show_cpu(console, {name: after[name] - before[name] for name in pids} | {"this client": own}, count)
+    _show_cpu(console, {name: after[name] - before[name] for name in watched} | {"this client": own}, count)
     return sum(measured.failures.values())
 
 
@@ -132,6 +132,11 @@ def _path(kind: str, movie: str, chance: random.Random) -> str:
 
 
 def known_movies(stack: Stack) -> list[str]:
+    """Ids of movies that the mesh knows, some hundreds at most.
+
+    Raises:
+        StackError: it knows none.
+    """
     movies: list[str] = []
     page = ""
     while len(movies) < _MOVIES:
@@ -145,12 +150,13 @@ def known_movies(stack: Stack) -> list[str]:
     return movies
 
 
-def _pids(stack: Stack) -> dict[str, int]:
+def pids(stack: Stack) -> dict[str, int]:
+    """The processes of a mesh that is up, by their names."""
     state = states.live(stack.home)
     return {name: process.pid for name, process in state.processes.items()} if state else {}
 
 
-def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
+def cpu(pids: Mapping[str, int]) -> dict[str, float]:
     """CPU time of each process with its descendants (PostgreSQL's sessions), in seconds."""
     measured = usage.measure(pids.values())
     return {name: measured[pid].cpu_s for name, pid in pids.items()}

@@ -9,7 +9,7 @@ import typer
 
 from local.servers import services
 from local.stack import state as states
-from local.stack.layout import StackError, default_home
+from local.stack.layout import default_home
 
 app = typer.Typer(no_args_is_help=True, help="The log that ratings are written to.")
 
@@ -26,9 +26,7 @@ def grow(partitions: Annotated[int, typer.Argument(help="How many: more than it 
     Writes wait for about a second. Altering the topic by Kafka's own tools does nothing instead: users
     would move, and their order would be lost.
     """
-    running = states.live(default_home())
-    if running is None:
-        raise StackError("the mesh is not up: start it with `marquee up`")
-    stores = services.stores(running.stack(default_home()), "rating_svc")
+    home = default_home()
+    stores = services.stores(states.running(home).stack(home), "rating_svc")
     words = [sys.executable, "-m", "rating_svc", "grow", str(partitions)]
     raise typer.Exit(subprocess.call(words, env={**os.environ, **stores}))

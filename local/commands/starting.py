@@ -1,4 +1,4 @@
-"""What the commands have in common: the mesh that is up, and what `marquee up` reads and says."""
+"""What `marquee up` reads and says."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 
 from local.stack import state as states
-from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError, default_home
+from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError
 
 
 def already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:
@@ -62,16 +62,4 @@ def instances(texts: Sequence[str]) -> dict[str, int]:
         if not count.isdigit() or not 1 <= int(count) <= 9:
             raise StackError(f"--scale {text} can't be used: give NAME=COUNT with a count from 1 to 9")
         found[name] = int(count)
-    return found
-
-
-def running() -> states.State:
-    """The mesh that is up.
-
-    Raises:
-        StackError: none is.
-    """
-    found = states.live(default_home())
-    if found is None:
-        raise StackError("the mesh is not up: start it with `marquee up`")
     return found

@@ -38,15 +38,6 @@ _TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 600.0
 _FETCHING: Final = asyncio.Lock()
 
-_LOG4J: Final = """\
-rootLogger.level=warn
-rootLogger.appenderRef.console.ref=console
-appender.console.type=Console
-appender.console.name=console
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=%d{ISO8601} %p %c{1} %m%n
-"""
-
 _KEYWORD: Final = {"type": "keyword", "ignore_above": 1024}
 _TEMPLATE: Final[dict[str, Any]] = {
     "index_patterns": [PATTERN],
@@ -114,7 +105,7 @@ async def prepare(stack: Stack, name: str, _log: IO[bytes]) -> None:
     for folder in ("config", "data", "tmp"):
         (own / folder).mkdir(parents=True, exist_ok=True)
     write_private(own / "config" / "opensearch.yml", yaml.safe_dump(settings))
-    write_private(own / "config" / "log4j2.properties", _LOG4J)
+    write_private(own / "config" / "log4j2.properties", java.LOG4J)
     write_private(own / "config" / "jvm.options", "")
     for path in (own, *own.rglob("*")):
         postgres_server.give(path)

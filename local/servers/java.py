@@ -15,6 +15,16 @@ SMALL: Final = (
 )
 """The quick compiler alone and one collector thread: less memory, and ready sooner."""
 
+LOG4J: Final = """\
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d{ISO8601} %p %c{1} %m%n
+"""
+"""A log4j2.properties: warnings, to where the supervisor keeps a process's output."""
+
 
 def program() -> str:
     """Where it is.

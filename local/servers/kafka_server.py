@@ -42,13 +42,7 @@ _TAKE_OVER: Final = {
 
 _FETCHING: Final = asyncio.Lock()
 
-_LOG4J: Final = """\
-rootLogger.level=warn
-rootLogger.appenderRef.console.ref=console
-appender.console.type=Console
-appender.console.name=console
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=%d{ISO8601} %p %c{1} %m%n
+_LOG4J: Final = f"""{java.LOG4J}\
 logger.server.name=kafka.server.KafkaRaftServer
 logger.server.level=info
 """

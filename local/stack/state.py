@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from local.stack.layout import Home, Shape, Stack, write_private
+from local.stack.layout import Home, Shape, Stack, StackError, write_private
 
 Phase = Literal["starting", "ready", "stopping", "failed"]
 Condition = Literal["waiting", "preparing", "starting", "ready", "restarting", "stopped", "failed"]
@@ -74,6 +74,18 @@ def live(home: Home) -> State | None:
     """The state of a stack whose supervisor runs."""
     state = read(home.state_file)
     return state if state is not None and state.alive else None
+
+
+def running(home: Home) -> State:
+    """The state of the mesh that is up.
+
+    Raises:
+        StackError: none is.
+    """
+    state = live(home)
+    if state is None:
+        raise StackError("the mesh is not up: start it with `marquee up`")
+    return state
 
 
 def start_ticks(pid: int) -> int:

@@ -23,7 +23,7 @@ def restart(home: Home, names: Sequence[str], say: Callable[[str], None]) -> Non
     Raises:
         StackError: there is none of that name, or one did not become ready again.
     """
-    running = _running(home)
+    running = states.running(home)
     own = [process.name for process in (*OWN, EDGE, CONTROLLER)]
     instances = [name for name in running.processes if name.partition(".")[0] in own]
     chosen = [name for name in instances if not names or name in names or name.partition(".")[0] in names]
@@ -33,10 +33,10 @@ def restart(home: Home, names: Sequence[str], say: Callable[[str], None]) -> Non
         )
     for name in chosen:
         began = time.monotonic()
-        before = _running(home).processes[name].pid
+        before = states.running(home).processes[name].pid
         if name == EDGE.name:
             # The supervisor starts a successor, which takes the sockets over and ends the one before.
-            os.kill(_running(home).pid, signal.SIGHUP)
+            os.kill(states.running(home).pid, signal.SIGHUP)
         else:
             os.kill(before, signal.SIGTERM)
         _wait(home, name, before)
@@ -46,7 +46,7 @@ def restart(home: Home, names: Sequence[str], say: Callable[[str], None]) -> Non
 def _wait(home: Home, name: str, before: int) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        process = _running(home).processes[name]
+        process = states.running(home).processes[name]
         replaced = process.pid != before and process.condition == "ready" and process.alive
         if replaced and not os.path.exists(f"/proc/{before}") and _has_calls(home, name):
             return
@@ -58,7 +58,7 @@ def _has_calls(home: Home, name: str) -> bool:
     """Whether the edge sends calls to this instance, or sends none to its kind."""
     from edge.status import instances
 
-    stack = _running(home).stack(home)
+    stack = states.running(home).stack(home)
     if f"{EDGE.name}/admin" not in stack.ports or f"{name}/grpc" not in stack.ports:
         return True
     address = stack.address(name, "grpc")
@@ -67,10 +67,3 @@ def _has_calls(home: Home, name: str) -> bool:
     except OSError:
         return False
     return all(each.state == "healthy" for each in known if each.address == address)
-
-
-def _running(home: Home) -> states.State:
-    running = states.live(home)
-    if running is None:
-        raise StackError("the mesh is not up: start it with `marquee up`")
-    return running

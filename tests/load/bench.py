@@ -24,8 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
+from google.protobuf import json_format
+from marquee.movies.v1 import movies_pb2
 
-from local.commands import loadtest, usage
+from local.commands import loadtest
 from local.commands.edge_client import EdgeClient
 from local.commands.http1 import Answer, Client
 from local.commands.movielens import Rating
@@ -49,6 +51,8 @@ class Kind:
 
     name: str
     ask: Ask
+    settling_s: float = 0.0
+    """How long what it began goes on after the answer, in seconds: that is a part of its cost."""
     cpu_us: dict[str, float] = field(default_factory=dict)
     """By process, a request, of the best round."""
     a_second: float = 0.0
@@ -106,15 +110,14 @@ async def measure(
                 raise StackError(f"{kind.name}: {answer.status} {answer.body[:300].decode(errors='replace')}")
             latencies.append(time.perf_counter() - asked)
 
-    before = cpu(pids)
+    before = loadtest.cpu(pids)
     async with asyncio.TaskGroup() as group:
         for number in range(users):
             group.create_task(user(number))
     took = time.perf_counter() - began
-    if kind.name == "rating a movie":
-        await asyncio.sleep(3)  # the rest of the way to the chart belongs to it
+    await asyncio.sleep(kind.settling_s)
     in_all = time.perf_counter() - began
-    after = cpu(pids)
+    after = loadtest.cpu(pids)
     used = {
         name: max(0.0, (after[name] - before[name]) * 1e6 - idle_us_s[name] * in_all) / len(latencies)
         for name in pids
@@ -125,11 +128,6 @@ async def measure(
         kind.a_second = len(latencies) / took
         p50, p99 = (1000 * latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
         kind.latency_ms = p50, p99
-
-
-def cpu(pids: dict[str, int]) -> dict[str, float]:
-    measured = usage.measure(pids.values())
-    return {name: measured[pid].cpu_s for name, pid in pids.items()}
 
 
 @contextlib.asynccontextmanager
@@ -164,11 +162,8 @@ async def running_floor(stack: Stack, answer: bytes) -> AsyncIterator[tuple[Clie
 
 async def run(arguments: argparse.Namespace) -> list[Kind]:
     home = default_home()
-    state = states.live(home)
-    if state is None:
-        raise StackError("the mesh is not up: run `make demo`")
-    stack = state.stack(home)
-    pids = {name: process.pid for name, process in state.processes.items()}
+    stack = states.running(home).stack(home)
+    pids = loadtest.pids(stack)
     movies = loadtest.known_movies(stack)
     async with running_floor(stack, await movie_bytes(stack, movies[0])) as (bare, own):
         pids |= own
@@ -196,16 +191,13 @@ async def rate_some(client: EdgeClient, movies: list[str], number: int) -> None:
 
 async def used_when_idle(pids: dict[str, int], seconds: float = 5) -> dict[str, float]:
     """CPU-µs that each process uses in a second without requests."""
-    before = cpu(pids)
+    before = loadtest.cpu(pids)
     await asyncio.sleep(seconds)
-    return {name: (used - before[name]) * 1e6 / seconds for name, used in cpu(pids).items()}
+    return {name: (used - before[name]) * 1e6 / seconds for name, used in loadtest.cpu(pids).items()}
 
 
 async def movie_bytes(stack: Stack, movie: str) -> bytes:
     """A movie's message, made of its JSON: the floor answers with as much."""
-    from google.protobuf import json_format
-    from marquee.movies.v1 import movies_pb2
-
     client = EdgeClient(stack, "partner")
     answer = await client.get(f"/v1/movies/{movie}", "load-0")
     client.close()
