@@ -6,6 +6,7 @@ the ratings through the edge and holds the chart against a recount. It leaves al
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -98,31 +99,27 @@ def bring(place: Place, home: Path, overlay: str) -> None:
     say(f"the overlay {overlay} is there, and all of it is ready")
 
 
-def archive_images(folder: Path) -> dict[str, Path]:
-    """Builds the images, and writes those that are new since the last time into archives, by reference."""
+def bring_images(place: Place) -> bool:
+    """Builds the images and makes those that are new known to the cluster; returns whether there were any."""
+    folder = place.folder / "images"
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([str(_ROOT / "k8s" / "images" / "build.sh")], check=True, stdout=sys.stderr)
     known = folder / "known.json"
     before: dict[str, str] = json.loads(known.read_text()) if known.exists() else {}
-    after = {reference: _image_id(reference) for reference in _IMAGES}
-    archives = {}
-    for reference in _IMAGES:
-        if before.get(reference) != after[reference]:
-            archives[reference] = folder / f"{reference.partition('/')[2].replace(':', '-')}.tar"
-            _save(reference, archives[reference])
-    return archives
-
-
-def bring_images(place: Place) -> bool:
-    """Builds the images and makes those that are new known to the cluster; returns whether there were any."""
-    folder = place.folder / "images"
-    archives = archive_images(folder)
+    built = {reference: _image_id(reference) for reference in _IMAGES}
+    archives = {
+        reference: folder / f"{reference.partition('/')[2].replace(':', '-')}.tar"
+        for reference in _IMAGES
+        if before.get(reference) != built[reference]
+    }
     try:
+        for reference, archive in archives.items():
+            _save(reference, archive)
         place.add_images(archives)
     finally:
         for archive in archives.values():
-            archive.unlink()
-    (folder / "known.json").write_text(json.dumps({each: _image_id(each) for each in _IMAGES}, indent=1))
+            archive.unlink(missing_ok=True)
+    known.write_text(json.dumps(built, indent=1))
     return bool(archives)
 
 
@@ -210,6 +207,7 @@ def _save(reference: str, archive: Path) -> None:
         _output("buildah", "push", "--quiet", reference, f"docker-archive:{archive}:{reference}")
 
 
+@functools.cache
 def _has_docker() -> bool:
     with contextlib.suppress(FileNotFoundError):
         return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0

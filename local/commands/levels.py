@@ -1,6 +1,6 @@
 """`marquee log-level`: writes the file of levels that all processes of a stack look at."""
 
-from local.stack.layout import Home, StackError
+from local.stack.layout import Home, StackError, write_private
 from local.supervision.processes import CONTROLLER, OWN
 from mesh.log_levels import LEVELS, parse
 
@@ -27,7 +27,5 @@ def change(home: Home, process: str, logger: str, level: str) -> str:
     lines = [
         f"{whose}{f':{part}' if part else ''}={each}\n" for (whose, part), each in sorted(levels.items())
     ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(lines))
-    partial.rename(path)
+    write_private(path, "".join(lines))
     return "".join(lines).rstrip() or "all processes write as they were started"
