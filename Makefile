@@ -86,7 +86,7 @@ audit: install ## Ask PyPI for known faults of what the images hold
 
 bench: install ## Measure what each kind of request costs each process, beside the floor (docs/performance.md)
 	$(MARQUEE) demo $(if $(DATA),--data $(DATA))
-	$(PYTHON_BIN) -m tests.load.bench
+	$(PYTHON_BIN) -m tests.load.system.bench
 
 lint: install ## Check style, formatting and the protos
 	$(BIN)/ruff check .

@@ -21,8 +21,8 @@ from mesh.kafka.topics import alter_topic, bounds_of
 from mesh.outbox import Relay
 from mesh.turns import Turns
 from rating_svc import changes, metrics, topics
-from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.ratings import RatingProcess
+from tests.support.ratings_rig import Rig, rig, submission
 from tests.support.waiting import eventually
 
 _ACTIVE = "marquee_rating_relay_active"

@@ -16,7 +16,7 @@ import pytest
 from local.stack.layout import Stack
 from mesh import migrations
 from rating_svc import store
-from tests.faults.ratings_rig import MIGRATIONS, Rig, rig, submission
+from tests.support.ratings_rig import MIGRATIONS, Rig, rig, submission
 
 USER_TABLES = ("ratings", "seen_requests")
 

@@ -19,7 +19,7 @@ from rating_svc import dead_letters, dlq, metrics, store
 from rating_svc.cache import PendingWrite
 from rating_svc.config import WORKERS
 from rating_svc.submissions import Position, Submission, encode
-from tests.faults.ratings_rig import Rig, rig, submission
+from tests.support.ratings_rig import Rig, rig, submission
 from tests.support.waiting import eventually
 
 

@@ -21,7 +21,7 @@ from mesh import names
 from mesh.errors import MarqueeError
 from ranking_svc import topics as ranking_topics
 from rating_svc import topics
-from tests.faults.ratings_authors import Author
+from tests.faults.rating_svc.authors import Author
 from tests.support import fences
 from tests.support.waiting import eventually
 

@@ -1,4 +1,4 @@
-"""As `test_movies_faults`, but as clients meet it: over HTTP through the edge, with two replicas behind it.
+"""As `test_lost_parts`, but as clients meet it: over HTTP through the edge, with two replicas behind it.
 
 Readers bypass the edge's own cache, so that it hides nothing. What each fault cost is printed: `pytest -s`.
 """
@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from edge import tokens
 from local.stack.layout import Home, Stack
-from tests.faults.test_movies_faults import KNOWN, UNKNOWN, forget, stored
+from tests.faults.movie_svc.test_lost_parts import KNOWN, UNKNOWN, forget, stored
 from tests.support.movies import Omdb
 from tests.support.parts import Part
 from tests.support.stacks import running

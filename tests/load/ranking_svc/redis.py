@@ -1,10 +1,10 @@
 """What a page and a rank would cost from Redis sorted sets: the road not taken (docs/decisions/0031).
 
-    python -m tests.load.ranking_redis [--movies 100000] [--calls 5000]
+    python -m tests.load.ranking_svc.redis [--movies 100000] [--calls 5000]
 
 A page is the first 20 of a sorted set and their ready lines, one MGET; a rank
 is a ZREVRANK. CPU is this process's and Redis's, with redis-py and hiredis as in
-the services. `python -m tests.load.ranking_reads` has the whole call from memory,
+the services. `python -m tests.load.ranking_svc.reads` has the whole call from memory,
 gRPC included.
 """
 
@@ -16,7 +16,7 @@ import time
 from local.commands import usage
 from local.stack.provision import REDIS_ADMIN
 from mesh import redisdb
-from tests.load.ranking_rig import stores
+from tests.load.ranking_svc.rig import stores
 from tests.support.parts import pid_of
 
 _LINE = b"x" * 120

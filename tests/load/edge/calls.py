@@ -1,4 +1,4 @@
-"""What Envoy spends on each kind of call: `python -m tests.load.edge_cost [CALLS]`.
+"""What Envoy spends on each kind of call: `python -m tests.load.edge.calls [CALLS]`.
 
 The first kind is the measure: Envoy's own `direct_response` of the same bytes that a movie's answer has.
 

@@ -1,4 +1,4 @@
-"""What tracing costs a call at the edge, in CPU-µs: `python -m tests.load.tracing_edge_cost [--calls N]`.
+"""What tracing costs a call at the edge, in CPU-µs: `python -m tests.load.edge.tracing [--calls N]`.
 
 Calls that reach a service (no cache), by HTTP/JSON; "off" is Envoy without its tracer, as it was before.
 """
@@ -15,8 +15,8 @@ from unittest import mock
 
 import edge.tracing
 from edge.tracing import EdgeTraceConfig
-from tests.load.edge_cost import without_limits
-from tests.load.tracing_cost import cpu_s
+from tests.load.edge.calls import without_limits
+from tests.load.mesh.tracing import cpu_s
 from tests.support.edge.mesh import Edge, running_edge
 from tests.support.traces import Collector, collecting
 

@@ -1,6 +1,6 @@
 """What names, and searching for misspelled ones, cost PostgreSQL on half a million titles.
 
-`python -m tests.load.movies_typos [--titles N] [--dsn DSN]`: fills a database as the release before
+`python -m tests.load.movie_svc.typos [--titles N] [--dsn DSN]`: fills a database as the release before
 left one, updates it, and explains searches. The titles are made of seeded words whose frequencies
 fall as in a language.
 """

@@ -1,6 +1,6 @@
 """The cluster under load: each kind of part is lost for good and frozen, and any two at once that differ.
 
-What breaks at random, also several at once, is in `test_ratings_faults`, on this shape too.
+What breaks at random, also several at once, is in `faults/rating_svc/test_promises.py`, on this shape too.
 """
 
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from local.stack.layout import Shape
-from tests.faults.cluster_losses import LOSSES, markdown, run
-from tests.faults.ratings_checker import INSTANCES, check, mesh, report
-from tests.faults.ratings_plan import OF_PAIRS, draw_pairs
+from tests.faults.cluster.losses import LOSSES, markdown, run
+from tests.faults.rating_svc.checker import INSTANCES, check, mesh, report
+from tests.faults.rating_svc.plan import OF_PAIRS, draw_pairs
 
 # Each loss with its mending takes 20 to 60 s.
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(2400)]

@@ -1,4 +1,4 @@
-"""What each kind of request costs each process, beside the floor: `python -m tests.load.bench`.
+"""What each kind of request costs each process, beside the floor: `python -m tests.load.system.bench`.
 
     --seconds 5     of each kind, in each round
     --rounds 3      the kinds take turns; the smallest of the rounds counts
@@ -8,8 +8,8 @@
 
 The mesh of this checkout must be up, with data (`make demo`). CPU is user and system time of each process
 with its children, divided by the requests that were answered rightly; this client is not in it. The floor
-(`tests.load.floor`) is measured in the same rounds, so that whatever else the machine does meets both. For
-a figure that can be compared, nothing else may run.
+(`tests.load.system.floor`) is measured in the same rounds, so that whatever else the machine does meets
+both. For a figure that can be compared, nothing else may run.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from local.commands.http1 import Answer, Client
 from local.commands.movielens import Rating
 from local.stack import state as states
 from local.stack.layout import HOST, Stack, StackError, default_home
-from tests.load import floor
+from tests.load.system import floor
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -220,7 +220,7 @@ def show(found: list[Kind]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="tests.load.bench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="tests.load.system.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--users", type=int, default=32)

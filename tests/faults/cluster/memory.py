@@ -1,6 +1,6 @@
 """What the shape of production takes more than the plain one, under the same load: PSS of all processes.
 
-python -m tests.faults.cluster_memory
+python -m tests.faults.cluster.memory
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from local.commands.movielens import sample_films
 from local.commands.status import Status, look
 from local.stack import state as states
 from local.stack.layout import Home, Shape, Stack
-from tests.faults.cluster_probes import Watcher
-from tests.faults.ratings_authors import Journal, crowd
+from tests.faults.cluster.probes import Watcher
+from tests.faults.rating_svc.authors import Journal, crowd
 from tests.support.stacks import running
 
 _LOAD_S = 60.0

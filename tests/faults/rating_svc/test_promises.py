@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from local.stack.layout import Shape
-from tests.faults.ratings_checker import BUGS, INSTANCES, check, mesh, report
-from tests.faults.ratings_plan import PARTS, draw
+from tests.faults.rating_svc.checker import BUGS, INSTANCES, check, mesh, report
+from tests.faults.rating_svc.plan import PARTS, draw
 
 # A bounded time: the plan's own (five minutes), then up to two for each of mending and converging.
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

@@ -1,4 +1,6 @@
-"""Who answers reads of MovieLens' titles, and how often OMDb is asked: `python -m tests.load.movies_replay`.
+"""Who answers reads of MovieLens' titles, and how often OMDb is asked.
+
+`python -m tests.load.movie_svc.replay` prints it.
 
 Two replicas take turns, from empty stores on. Titles are read by popularity: Zipf over MovieLens' ranks (how
 often a title was rated), or with --order=movielens as they were rated, one read a rating.
@@ -10,7 +12,7 @@ import random
 from collections import Counter
 
 from local.stack.layout import Stack
-from tests.load.movies_rig import forget, gets, metrics, movielens_titles, replica, run, stores
+from tests.load.movie_svc.rig import forget, gets, metrics, movielens_titles, replica, run, stores
 
 OMDB_CALLS = "marquee_omdb_calls_total"
 LAYERS = ("l1", "redis", "postgres", "omdb")

@@ -1,4 +1,4 @@
-"""What tracing costs a call in a service, in CPU-µs: `python -m tests.load.tracing_cost [--calls N]`.
+"""What tracing costs a call in a service, in CPU-µs: `python -m tests.load.mesh.tracing [--calls N]`.
 
 A real server process answers an RPC that asks stand-ins for PostgreSQL and Redis, which take no time:
 what differs between the ways is tracing alone. They take turns, so that the machine's other work meets all.

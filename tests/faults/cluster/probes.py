@@ -12,7 +12,7 @@ from edge import tokens
 from local.commands.http1 import Client
 from local.stack.layout import HOST, Stack
 from mesh import dial
-from tests.faults.ratings_authors import Journal
+from tests.faults.rating_svc.authors import Journal
 
 _EVERY_S = 0.1
 _PATIENCE_S = 6.0

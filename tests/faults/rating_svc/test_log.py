@@ -21,9 +21,9 @@ from local.stack.layout import Home, Stack
 from mesh import sessions
 from mesh.errors import MarqueeError
 from rating_svc.submissions import Submission
-from tests.faults.ratings_rig import Rig, rig, submission
 from tests.support.parts import Part
 from tests.support.ratings import RatingProcess, User
+from tests.support.ratings_rig import Rig, rig, submission
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 

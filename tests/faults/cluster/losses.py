@@ -1,6 +1,6 @@
 """Each kind of part of a cluster is lost for good and frozen, under load, and what that costs is measured.
 
-    python -m tests.faults.cluster_losses [--only postgres …] [--write docs/operations/cluster.md]
+    python -m tests.faults.cluster.losses [--only postgres …] [--write docs/operations/cluster.md]
 
 `--write` puts the table into the page, in place of the one before.
 """
@@ -23,10 +23,10 @@ from local.commands.movielens import sample_films
 from local.commands.status import look
 from local.stack import state as states
 from local.stack.layout import Shape, Stack
-from tests.faults import ratings_promises as promises
-from tests.faults.cluster_probes import Watcher
-from tests.faults.ratings_authors import Journal, crowd
-from tests.faults.ratings_checker import mesh
+from tests.faults.cluster.probes import Watcher
+from tests.faults.rating_svc import promises
+from tests.faults.rating_svc.authors import Journal, crowd
+from tests.faults.rating_svc.checker import mesh
 from tests.support.parts import answers, holder, hung, pids_of, send, unattended
 from tests.support.waiting import eventually
 
@@ -185,14 +185,14 @@ def write(page: Path, outcome: Outcome) -> None:
     rows = {row.split(" | ")[0]: row for row in before.group().splitlines() if re.match(r"\| .*: ", row)}
     head, rule, *new = markdown(outcome).splitlines()
     rows |= {row.split(" | ")[0]: row for row in new}
-    made = f"Made by `python -m tests.faults.cluster_losses --write {page}` on {os.cpu_count()} cores"
+    made = f"Made by `python -m tests.faults.cluster.losses --write {page}` on {os.cpu_count()} cores"
     lines = [begin, "", f"{made} with a load of {os.getloadavg()[2]:.0f}.", "", head, rule, *rows.values()]
     text = "\n".join([*lines, "", end])
     page.write_text(re.sub(marked, lambda _: text, whole, flags=re.S))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.cluster_losses", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.cluster.losses", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="PART")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     given = parser.parse_args()

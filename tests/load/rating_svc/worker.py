@@ -1,6 +1,6 @@
 """What a rating costs the worker and its database, in CPU-µs, with full batches.
 
-    python -m tests.load.ratings_worker [--count 60000]
+    python -m tests.load.rating_svc.worker [--count 60000]
 
 Writes into the log first and starts the worker then, on stores of its own. CPU
 counts from the worker's readiness until all is stored: its own, and that of

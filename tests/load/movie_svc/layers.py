@@ -1,4 +1,4 @@
-"""What a read of movie_svc costs in each layer: `python -m tests.load.movies_layers [--calls N]`.
+"""What a read of movie_svc costs in each layer: `python -m tests.load.movie_svc.layers [--calls N]`.
 
 One replica, one client, stores of its own, all on this machine. CPU is that of each process by itself;
 the client is not in it. Layers are measured one by one: what is above one is turned off or emptied.
@@ -9,7 +9,7 @@ import asyncio
 
 from local.stack.layout import Stack
 from tests.load.cost import Cost
-from tests.load.movies_rig import batches, forget, gets, movielens_titles, replica, run, stores
+from tests.load.movie_svc.rig import batches, forget, gets, movielens_titles, replica, run, stores
 
 NO_L1 = {"MARQUEE_MOVIE_L1_BYTES": "0"}
 # A port where nothing listens, and hours before it is tried again.

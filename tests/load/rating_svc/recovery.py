@@ -1,6 +1,6 @@
 """How long each kind of fault is felt: by who writes, and by who waits to see it in the chart.
 
-    python -m tests.load.ratings_recovery [--part kafka …] [--kind kill …] [--pause 5]
+    python -m tests.load.rating_svc.recovery [--part kafka …] [--kind kill …] [--pause 5]
 
 One instance of everything, the least that a mesh can be. One user writes and
 waits for the chart, again and again, from before the fault until the process is
@@ -20,8 +20,8 @@ import uvloop
 from local.commands.edge_client import EdgeClient
 from local.stack.layout import Shape, Stack
 from local.supervision import processes
-from tests.faults.ratings_plan import PARTS
-from tests.load.ratings_mesh import MOVIES, Latencies, drained, mesh, table, votes, warm, write
+from tests.faults.rating_svc.plan import PARTS
+from tests.load.rating_svc.rig import MOVIES, Latencies, drained, mesh, table, votes, warm, write
 from tests.support.parts import hung, is_ready, pid_of, send
 
 KINDS = ("kill", "restart", "pause")

@@ -1,6 +1,6 @@
 """What reads of ranking_svc cost, and what a rebuild does to them.
 
-    python -m tests.load.ranking_reads [--movies 100000]
+    python -m tests.load.ranking_svc.reads [--movies 100000]
 
 Starts stores of its own and one server. CPU is the server process's own, user
 and system.
@@ -18,7 +18,7 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from marquee.rankings.v1 import rankings_pb2 as pb
 
-from tests.load.ranking_rig import fill, measure, stores
+from tests.load.ranking_svc.rig import fill, measure, stores
 from tests.support.ranking_processes import OPERATOR, RankingProcess
 
 

@@ -1,6 +1,6 @@
 """How many writes the edge takes, what each costs in every process, and how soon it stands in the chart.
 
-    python -m tests.load.ratings_writes [--seconds 20] [--users 32] [--samples 200]
+    python -m tests.load.rating_svc.writes [--seconds 20] [--users 32] [--samples 200]
 
 Starts a mesh of its own, one instance of everything. CPU counts from the first
 write until the last is stored and counted, so the worker's, the relay's and the
@@ -17,7 +17,7 @@ import uvloop
 
 from local.commands.edge_client import EdgeClient
 from local.stack.layout import Stack
-from tests.load.ratings_mesh import MOVIES, Latencies, cpu_s, drained, mesh, table, votes, warm, write
+from tests.load.rating_svc.rig import MOVIES, Latencies, cpu_s, drained, mesh, table, votes, warm, write
 from tests.support import fences
 
 

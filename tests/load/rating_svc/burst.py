@@ -1,6 +1,6 @@
 """What ten times more writes than the database can take do to writers, and when they are stored.
 
-    python -m tests.load.ratings_burst [--pace 50] [--times 10] [--seconds 20]
+    python -m tests.load.rating_svc.burst [--pace 50] [--times 10] [--seconds 20]
 
 The database is slowed down to a pace by a trigger that sleeps, since nothing
 else here could write ten times faster than it stores. Writers come at their own
@@ -17,7 +17,7 @@ import uvloop
 
 from local.commands.edge_client import EdgeClient
 from local.stack.layout import Stack
-from tests.load.ratings_mesh import MOVIES, Lag, Latencies, mesh, warm, write
+from tests.load.rating_svc.rig import MOVIES, Lag, Latencies, mesh, warm, write
 
 _SLOW = """
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,7 +1,8 @@
 """The floor: a bare gRPC server of ready bytes behind a bare Envoy that makes JSON of them, over mTLS too.
 
-`python -m tests.load.floor PORT BYTES_FILE CERTIFICATE KEY AUTHORITY` is the server. What `tests.load.bench`
-measures beside it is what Marquee adds: everything the two do, any mesh of these parts has to do.
+`python -m tests.load.system.floor PORT BYTES_FILE CERTIFICATE KEY AUTHORITY` is the server. What
+`tests.load.system.bench` measures beside it is what Marquee adds: everything the two do, any mesh of these
+parts has to do.
 """
 
 import sys
@@ -36,7 +37,7 @@ async def serve(port: int, answer: bytes, files: tls.Files) -> None:
 def server_command(stack: Stack, port: int, answer: Path) -> list[str]:
     of = certificates.of(stack.home, "movie_svc")
     files = [of.certificate, of.key, of.authority]
-    return [sys.executable, "-m", "tests.load.floor", str(port), str(answer), *files]
+    return [sys.executable, "-m", "tests.load.system.floor", str(port), str(answer), *files]
 
 
 def envoy_command(stack: Stack, folder: Path, port: int, upstream: int) -> list[str]:

@@ -1,9 +1,9 @@
 """The fault checker: users rate through the edge while parts break; then every promise is checked.
 
-    python -m tests.faults.ratings_checker [--seed 7] [--faults 60] [--part kafka …] [--plant BUG]
+    python -m tests.faults.rating_svc.checker [--seed 7] [--faults 60] [--part kafka …] [--plant BUG]
 
 It runs a whole mesh of its own. What is struck, and when, follows from the seed
-alone, which it prints. `--plant` runs the mesh with a bug from `ratings_planted/`
+alone, which it prints. `--plant` runs the mesh with a bug from `planted/`
 in it: the checker is good for something only if it then finds broken promises.
 """
 
@@ -23,10 +23,10 @@ from pathlib import Path
 from local.commands.movielens import sample_films
 from local.stack.layout import Home, Shape, Stack
 from local.supervision.processes import usual_instances
-from tests.faults import ratings_promises as promises
-from tests.faults.ratings_authors import Author, Journal, crowd
-from tests.faults.ratings_breaker import Breaker
-from tests.faults.ratings_plan import PARTS, Fault, draw
+from tests.faults.rating_svc import promises
+from tests.faults.rating_svc.authors import Author, Journal, crowd
+from tests.faults.rating_svc.breaker import Breaker
+from tests.faults.rating_svc.plan import PARTS, Fault, draw
 from tests.support.stacks import running
 
 INSTANCES = {
@@ -69,7 +69,7 @@ def mesh(folder: Path, plant: str = "", shape: Shape = Shape.PLAIN) -> Iterator[
     }
     if plant:
         # Python runs the `sitecustomize` that it finds first, before anything else.
-        environment["PYTHONPATH"] = str(Path(__file__).parent / "ratings_planted" / plant)
+        environment["PYTHONPATH"] = str(Path(__file__).parent / "planted" / plant)
     before = {name: os.environ.get(name) for name in (*environment, *_NOT_HERE)}
     for name in _NOT_HERE:
         os.environ.pop(name, None)
@@ -161,7 +161,7 @@ def report(findings: Findings) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.ratings_checker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.rating_svc.checker", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--faults", type=int, default=60)
     parser.add_argument("--authors", type=int, default=20)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from local.stack.layout import Shape, Stack
 from local.supervision.processes import table
-from tests.faults.ratings_plan import Fault
+from tests.faults.rating_svc.plan import Fault
 from tests.support.parts import answers, hung, is_ready, pid_of, pids_of, send, unattended
 from tests.support.waiting import eventually
 
