@@ -1,29 +1,20 @@
-"""Each stage is made of objects that Kubernetes knows, and each container starts with what its stage says."""
+"""Each stage is made of objects that Kubernetes knows, and that fit together."""
 
 import copy
 import functools
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 
-from edge import render
 from k8s import manifests, secrets, stages
-from k8s.environment import Given, MissingError, references
-from k8s.manifests import OVERLAYS, Object
-from mesh.config import ConfigError, load, settings_of
-from mesh.kafka import KafkaConfig
-from mesh.pages import PagesConfig
-from mesh.postgres import PostgresConfig
-from mesh.provision import ProvisionConfig, read_passwords
-from mesh.redisdb import RedisConfig
-from mesh.services import SERVE, SERVICES, Part, Role, Service, named
+from k8s.environment import Given
+from k8s.manifests import OVERLAYS
+from mesh.services import SERVICES
 from mesh.tls import TRUST_DOMAIN
-from scripts.configuration import concerns
+from tests.support.overlays import containers, each_overlay
 
 KUBERNETES = "1.36"
 """Of the API server that `make test-k8s` builds; whose schemas are checked here."""
@@ -33,9 +24,6 @@ IMAGES = {
     "docker.io/envoyproxy/ratelimit:3fb70258",
     "registry.k8s.io/pause:3.10",
 }
-MIGRATE = Role("migrate", "", needs=(Part.PRIMARY, Part.KAFKA))
-
-each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,51 +33,6 @@ def schemas_are_read_once() -> Iterator[None]:
         reader = functools.cache(kubernetes_validate.utils.schema_contents)
         patch.setattr(kubernetes_validate.utils, "schema_contents", reader)
         yield
-
-
-@pytest.fixture(scope="module")
-def given_secrets(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
-    return list(secrets.objects(tmp_path_factory.mktemp("secrets")))
-
-
-def given(overlay: str, given_secrets: list[Object]) -> Given:
-    return Given([*manifests.render(overlay), *given_secrets])
-
-
-def containers(overlay: str, image: str) -> Iterator[tuple[str, Object, Object]]:
-    """Name, pod and container of all that run an image."""
-    for workload, pod in manifests.pods(manifests.render(overlay)):
-        for container in [*pod.get("initContainers", ()), *pod["containers"]]:
-            if re.sub(r".*/|:.*", "", container["image"]) == image:
-                yield f"{manifests.name(workload)} {container['name']}", pod, container
-
-
-def program(container: Object) -> tuple[Service, Role]:
-    """What a container of the services' image runs."""
-    package, command = container["args"]
-    service = named(package)
-    return service, next((role for role in service.roles if role.name == command), MIGRATE)
-
-
-def classes(service: Service, role: Role) -> list[type[Any]]:
-    """The configuration that a role reads. Which it needs not follows from its needs."""
-    left_out: set[type] = {ProvisionConfig}
-    if Part.PRIMARY not in role.needs:
-        left_out.add(PostgresConfig)
-    if Part.REDIS not in role.needs:
-        left_out.add(RedisConfig)
-    if Part.KAFKA not in role.needs:
-        left_out.add(KafkaConfig)
-    if role.name != SERVE:
-        left_out.add(PagesConfig)
-    packages = ["mesh", service.name] if role is not MIGRATE else ["mesh"]
-    return [each for package in packages for each in concerns(package) if each not in left_out]
-
-
-def read_by(packages: list[str]) -> set[str]:
-    return {
-        setting.env for package in packages for cls in concerns(package) for setting, _ in settings_of(cls)
-    }
 
 
 @each_overlay
@@ -128,93 +71,6 @@ def test_each_role_and_each_migration_of_the_table_is_there(overlay: str) -> Non
 
 
 @each_overlay
-def test_each_process_of_a_service_starts_with_its_variables(
-    overlay: str, given_secrets: list[Object]
-) -> None:
-    environment = given(overlay, given_secrets)
-    for name, _, container in containers(overlay, "marquee"):
-        if container["args"] == ["mesh.provision"]:
-            continue
-        service, role = program(container)
-        variables = environment.environment(container)
-        for cls in classes(service, role):
-            try:
-                load(cls, variables)
-            except ConfigError as error:
-                pytest.fail(f"{overlay}: {name}: {error}")
-        if Part.PRIMARY in role.needs:
-            dsn = load(PostgresConfig, variables).primary
-            assert dsn.startswith(f"postgresql://{service.name}:"), name
-            assert "$(" not in dsn, name
-
-
-@each_overlay
-def test_no_variable_is_given_that_nothing_reads(overlay: str, given_secrets: list[Object]) -> None:
-    environment = given(overlay, given_secrets)
-    everywhere = read_by(["mesh", "edge", *(service.name for service in SERVICES)])
-    for image in ("marquee", "marquee-edge"):
-        for name, _, container in containers(overlay, image):
-            unknown = set(environment.environment(container)) - everywhere - references(container)
-            assert unknown == set(), f"{overlay}: {name}"
-
-
-@each_overlay
-def test_the_edge_is_rendered_from_its_arguments_and_files(
-    overlay: str, given_secrets: list[Object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = given(overlay, given_secrets)
-    [(_, pod, container)] = [
-        each for each in containers(overlay, "marquee-edge") if each[2]["args"][0] == "edge.render"
-    ]
-    environment.write_files(pod, container, tmp_path)
-    for name, value in environment.environment(container).items():
-        monkeypatch.setenv(name, value)
-    roots = tuple(mount["mountPath"] for mount in container["volumeMounts"])
-    arguments = [
-        re.sub(rf"(^|=)({'|'.join(roots)})(?=/)", rf"\1{tmp_path}\2", word)
-        for word in environment.arguments(container)[1:]
-        if word != "--validate"  # Envoy itself looks in the tests of the edge
-    ]
-    assert render.main(arguments) == 0
-    bootstrap = (tmp_path / "run/envoy/config/envoy.yaml").read_text()
-    assert "movie-svc" in bootstrap
-    assert "$(" not in bootstrap
-
-
-@each_overlay
-def test_the_program_that_makes_roles_gets_all_passwords(
-    overlay: str, given_secrets: list[Object], tmp_path: Path
-) -> None:
-    environment = given(overlay, given_secrets)
-    [(_, pod, container)] = [
-        each for each in containers(overlay, "marquee") if each[2]["args"] == ["mesh.provision"]
-    ]
-    environment.write_files(pod, container, tmp_path)
-    config = load(ProvisionConfig, environment.environment(container))
-    passwords = read_passwords(tmp_path / config.passwords.lstrip("/"))
-    for name, _, service_container in containers(overlay, "marquee"):
-        if service_container["args"] == ["mesh.provision"]:
-            continue
-        service, role = program(service_container)
-        if Part.PRIMARY in role.needs:
-            dsn = environment.environment(service_container)["MARQUEE_PG_PRIMARY"]
-            assert f":{passwords[service.name]}@" in dsn, name
-
-
-@each_overlay
-def test_all_that_pods_refer_to_is_there(overlay: str, given_secrets: list[Object], tmp_path: Path) -> None:
-    environment = given(overlay, given_secrets)
-    accounts = {o["metadata"]["name"] for o in manifests.render(overlay) if o["kind"] == "ServiceAccount"}
-    for number, (workload, pod) in enumerate(manifests.pods(manifests.render(overlay))):
-        assert pod.get("serviceAccountName", "default") in {*accounts, "default"}
-        claims = workload["spec"].get("volumeClaimTemplates", [])
-        volumes = [*pod.get("volumes", ()), *({"name": claim["metadata"]["name"]} for claim in claims)]
-        for container in [*pod.get("initContainers", ()), *pod["containers"]]:
-            environment.environment(container)
-            environment.write_files({**pod, "volumes": volumes}, container, tmp_path / str(number))
-
-
-@each_overlay
 def test_pods_get_no_token_and_hold_to_the_restricted_standard(overlay: str) -> None:
     for workload, pod in manifests.pods(manifests.render(overlay)):
         name = manifests.name(workload)
@@ -228,17 +84,6 @@ def test_pods_get_no_token_and_hold_to_the_restricted_standard(overlay: str) -> 
             assert context["allowPrivilegeEscalation"] is False, name
             assert context["capabilities"] == {"drop": ["ALL"]}, name
             assert set(container["resources"]) == {"requests", "limits"}, name
-
-
-@each_overlay
-def test_a_pod_may_take_as_long_to_end_as_its_drain_takes(overlay: str, given_secrets: list[Object]) -> None:
-    environment = given(overlay, given_secrets)
-    for name, pod, container in containers(overlay, "marquee"):
-        if "MARQUEE_DRAIN_WAIT_S" in (variables := environment.environment(container)) and container["args"][
-            1:
-        ] != ["migrate"]:
-            drain = float(variables["MARQUEE_DRAIN_WAIT_S"]) + float(variables["MARQUEE_DRAIN_GRACE_S"])
-            assert pod["terminationGracePeriodSeconds"] > drain, name
 
 
 @each_overlay
@@ -324,53 +169,6 @@ def test_each_certificate_that_a_pod_shows_is_issued_with_its_name(overlay: str)
 def test_what_stages_take_from_the_code_is_as_the_code_says() -> None:
     for path, content in stages.pages().items():
         assert path.read_text() == content, f"{path}: run `make manifests`"
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS[1:])
-def test_services_go_through_the_poolers_and_what_needs_a_session_past_them(
-    overlay: str, given_secrets: list[Object]
-) -> None:
-    environment = given(overlay, given_secrets)
-    for name, _, container in containers(overlay, "marquee"):
-        if container["args"] == ["mesh.provision"]:
-            continue
-        _, role = program(container)
-        config = load(PostgresConfig, environment.environment(container))
-        assert "@postgres-rw:" in config.own_session, name
-        if role is not MIGRATE:
-            assert "@postgres-pooler-rw:" in config.primary, name
-            assert all("@postgres-pooler-ro:" in replica for replica in config.replicas), name
-            assert bool(config.replicas) == (Part.REPLICA in role.needs), name
-
-
-def test_what_is_missing_is_said(given_secrets: list[Object]) -> None:
-    [(_, _, container)] = [
-        each for each in containers("early", "marquee") if each[2]["args"] == ["movie_svc", "serve"]
-    ]
-    container = copy.deepcopy(container)
-    without = [each for each in given_secrets if each["metadata"]["name"] != "marquee-keys"]
-    with pytest.raises(MissingError, match="marquee-keys"):
-        given("early", without).environment(container)
-    container["env"] = [each for each in container["env"] if each["name"] != "MARQUEE_PAGE_TOKEN_KEY"]
-    variables = given("early", given_secrets).environment(container)
-    service, role = program(container)
-    assert PagesConfig in classes(service, role)
-    with pytest.raises(ConfigError, match="MARQUEE_PAGE_TOKEN_KEY"):
-        load(PagesConfig, variables)
-
-
-def test_variables_are_put_in_as_kubernetes_does() -> None:
-    container = {
-        "env": [
-            {"name": "A", "value": "one"},
-            {"name": "B", "value": "$(A) $(LATER) $$(A)"},
-            {"name": "LATER", "value": "x"},
-        ],
-        "args": ["$(B)", "$(NOBODY)"],
-    }
-    environment = Given([])
-    assert environment.environment(container)["B"] == "one $(LATER) $(A)"
-    assert environment.arguments(container) == ["one $(LATER) $(A)", "$(NOBODY)"]
 
 
 def test_the_command_prints_one_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,6 @@
 """RankingService over a real connection, from charts that are made here."""
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -11,76 +8,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from marquee.rankings.v1 import rankings_pb2 as pb
 from marquee.rankings.v1 import rankings_pb2_grpc
 
-from mesh import rpc
-from mesh.pages import PageTokens
 from ranking_svc import metrics, service
-from ranking_svc.cache import Answers
-from ranking_svc.config import ChartConfig
-from ranking_svc.formula import Formula
-from ranking_svc.service import RankingService
-from ranking_svc.watch import Watchers
 from tests.support.errors import Details
-from tests.unit.ranking_svc.examples import chart_of, facts, scored
-
-CONFIG = ChartConfig(watch_gap_s=0.2, max_watchers=3)
-
-
-class Here:
-    """The charts under test, and who watches them."""
-
-    def __init__(self) -> None:
-        now = time.time()
-        self.chart = chart_of(
-            [
-                scored(111161, *[10] * 40, *[9] * 20, at=now),
-                facts(111161, title="The Shawshank Redemption", box_office_usd=28_341_469),
-                scored(68646, *[9] * 40, at=now - 86_400),
-                facts(
-                    68646,
-                    title="The Godfather",
-                    year=1972,
-                    genres=("Crime", "Drama"),
-                    box_office_usd=134_966_411,
-                ),
-                scored(5, 10, at=now),
-                scored(6, 4, 4, 5, at=now - 400 * 86_400),
-                facts(6, title="Noir", year=1948, genres=("Film-Noir",), type=2),
-                facts(7, title="Unrated", box_office_usd=100),
-            ]
-        )
-        self.watchers = Watchers(CONFIG.max_watchers)
-
-    def change(self, movie: int, *scores: int) -> None:
-        entry = self.chart.get(movie)
-        changed = entry.tally.changed + 1 if entry and entry.tally else 1
-        self.chart.put_tally(scored(movie, *scores, changed=changed))
-        self.watchers.notify([movie])
-
-
-@pytest.fixture
-def here() -> Here:
-    return Here()
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    here: Here, config: ChartConfig
-) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
-    rankings = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, config)
-    server = grpc.aio.server()
-    descriptor = pb.DESCRIPTOR.services_by_name["RankingService"]
-    server.add_generic_rpc_handlers([rpc.handlers(descriptor, rankings)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield rankings_pb2_grpc.RankingServiceStub(channel)
-    await server.stop(0)
-
-
-@pytest.fixture
-async def stub(here: Here) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
-    async with serving(here, CONFIG) as made:
-        yield made
+from tests.unit.ranking_svc.charts import Here
 
 
 async def test_a_score_says_everything(stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
@@ -286,86 +216,3 @@ async def test_answers_may_be_kept_until_they_change(
     assert counted() == [built + 1, ready + 1]
     here.change(5, 10, 10)
     assert await etag() != before
-
-
-async def test_a_change_shows_at_once(here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub") -> None:
-    request = pb.ListTopRatedRequest(page_size=1)
-    assert (await stub.ListTopRated(request)).entries[0].movie == "movies/tt0111161"
-    here.change(68646, *[10] * 200)
-    assert (await stub.ListTopRated(request)).entries[0].movie == "movies/tt0068646"
-    here.chart = chart_of([scored(9, 8)], Formula(2, 20.0, 6.0))
-    assert (await stub.ListTopRated(request)).entries[0].movie == "movies/tt0000009"
-
-
-async def test_a_watcher_sees_the_score_at_once_and_then_changes(
-    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
-) -> None:
-    stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
-    assert (await anext(stream)).votes == 1
-    here.change(5, 10, 9)
-    assert (await anext(stream)).votes == 2
-
-
-async def test_changes_within_a_moment_are_one(
-    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
-) -> None:
-    stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
-    await anext(stream)
-    started = time.monotonic()
-    for count in range(2, 12):
-        here.change(5, *[10] * count)
-    assert (await anext(stream)).votes == 11
-    assert time.monotonic() - started >= CONFIG.watch_gap_s * 0.9
-
-
-async def test_what_changes_nothing_is_not_sent(
-    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
-) -> None:
-    stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
-    await anext(stream)
-    (watch,) = here.watchers._by_movie[5]
-    here.watchers.notify([5])
-    async with asyncio.timeout(60):
-        while watch.changed.is_set():
-            await asyncio.sleep(0.01)
-    here.change(5, 10, 9)
-    assert (await anext(stream)).votes == 2
-
-
-async def test_a_stream_ends_in_time_without_an_error(here: Here) -> None:
-    async with serving(here, ChartConfig(watch_gap_s=0.05, watch_limit_s=0.2)) as stub:
-        stream = stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score"))
-        async with asyncio.timeout(60):
-            assert (await stream.read()).votes == 1  # type: ignore[attr-defined]
-            assert await stream.read() is grpc.aio.EOF
-            assert await stream.code() is grpc.StatusCode.OK
-
-
-async def test_a_drain_ends_watchers_without_an_error(
-    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
-) -> None:
-    stream = stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score"))
-    assert (await stream.read()).votes == 1  # type: ignore[attr-defined]
-    here.watchers.close()
-    assert await stream.read() is grpc.aio.EOF
-    assert await stream.code() is grpc.StatusCode.OK
-
-
-async def test_watchers_are_limited_and_leave_nothing_behind(
-    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
-) -> None:
-    request = pb.WatchScoreRequest(name="movies/tt0000005/score")
-    streams = [stub.WatchScore(request) for _ in range(CONFIG.max_watchers)]
-    for stream in streams:
-        await stream.read()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.WatchScore(request).read()
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    for stream in streams:
-        stream.cancel()
-    async with asyncio.timeout(5):
-        while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                assert (await stub.WatchScore(request).read()).votes == 1  # type: ignore[attr-defined]
-                break
-            await asyncio.sleep(0.01)
