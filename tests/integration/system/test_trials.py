@@ -88,33 +88,12 @@ async def test_variants_stick_show_and_are_never_mixed_up(http: httpx.AsyncClien
 
     began = time.monotonic()
     write_flags(mesh_stack, experiment(100, control=334, few_votes=333, many_votes=333))
-
-    async def under_way() -> bool:
-        return variant_of(await http.get(SCORE)) != ""
-
-    await eventually(under_way, what="the experiment")
+    await eventually(lambda: under_way(http), what="the experiment")
     print(f"from the flag's change to the traffic's: {time.monotonic() - began:.2f} s")
     before = await asyncio.to_thread(envoy_exposures, mesh_stack)
 
     seen: Counter[str] = Counter()
-    mine: dict[str, str] = {}
-    weighted: dict[str, float] = {}
-    for _ in range(3):
-        for user in USERS:
-            answer = await http.get(SCORE, headers=bearer(mesh_stack, user))
-            variant = variant_of(answer)
-            seen[variant] += 1
-            assert mine.setdefault(user, variant) == variant, "a user stays with a variant"
-            assert answer.headers["x-marquee-experiment"] == "ranking-formula"
-            assert answer.json()["formula"]["priorVotes"] == PRIOR_VOTES[variant], (
-                "nobody gets another's answer"
-            )
-            score = weighted.setdefault(variant, answer.json()["weighted"])
-            assert answer.json()["weighted"] == score
-    assert set(mine.values()) == set(PRIOR_VOTES)
-    assert min(Counter(mine.values()).values()) >= 8
-    assert len(set(weighted.values())) == 3
-
+    mine = await users_stay_with_their_variants(http, mesh_stack, seen)
     chart = await http.get("/v1/charts/top-rated", headers=bearer(mesh_stack, USERS[0]))
     assert variant_of(chart) == mine[USERS[0]]
     assert chart.json()["formula"]["priorVotes"] == PRIOR_VOTES[mine[USERS[0]]]
@@ -140,10 +119,38 @@ async def test_variants_stick_show_and_are_never_mixed_up(http: httpx.AsyncClien
     write_flags(mesh_stack)
 
     async def over() -> bool:
-        return variant_of(await http.get(SCORE)) == ""
+        return not await under_way(http)
 
     await eventually(over, what="the experiment's end")
     assert (await http.get(SCORE)).json()["formula"]["priorVotes"] == 20
+
+
+async def under_way(http: httpx.AsyncClient) -> bool:
+    return variant_of(await http.get(SCORE)) != ""
+
+
+async def users_stay_with_their_variants(
+    http: httpx.AsyncClient, stack: Stack, seen: Counter[str]
+) -> dict[str, str]:
+    """Each user's variant, asked for three times; adds to what was `seen` of each variant."""
+    mine: dict[str, str] = {}
+    weighted: dict[str, float] = {}
+    for _ in range(3):
+        for user in USERS:
+            answer = await http.get(SCORE, headers=bearer(stack, user))
+            variant = variant_of(answer)
+            seen[variant] += 1
+            assert mine.setdefault(user, variant) == variant, "a user stays with a variant"
+            assert answer.headers["x-marquee-experiment"] == "ranking-formula"
+            assert answer.json()["formula"]["priorVotes"] == PRIOR_VOTES[variant], (
+                "nobody gets another's answer"
+            )
+            score = weighted.setdefault(variant, answer.json()["weighted"])
+            assert answer.json()["weighted"] == score
+    assert set(mine.values()) == set(PRIOR_VOTES)
+    assert min(Counter(mine.values()).values()) >= 8
+    assert len(set(weighted.values())) == 3
+    return mine
 
 
 def service_exposures(stack: Stack) -> dict[str, float]:

@@ -20,6 +20,7 @@ from mesh import tls
 from mesh.tls import TlsConfig
 
 SERVICE = "marquee.movies.v1.MovieService"
+_EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
 async def serve(port: int, answer: bytes, files: tls.Files) -> None:
@@ -42,38 +43,49 @@ def server_command(stack: Stack, port: int, answer: Path) -> list[str]:
 
 def envoy_command(stack: Stack, folder: Path, port: int, upstream: int) -> list[str]:
     """Writes the bare Envoy's configuration into the folder."""
-    of = certificates.of(stack.home, tls.EDGE)
     descriptors = folder / "descriptors.binpb"
     contract.write_for_transcoder(contract.load(), descriptors)
-    extensions = "type.googleapis.com/envoy.extensions"
-    http = f"{extensions}.filters.http"
-    manager = {
-        "@type": f"{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    listener = {
+        "name": "floor",
+        "address": _address(port),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": _manager(descriptors)}]}],
+    }
+    cluster = _cluster(certificates.of(stack.home, tls.EDGE), upstream)
+    path = folder / "floor.yaml"
+    path.write_text(yaml.safe_dump({"static_resources": {"listeners": [listener], "clusters": [cluster]}}))
+    options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
+    return [str(publish.binary()), "--config-path", str(path), *options]
+
+
+def _manager(descriptors: Path) -> dict[str, Any]:
+    """All requests go to the one service, JSON made of its answers."""
+    http = f"{_EXTENSIONS}.filters.http"
+    host = {
+        "name": "floor",
+        "domains": ["*"],
+        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "floor"}}],
+    }
+    transcoder = {
+        "@type": f"{http}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        "proto_descriptor": str(descriptors),
+        "services": [SERVICE],
+        "print_options": {"always_print_primitive_fields": True},
+    }
+    return {
+        "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "floor",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "floor",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "floor"}}],
-                }
-            ]
-        },
+        "route_config": {"virtual_hosts": [host]},
         "http_filters": [
-            {
-                "name": "transcoder",
-                "typed_config": {
-                    "@type": f"{http}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-                    "proto_descriptor": str(descriptors),
-                    "services": [SERVICE],
-                    "print_options": {"always_print_primitive_fields": True},
-                },
-            },
+            {"name": "transcoder", "typed_config": transcoder},
             {"name": "router", "typed_config": {"@type": f"{http}.router.v3.Router"}},
         ],
     }
+
+
+def _cluster(files: TlsConfig, upstream: int) -> dict[str, Any]:
+    """The service: HTTP/2 over TLS 1.3, both with certificates."""
     context = {
-        "@type": f"{extensions}.transport_sockets.tls.v3.UpstreamTlsContext",
+        "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {
             "alpn_protocols": ["h2"],
             "tls_params": {
@@ -81,51 +93,27 @@ def envoy_command(stack: Stack, folder: Path, port: int, upstream: int) -> list[
                 "tls_maximum_protocol_version": "TLSv1_3",
             },
             "tls_certificates": [
-                {"certificate_chain": {"filename": of.certificate}, "private_key": {"filename": of.key}}
+                {"certificate_chain": {"filename": files.certificate}, "private_key": {"filename": files.key}}
             ],
-            "validation_context": {"trusted_ca": {"filename": of.authority}},
+            "validation_context": {"trusted_ca": {"filename": files.authority}},
         },
     }
-    bootstrap = {
-        "static_resources": {
-            "listeners": [
-                {
-                    "name": "floor",
-                    "address": _address(port),
-                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-                }
-            ],
-            "clusters": [
-                {
-                    "name": "floor",
-                    "typed_extension_protocol_options": {
-                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                            "@type": f"{extensions}.upstreams.http.v3.HttpProtocolOptions",
-                            "explicit_http_config": {"http2_protocol_options": {}},
-                        }
-                    },
-                    "transport_socket": {"name": "tls", "typed_config": context},
-                    "load_assignment": {
-                        "cluster_name": "floor",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
-                    },
-                }
-            ],
-        }
+    protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {
+        "@type": f"type.googleapis.com/{protocol}",
+        "explicit_http_config": {"http2_protocol_options": {}},
     }
-    path = folder / "floor.yaml"
-    path.write_text(yaml.safe_dump(bootstrap))
-    binary = str(publish.binary())
-    return [
-        binary,
-        "--config-path",
-        str(path),
-        "--concurrency",
-        "1",
-        "--disable-hot-restart",
-        "--log-level",
-        "error",
-    ]
+    return {
+        "name": "floor",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+        "transport_socket": {"name": "tls", "typed_config": context},
+        "load_assignment": {
+            "cluster_name": "floor",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
+        },
+    }
 
 
 def _address(port: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from edge import envoy_module
 
-HOST = Path(__file__).parents[3] / "tests" / "support" / "edge" / "module_host.c"
+HOST = Path(__file__).parents[3] / "tests" / "support" / "edge" / "module_host"
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler on PATH")
 
@@ -27,7 +27,8 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     program = tmp_path_factory.mktemp("module") / "module_host"
     build = ["cc", "-std=gnu11", "-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Werror"]
     build += [f"-I{envoy_module.SOURCES}", f"-fsanitize={request.param}", "-fno-sanitize-recover=all"]
-    build += ["-o", str(program), str(HOST), *map(str, envoy_module.SOURCES.glob("*.c"))]
+    sources = [path for folder in (HOST, envoy_module.SOURCES) for path in folder.glob("*.c")]
+    build += ["-o", str(program), *map(str, sources)]
     subprocess.run(build, check=True, timeout=120)
 
     def run(*arguments: str, given: str = "") -> str:
