@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge import tokens
-from local.commands.http1 import Answer, Client
+from local.commands.http1 import Client, Response
 from local.commands.movielens import Rating
 from local.stack.layout import Stack, StackError
 from mesh.backoff import Backoff
@@ -35,7 +35,7 @@ class EdgeClient:
     def close(self) -> None:
         self._client.close()
 
-    async def get(self, path: str, user: str, headers: str = "") -> Answer:
+    async def get(self, path: str, user: str, headers: str = "") -> Response:
         """A GET, with more headers, whole lines each.
 
         Raises:
@@ -43,7 +43,7 @@ class EdgeClient:
         """
         return await self._client.request("GET", path, self._as(user) + headers)
 
-    async def put_rating(self, user: str, movie: str, score: int) -> Answer:
+    async def put_rating(self, user: str, movie: str, score: int) -> Response:
         """One PUT, as it comes.
 
         Raises:
@@ -121,7 +121,7 @@ def _request_id() -> str:
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
-def _retry_after(answer: Answer) -> float:
+def _retry_after(answer: Response) -> float:
     """Seconds to wait, from Retry-After or the rate limiter's reset; 0 if neither is there."""
     for name in (b"retry-after", b"ratelimit-reset"):
         text = answer.header(name)

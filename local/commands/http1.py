@@ -13,12 +13,12 @@ from typing import Final, cast
 _TIMEOUT_S: Final = 10.0
 
 
-class BrokenAnswer(ConnectionError):
+class BrokenResponse(ConnectionError):
     """The connection ended, or what came is not HTTP, before the answer was whole."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A response."""
 
     status: int
@@ -42,7 +42,7 @@ class Client:
         self._port = port
         self._idle: list[_Connection] = []
 
-    async def request(self, method: str, path: str, headers: str = "", body: bytes = b"") -> Answer:
+    async def request(self, method: str, path: str, headers: str = "", body: bytes = b"") -> Response:
         """Sends a request, and returns its answer. `headers` are whole lines, each with its CR LF.
 
         Raises:
@@ -80,10 +80,10 @@ class Client:
 class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._buffer = b""
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._waiting: asyncio.Future[Response] | None = None
         self.usable = True
 
-    async def exchange(self, request: bytes) -> Answer:
+    async def exchange(self, request: bytes) -> Response:
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._waiting
@@ -99,7 +99,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(BrokenAnswer(f"the connection broke off: {exc or 'closed'}"))
+            self._waiting.set_exception(BrokenResponse(f"the connection broke off: {exc or 'closed'}"))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -111,19 +111,19 @@ class _Connection(asyncio.Protocol):
             body = _body(head, self._buffer[end + 4 :])
         except ValueError as error:
             self._transport.abort()
-            self._finish(BrokenAnswer(f"the answer is not HTTP/1.1: {error}"))
+            self._finish(BrokenResponse(f"the answer is not HTTP/1.1: {error}"))
             return
         if body is None:
             return
         self._buffer = b""
         if b"\r\nconnection: close" in head.lower():
             self.close()
-        self._finish(Answer(int(head[9:12]), head, body))
+        self._finish(Response(int(head[9:12]), head, body))
 
-    def _finish(self, result: "Answer | BrokenAnswer") -> None:
+    def _finish(self, result: "Response | BrokenResponse") -> None:
         if self._waiting is None or self._waiting.done():
             return
-        if isinstance(result, Answer):
+        if isinstance(result, Response):
             self._waiting.set_result(result)
         else:
             self._waiting.set_exception(result)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge import tokens
-from local.commands.http1 import Answer, Client
+from local.commands.http1 import Client, Response
 from local.stack.layout import HOST, Stack
 
 _PATIENCE_S = 6.0
@@ -153,7 +153,7 @@ class Author:
 
     async def _call(
         self, what: str, method: str, path: str, body: bytes, patience: float, fine: tuple[int, ...] = ()
-    ) -> Answer | None:
+    ) -> Response | None:
         """The answer; None if there was none."""
         try:
             async with asyncio.timeout(patience):

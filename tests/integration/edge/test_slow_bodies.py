@@ -39,7 +39,7 @@ async def edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 @dataclass
-class Answer:
+class Response:
     """What a dribbler got, and when, counted from the request's first byte."""
 
     status: int
@@ -53,7 +53,7 @@ class Answer:
 
 async def over_http1(
     edge: Edge, verb: str, path: str, headers: dict[str, str], body: bytes, gap_s: float
-) -> Answer:
+) -> Response:
     """Sends a body a byte at a time until there is an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
     lines = [
@@ -62,12 +62,12 @@ async def over_http1(
         f"content-length: {len(body)}",
     ]
 
-    async def read() -> Answer:
+    async def read() -> Response:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().strip()
         first, *fields = head.split("\r\n")
         found = dict(line.lower().split(": ", 1) for line in fields)
         content = await reader.readexactly(int(found["content-length"]))
-        return Answer(int(first.split()[1]), found, content, time.monotonic() - began, sent)
+        return Response(int(first.split()[1]), found, content, time.monotonic() - began, sent)
 
     began = time.monotonic()
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
@@ -84,7 +84,7 @@ async def over_http1(
 
 async def over_http2(
     edge: Edge, verb: str, path: str, headers: dict[str, str], body: bytes, gap_s: float
-) -> Answer:
+) -> Response:
     """The same on a stream of HTTP/2 without TLS."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
     connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
@@ -94,7 +94,7 @@ async def over_http2(
     stream = connection.get_next_available_stream_id()
     connection.send_headers(stream, list((pseudo | headers).items()))
     writer.write(connection.data_to_send())
-    answer = Answer(0, {}, b"", 0.0, 0)
+    answer = Response(0, {}, b"", 0.0, 0)
 
     async def read() -> None:
         while data := await reader.read(65536):
@@ -125,7 +125,7 @@ async def over_http2(
     return answer
 
 
-Send = Callable[[Edge, str, str, dict[str, str], bytes, float], Awaitable[Answer]]
+Send = Callable[[Edge, str, str, dict[str, str], bytes, float], Awaitable[Response]]
 PROTOCOLS = pytest.mark.parametrize("send", [over_http1, over_http2], ids=["http1", "http2"])
 CALLS = pytest.mark.parametrize(
     ("verb", "path"), [("PUT", RATING), ("POST", "/v1/users/me/ratings:batchRate")], ids=["put", "post"]

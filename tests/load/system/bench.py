@@ -29,7 +29,7 @@ from marquee.movies.v1 import movies_pb2
 
 from local.commands import loadtest
 from local.commands.edge_client import EdgeClient
-from local.commands.http1 import Answer, Client
+from local.commands.http1 import Client, Response
 from local.commands.movielens import Rating
 from local.stack import state as states
 from local.stack.layout import HOST, Stack, StackError, default_home
@@ -42,7 +42,7 @@ RATED = 20
 NO_CACHE = "Cache-Control: no-cache\r\n"
 FLOOR = ("floor: envoy", "floor: python")
 SERVICES = ("movie_svc", "rating_svc", "ranking_svc")
-Ask = Callable[[random.Random, str], Awaitable[Answer]]
+Ask = Callable[[random.Random, str], Awaitable[Response]]
 
 
 @dataclass

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from local.commands.http1 import BrokenAnswer, Client
+from local.commands.http1 import BrokenResponse, Client
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -78,12 +78,12 @@ async def test_a_connection_that_the_server_closed_is_replaced() -> None:
 async def test_half_an_answer_is_an_error_not_a_short_body() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf"
     async with serving(answering(answer, close=True)) as client:
-        with pytest.raises(BrokenAnswer, match="broke off"):
+        with pytest.raises(BrokenResponse, match="broke off"):
             await client.request("GET", "/")
 
 
 async def test_a_body_that_is_not_http_is_an_error() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"
     async with serving(answering(answer)) as client:
-        with pytest.raises(BrokenAnswer, match=r"not HTTP/1\.1"):
+        with pytest.raises(BrokenResponse, match=r"not HTTP/1\.1"):
             await client.request("GET", "/")
