@@ -2,16 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 
 from local.stack.layout import Stack
+from tests.support.clients import delete_keys
 from tests.support.process import ServiceProcess, read
+from tests.support.waiting import eventually
+
+MATRIX, RELOADED, GODFATHER = "movies/tt0133093", "movies/tt0234215", "movies/tt0068646"
+UNKNOWN = "movies/tt0999999"
+"""OMDb does not have it."""
+
+Start = Callable[..., "MovieProcess"]
 
 
 class MovieProcess(ServiceProcess):
@@ -62,3 +72,48 @@ class Omdb:
 
 async def headers(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in await call.initial_metadata()}
+
+
+async def answers(call: Any) -> bool:
+    """Whether a call is answered, and not refused."""
+    try:
+        await call
+    except grpc.aio.AioRpcError:
+        return False
+    return True
+
+
+async def run_import(replica: MovieProcess, file: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "movie_svc", "import", str(file)), env=replica.environment
+    )
+    assert await process.wait() == 0
+
+
+async def forget_everything(stack: Stack) -> None:
+    """Empties movie_svc's stores: the primary, the replica and Redis."""
+    connection = await asyncpg.connect(stack.dsn("movie_svc"))
+    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'movie_svc'")
+    tables = [row["tablename"] for row in rows if row["tablename"] != "schema_migrations"]
+
+    async def truncated() -> bool:
+        # What the replica stores at this moment may hold the tables in another order.
+        try:
+            await connection.execute(f"TRUNCATE {', '.join(tables)}")
+        except asyncpg.DeadlockDetectedError:
+            return False
+        return True
+
+    if tables:
+        await eventually(truncated)
+    await replicated(stack, connection)
+    await connection.close()
+    await delete_keys(stack, "movie_svc", "movie:*")
+
+
+async def replicated(stack: Stack, primary: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Waits until the replica has what the primary has now."""
+    lsn = await primary.fetchval("SELECT pg_current_wal_lsn()::text")
+    behind = await asyncpg.connect(stack.dsn("movie_svc", "postgres-replica"))
+    await eventually(lambda: behind.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn))
+    await behind.close()
