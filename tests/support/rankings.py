@@ -24,6 +24,7 @@ from ranking_svc.nudges import Nudges
 from ranking_svc.store import Store
 from ranking_svc.topics import DEAD_LETTERS, MOVIES_DEAD_LETTERS, Offsets
 from ranking_svc.watch import Watchers
+from tests.support.waiting import eventually
 
 NOW = 1_750_000_000.0
 CHARTS = ChartConfig(poll_interval_s=0.05, min_gap_s=0.0)
@@ -175,3 +176,20 @@ async def letters_of(place: Place, count: int, box: kafka.Topic = DEAD_LETTERS) 
     finally:
         await consumer.close()
     return found
+
+
+def listed(feed: Feed) -> dict[str, list[int]]:
+    """The movies of each list of the chart, in order."""
+    return {name: list(order.after(None)) for name, order in feed.chart.orders.named()}
+
+
+async def caught_up(place: Place, feed: Feed) -> None:
+    """Waits until the replica, and so the feed, has what is committed now."""
+    expected = await place.histograms()
+
+    async def same() -> bool:
+        await feed.refresh()
+        entries = feed.chart.entries(expected) if all(map(feed.chart.get, expected)) else ()
+        return {e.movie: e.tally.histogram for e in entries if e.tally} == expected
+
+    await eventually(same)

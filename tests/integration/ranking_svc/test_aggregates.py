@@ -2,12 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from local.stack.layout import Stack
 from mesh.kafka.retention import Retention
 from mesh.kafka.topics import alter_topic
 from mesh.pruning import Pruner
@@ -15,13 +13,7 @@ from ranking_svc import inbox, metrics
 from ranking_svc.model import Change
 from ranking_svc.trending import HALF_LIVES_S, heat, log_heat
 from tests.support.batch_readers import stopped
-from tests.support.rankings import NOW, Place, event, history, letters_of, name_of, place_in
-
-
-@pytest.fixture
-async def place(stack: Stack) -> AsyncIterator[Place]:
-    async with place_in(stack) as made:
-        yield made
+from tests.support.rankings import NOW, Place, event, history, letters_of, name_of
 
 
 async def test_every_event_twice_and_shuffled_counts_once(place: Place) -> None:

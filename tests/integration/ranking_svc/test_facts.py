@@ -27,7 +27,7 @@ from ranking_svc.model import Change
 from ranking_svc.topics import MOVIES_DEAD_LETTERS
 from rating_svc import dlq
 from tests.support.batch_readers import stopped
-from tests.support.rankings import NOW, Place, letters_of, place_in
+from tests.support.rankings import NOW, Place, letters_of
 from tests.support.waiting import eventually
 
 
@@ -63,12 +63,6 @@ def movie(number: int) -> movies_pb2.Movie:
         year=1999,
         genres=["Drama"],
     )
-
-
-@pytest.fixture
-async def place(stack: Stack) -> AsyncIterator[Place]:
-    async with place_in(stack) as made:
-        yield made
 
 
 @pytest.fixture

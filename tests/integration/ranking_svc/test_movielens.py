@@ -2,15 +2,14 @@
 
 import csv
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from local.stack.layout import Stack
 from ranking_svc.model import Change
 from ranking_svc.rebuild import Rebuilder
-from tests.support.rankings import FORMULA, Place, place_in
+from tests.support.rankings import FORMULA, Place
 
 DATA = Path(os.environ.get("MARQUEE_DATA") or Path(__file__).parents[4] / "shared" / "data") / "movielens"
 
@@ -18,12 +17,6 @@ pytestmark = pytest.mark.skipif(
     not (DATA / "ratings.csv").exists(),
     reason="MovieLens' ml-latest-small is not there: set MARQUEE_DATA to the folder that holds movielens/",
 )
-
-
-@pytest.fixture
-async def place(stack: Stack) -> AsyncIterator[Place]:
-    async with place_in(stack) as made:
-        yield made
 
 
 def rows() -> Iterator[tuple[int, int, int]]:
