@@ -1,14 +1,23 @@
 """rating_svc's processes for tests, and the users who call them."""
 
+import asyncio
+import itertools
+import random
+import uuid
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
+from confluent_kafka import Consumer, TopicPartition
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc, ratings_pb2, ratings_pb2_grpc
+from marquee.ratings.v1.events_pb2 import RatingChanged
 
 from local.stack.layout import Stack
 from mesh.identity import SUBJECT_HEADER
+from rating_svc import topics
 from tests.support.process import ServiceProcess
+from tests.support.waiting import eventually
 
 
 class RatingProcess(ServiceProcess):
@@ -86,3 +95,74 @@ def mine(movie: int) -> str:
 
 def movie_name(movie: int) -> str:
     return f"movies/tt{movie:07d}"
+
+
+unrated = itertools.count(random.randrange(1, 5_000) * 100_000)
+"""Movies that nobody has rated, one after the other."""
+
+
+class Service:
+    """rating_svc in four processes."""
+
+    def __init__(self, stack: Stack, logs: Path) -> None:
+        self.stack = stack
+        settle = {"MARQUEE_RATING_SETTLE_S": "3"}
+        self.replicas = [RatingProcess(stack, "serve", logs, **settle) for _ in range(2)]
+        self.worker = RatingProcess(stack, "worker", logs, **settle)
+        self.relay = RatingProcess(stack, "relay", logs)
+        self.channels: list[grpc.aio.Channel] = []
+
+    def user(self, name: str = "") -> tuple[User, User]:
+        """A user, at the one replica and at the other."""
+        name = name or f"user-{uuid.uuid4()}"
+        return User(self.channels[0], name), User(self.channels[1], name)
+
+    async def sql(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.stack.dsn("rating_svc"))
+        try:
+            return await connection.fetch(query, *args)
+        finally:
+            await connection.close()
+
+    async def stored(self, user: User, movie: int, score: int | None) -> None:
+        """Waits until a rating is in the database."""
+
+        async def there() -> bool:
+            rows = await self.sql(
+                "SELECT score FROM ratings WHERE user_id = $1 AND movie_id = $2", user.name, movie
+            )
+            return [row["score"] for row in rows] == [score]
+
+        await eventually(there)
+
+    async def changes(self, movie: int) -> list[tuple[int | None, int | None]]:
+        """What the topic of changes says of a movie."""
+        return await asyncio.to_thread(_changes, self.stack.kafka_bootstrap, movie)
+
+
+def _changes(bootstrap: str, movie: int) -> list[tuple[int | None, int | None]]:
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False, "log_level": 0}
+    )
+    try:
+        partitions = consumer.list_topics(topics.CHANGED, timeout=5).topics[topics.CHANGED].partitions
+        ends = {p: consumer.get_watermark_offsets(TopicPartition(topics.CHANGED, p), 5) for p in partitions}
+        left = {p: high for p, (low, high) in ends.items() if low < high}
+        consumer.assign([TopicPartition(topics.CHANGED, p, ends[p][0]) for p in left])
+        found = []
+        while left:
+            for message in consumer.consume(500, 0.2):
+                event = RatingChanged.FromString(message.value())
+                if event.movie == movie_name(movie):
+                    found.append(
+                        (
+                            event.event_id,
+                            event.old_score if event.HasField("old_score") else None,
+                            event.new_score if event.HasField("new_score") else None,
+                        )
+                    )
+                if message.offset() + 1 >= left.get(message.partition(), 0):
+                    left.pop(message.partition(), None)
+        return [(old, new) for _, old, new in sorted(found)]
+    finally:
+        consumer.close()
