@@ -69,7 +69,7 @@ def test_the_json_mapping_is_protos(document: dict[str, Any]) -> None:
     assert movie["fetchTime"] == {
         "type": "string",
         "format": "date-time",
-        "description": "When they said it.",
+        "description": "When it was read from there.",
         "readOnly": True,
     }
     assert movie["unparsed"]["additionalProperties"] == {"type": "string"}
