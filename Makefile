@@ -9,7 +9,7 @@ PYTEST := $(PYTHON_BIN) -m pytest
 run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down ci test test-unit test-integration test-page test-faults test-mutations test-k8s test-k8s-full k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs manifests protos lock clean
+.PHONY: help install demo up down ci test test-unit test-integration test-page test-examples test-faults test-mutations test-k8s test-k8s-full k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs docs-site manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ down: install ## Stop the mesh; the data stay
 	$(MARQUEE) down
 
 ci: ## Run what must pass before a change lands, as .ci/run and the workflows do
-	$(MAKE) lint types
+	$(MAKE) lint types docs-site
 	$(MAKE) test-oldest
 	$(MAKE) test
 
@@ -43,6 +43,9 @@ test-integration: install ## Run the tests on real PostgreSQL, Redis, Kafka and 
 test-page: install ## Run the tests of the page and the API reference in a real browser
 	$(PYTHON_BIN) -m pip install -q --disable-pip-version-check --require-hashes -r tests/page/requirements.lock
 	$(PYTEST) tests/page
+
+test-examples: install ## Generate, compile and run the clients in other languages of docs/other-languages.md (needs Go)
+	$(PYTEST) tests/languages
 
 test-faults: install ## Run the tests that kill parts of a running mesh, and those that take long
 	-@scripts/ratelimit.sh >/dev/null
@@ -113,6 +116,10 @@ docs: install ## Renew docs/configuration.md and the index of decisions
 	$(PYTHON_BIN) scripts/configuration.py
 	$(PYTHON_BIN) scripts/decisions.py
 
+docs-site: install ## Make the documentation a site in dist/site; a link that leads nowhere fails it
+	$(PYTHON_BIN) -m pip install -q --disable-pip-version-check --require-hashes -r scripts/site/requirements.lock
+	$(PYTHON_BIN) -m scripts.site.build
+
 manifests: install ## Renew what of k8s/ follows from the table of services and from the code
 	$(PYTHON_BIN) -m k8s.workloads
 
@@ -129,6 +136,8 @@ lock: install ## Renew requirements.lock and the lists of jars
 	    -o scripts/node.lock -
 	echo playwright | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    -c requirements.lock -o tests/page/requirements.lock -
+	printf 'sphinx\nmyst-parser\nfuro\n' | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-header -c requirements.lock -o scripts/site/requirements.lock -
 	k8s/images/lock.sh
 	$(PYTHON_BIN) -m local.servers.kafka_jars --lock
 	$(PYTHON_BIN) -m k8s.cluster.crds --lock
