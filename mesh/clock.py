@@ -57,9 +57,8 @@ def utc_now() -> datetime:
 
 def timestamp(micros: int) -> Timestamp:
     """Microseconds since 1970, as protobuf has times."""
-    made = Timestamp()
-    made.FromMicroseconds(micros)
-    return made
+    seconds, rest = divmod(micros, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 def learn(store_s: float, asked: float, answered: float) -> None:
