@@ -25,7 +25,7 @@ from local.stack import state as states
 from local.stack.layout import Shape, Stack
 from tests.faults.cluster.probes import Watcher
 from tests.faults.rating_svc import promises
-from tests.faults.rating_svc.authors import Journal, crowd
+from tests.faults.rating_svc.authors import Journal, crowd, writing
 from tests.faults.rating_svc.checker import mesh
 from tests.support.parts import answers, holder, hung, pids_of, send, unattended
 from tests.support.waiting import eventually
@@ -104,19 +104,13 @@ class Outcome:
 async def run(stack: Stack, losses: Sequence[Loss], seed: int = 1) -> Outcome:
     """Strikes one after the other on a fresh cluster under load, and checks every promise at the end."""
     movies = [str(body["imdbID"]) for body in sample_films()[:_MOVIES]]
-    journal, enough, broken, costs = Journal(), asyncio.Event(), list[str](), list[Cost]()
+    journal, broken, costs = Journal(), list[str](), list[Cost]()
     people = crowd(stack, _AUTHORS, seed, movies, journal)
-    writing = asyncio.gather(*(author.run(enough) for author in people))
     watcher = Watcher(stack, movies, journal)
-    try:
-        async with watcher.watching():
-            await asyncio.sleep(2 * _CALM_S)
-            for loss in losses:
-                costs.append(await _measure(stack, loss, watcher))
-        enough.set()
-        await asyncio.wait_for(writing, _MENDED_S)
-    finally:
-        writing.cancel()
+    async with writing(people, _MENDED_S), watcher.watching():
+        await asyncio.sleep(2 * _CALM_S)
+        for loss in losses:
+            costs.append(await _measure(stack, loss, watcher))
     await promises.converge(stack, broken)
     broken += await promises.compare(stack, people)
     broken += journal.unexpected

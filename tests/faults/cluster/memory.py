@@ -12,7 +12,7 @@ from local.commands.status import Status, look
 from local.stack import state as states
 from local.stack.layout import Home, Shape, Stack
 from tests.faults.cluster.probes import Watcher
-from tests.faults.rating_svc.authors import Journal, crowd
+from tests.faults.rating_svc.authors import Journal, crowd, writing
 from tests.support.stacks import running
 
 _LOAD_S = 60.0
@@ -25,19 +25,13 @@ LIMIT_MIB = 1024.0
 async def loaded(stack: Stack) -> tuple[Status, int]:
     """What all processes use while authors write and others read, and how many writes were acknowledged."""
     movies = [str(body["imdbID"]) for body in sample_films()[:_MOVIES]]
-    journal, enough = Journal(), asyncio.Event()
+    journal = Journal()
     people = crowd(stack, _AUTHORS, 1, movies, journal)
-    writing = asyncio.gather(*(author.run(enough) for author in people))
-    try:
-        async with Watcher(stack, movies, journal).watching():
-            await asyncio.sleep(_LOAD_S)
-            running_now = states.live(stack.home)
-            assert running_now is not None
-            status = await asyncio.to_thread(look, stack.home, running_now)
-        enough.set()
-        await writing
-    finally:
-        writing.cancel()
+    async with writing(people, _LOAD_S), Watcher(stack, movies, journal).watching():
+        await asyncio.sleep(_LOAD_S)
+        running_now = states.live(stack.home)
+        assert running_now is not None
+        status = await asyncio.to_thread(look, stack.home, running_now)
     return status, journal.acknowledged
 
 

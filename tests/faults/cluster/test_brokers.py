@@ -16,6 +16,7 @@ from local.stack.layout import Home, Shape, Stack
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.topics import identify
 from tests.support.parts import answers, hung, pid_of, unattended
+from tests.support.repeating import repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -60,9 +61,8 @@ async def test_any_broker_may_be_away(
     read: set[tuple[int, bytes]] = set()
 
     async def reading() -> None:
-        while True:
-            read.update((record.partition, record.value) for record in await consumer.next_batch(100, 1.0))
-            await consumer.commit()
+        read.update((record.partition, record.value) for record in await consumer.next_batch(100, 1.0))
+        await consumer.commit()
 
     async def identified() -> bool:
         try:
@@ -76,25 +76,22 @@ async def test_any_broker_may_be_away(
         ends = await asyncio.gather(*sent, return_exceptions=True)
         return not any(isinstance(end, BaseException) for end in ends)
 
-    task = asyncio.create_task(reading())
     try:
-        for name in brokers.names("kafka"):
-            what = name.encode()
-            every = {(number, what) for number in range(PARTITIONS)}
-            checks = {
-                "writes": partial(written, what),
-                "the topic's identity": identified,
-                "reads": partial(every.issubset, read),
-            }
-            with away(brokers, name):
-                for told, check in checks.items():
-                    began = time.monotonic()
-                    await eventually(check, PATIENCE_S, 0.2, what=f"{told} without {name}")
-                    print(f"{away.__name__} {name}: {told} after {time.monotonic() - began:.1f} s more")
-            await eventually(lambda: answers(brokers), 60)
-        assert not task.done()
+        async with repeatedly(reading, pause_s=0):
+            for name in brokers.names("kafka"):
+                what = name.encode()
+                every = {(number, what) for number in range(PARTITIONS)}
+                checks = {
+                    "writes": partial(written, what),
+                    "the topic's identity": identified,
+                    "reads": partial(every.issubset, read),
+                }
+                with away(brokers, name):
+                    for told, check in checks.items():
+                        began = time.monotonic()
+                        await eventually(check, PATIENCE_S, 0.2, what=f"{told} without {name}")
+                        print(f"{away.__name__} {name}: {told} after {time.monotonic() - began:.1f} s more")
+                await eventually(lambda: answers(brokers), 60)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await consumer.close()
         await producer.close()

@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from tests.support.clients import redis_of
 from tests.support.errors import refused
 from tests.support.movies import MovieProcess, Omdb
 from tests.support.parts import Part
+from tests.support.repeating import Reads, repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -107,54 +107,28 @@ async def forget(place: Stack, names: Sequence[str]) -> None:
     await client.aclose()
 
 
-@dataclass
-class Tally:
-    """What readers of known titles saw."""
-
-    latencies_s: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def check(self, what: str, slowest_s: float = 5.0) -> None:
-        latencies = sorted(self.latencies_s)
-        p50, p99 = (latencies[len(latencies) * share // 100] * 1000 for share in (50, 99))
-        print(
-            f"{what}: {len(latencies)} reads, {len(self.errors)} errors, "
-            f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, slowest {latencies[-1] * 1000:.0f} ms"
-        )
-        assert self.errors == []
-        assert len(latencies) > 20
-        assert latencies[-1] < slowest_s
-
-
 @asynccontextmanager
-async def readers(process: MovieProcess, number: int = 4, timeout_s: float = 8) -> AsyncIterator[Tally]:
+async def readers(process: MovieProcess, number: int = 4, timeout_s: float = 8) -> AsyncIterator[Reads]:
     """Reads known titles, one by one and in batches, until the block ends."""
-    tally, over = Tally(), asyncio.Event()
+    tally = Reads()
 
-    async def read(seed: int) -> None:
-        rng = random.Random(seed)
-        while not over.is_set():
-            began = time.perf_counter()
-            try:
-                if rng.random() < 0.8:
-                    name = rng.choice(KNOWN)
-                    assert (await process.get(name, timeout_s)).name == name
-                else:
-                    names = rng.sample(KNOWN, 10)
-                    request = movies_pb2.BatchGetMoviesRequest(names=names)
-                    answer = await process.stub.BatchGetMovies(request, timeout=timeout_s)
-                    assert [movie.name for movie in answer.movies] == names
-            except grpc.aio.AioRpcError as error:
-                tally.errors.append(f"{error.code()}: {error.details()}")
-            tally.latencies_s.append(time.perf_counter() - began)
-            await asyncio.sleep(0.01)
+    async def read(rng: random.Random) -> None:
+        began = time.perf_counter()
+        try:
+            if rng.random() < 0.8:
+                name = rng.choice(KNOWN)
+                assert (await process.get(name, timeout_s)).name == name
+            else:
+                names = rng.sample(KNOWN, 10)
+                request = movies_pb2.BatchGetMoviesRequest(names=names)
+                answer = await process.stub.BatchGetMovies(request, timeout=timeout_s)
+                assert [movie.name for movie in answer.movies] == names
+        except grpc.aio.AioRpcError as error:
+            tally.errors.append(f"{error.code()}: {error.details()}")
+        tally.latencies_s.append(time.perf_counter() - began)
 
-    tasks = [asyncio.create_task(read(seed)) for seed in range(number)]
-    try:
+    async with repeatedly(*(partial(read, random.Random(seed)) for seed in range(number))):
         yield tally
-    finally:
-        over.set()
-        await asyncio.gather(*tasks)
 
 
 async def answered(process: MovieProcess, name: str) -> bool:

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from local.stack.layout import Home, Stack
 from tests.faults.movie_svc.test_lost_parts import KNOWN, UNKNOWN, forget, stored
 from tests.support.movies import Omdb
 from tests.support.parts import Part
+from tests.support.repeating import Reads, repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -89,56 +90,37 @@ async def api(place: Stack) -> AsyncIterator[Api]:
     await Omdb(place).behave()
 
 
-@dataclass
-class Readers:
+class Readers(Reads):
     """What readers of known titles saw."""
 
-    latencies_s: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def told(self, what: str, recovery_s: float, slowest_s: float = 5.0) -> None:
-        latencies = sorted(self.latencies_s)
-        p50, p99 = (latencies[len(latencies) * share // 100] * 1000 for share in (50, 99))
-        print(
-            f"{what}: {len(latencies)} requests, {len(self.errors)} errors, p50 {p50:.0f} ms, "
-            f"p99 {p99:.0f} ms, slowest {latencies[-1] * 1000:.0f} ms, well again after {recovery_s:.1f} s"
-        )
-        assert self.errors == []
-        assert len(latencies) > 20
-        assert latencies[-1] < slowest_s
+    def told(self, what: str, recovery_s: float) -> None:
+        self.check(f"{what}, answered again after {recovery_s:.1f} s")
 
 
 @asynccontextmanager
 async def reading(api: Api, number: int = 4) -> AsyncIterator[Readers]:
     """Reads known titles, by id and in batches, until the block ends."""
-    seen, over = Readers(), asyncio.Event()
+    seen = Readers()
 
-    async def read(seed: int) -> None:
-        dice = random.Random(seed)
-        while not over.is_set():
-            names = dice.sample(KNOWN, 10)
-            path = dice.choice(
-                [f"/v1/{names[0]}", f"/v1/{names[0]}", "/v1/movies:batchGet?names=" + "&names=".join(names)]
-            )
-            began = time.perf_counter()
-            try:
-                answer = await api.get(path)
-                body = answer.json()
-                titles = body.get("movies", [body])
-                wanted = names[: len(titles)]
-                if answer.status_code != 200 or [title["name"] for title in titles] != wanted:
-                    seen.errors.append(f"{path}: {answer.status_code} {answer.text[:200]}")
-            except httpx.HTTPError as error:
-                seen.errors.append(f"{path}: {error!r}")
-            seen.latencies_s.append(time.perf_counter() - began)
-            await asyncio.sleep(0.01)
+    async def read(dice: random.Random) -> None:
+        names = dice.sample(KNOWN, 10)
+        path = dice.choice(
+            [f"/v1/{names[0]}", f"/v1/{names[0]}", "/v1/movies:batchGet?names=" + "&names=".join(names)]
+        )
+        began = time.perf_counter()
+        try:
+            answer = await api.get(path)
+            body = answer.json()
+            titles = body.get("movies", [body])
+            wanted = names[: len(titles)]
+            if answer.status_code != 200 or [title["name"] for title in titles] != wanted:
+                seen.errors.append(f"{path}: {answer.status_code} {answer.text[:200]}")
+        except httpx.HTTPError as error:
+            seen.errors.append(f"{path}: {error!r}")
+        seen.latencies_s.append(time.perf_counter() - began)
 
-    tasks = [asyncio.create_task(read(seed)) for seed in range(number)]
-    try:
+    async with repeatedly(*(partial(read, random.Random(seed)) for seed in range(number))):
         yield seen
-    finally:
-        over.set()
-        await asyncio.gather(*tasks)
 
 
 async def refused_in_time(api: Api, name: str) -> None:

@@ -17,12 +17,12 @@ from marquee.rankings.v1 import rankings_pb2 as pb
 from local.stack.layout import Home, Shape, Stack
 from mesh import kafka
 from mesh.errors import MarqueeError
-from mesh.tasks import end
 from ranking_svc.model import Change
 from ranking_svc.topics import AGGREGATES_GROUP, MOVIES_CHANGED, RATINGS_CHANGED
 from tests.support.parts import DATABASES, part
 from tests.support.ranking_processes import RankingProcess
 from tests.support.rankings import NOW, Place, history, place_in
+from tests.support.repeating import repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -52,34 +52,29 @@ async def place(own: Stack) -> AsyncIterator[Place]:
 
 
 class Readers:
-    """Calls that go on all the time; `failed` holds those that did."""
+    """Calls of a server; `failed` holds those that did."""
 
     def __init__(self, server: RankingProcess) -> None:
         self._server = server
         self.failed: list[grpc.aio.AioRpcError] = []
         self.answered = 0
 
-    async def run(self) -> None:
-        while True:
-            try:
-                await self._server.votes(1)
-                await self._server.rankings.ListTopRated(pb.ListTopRatedRequest(genre="Drama"), timeout=2)
-                await self._server.rankings.ListTopRated(pb.ListTopRatedRequest(min_votes=2), timeout=2)
-                self.answered += 3
-            except grpc.aio.AioRpcError as error:
-                self.failed.append(error)
-            await asyncio.sleep(0.01)
+    async def read(self) -> None:
+        try:
+            await self._server.votes(1)
+            await self._server.rankings.ListTopRated(pb.ListTopRatedRequest(genre="Drama"), timeout=2)
+            await self._server.rankings.ListTopRated(pb.ListTopRatedRequest(min_votes=2), timeout=2)
+            self.answered += 3
+        except grpc.aio.AioRpcError as error:
+            self.failed.append(error)
 
 
 @asynccontextmanager
 async def read_throughout(server: RankingProcess) -> AsyncIterator[Readers]:
     """Reads all the time in the block, and fails if any read did."""
     readers = Readers(server)
-    task = asyncio.create_task(readers.run())
-    try:
+    async with repeatedly(readers.read):
         yield readers
-    finally:
-        await end([task])
     assert readers.answered > 0
     assert readers.failed == []
 

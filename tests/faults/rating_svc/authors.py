@@ -1,6 +1,7 @@
 """Users at the edge who rate, change their minds, delete, repeat themselves, try again, and remember."""
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from edge import tokens
 from local.commands.http1 import Client, Response
 from local.stack.layout import HOST, Stack
+from tests.support.repeating import repeatedly
 
 _PATIENCE_S = 6.0
 _FIRST_PAUSE_S = 0.05
@@ -77,16 +79,15 @@ class Author:
         self._movies = movies
         self._journal = journal
 
-    async def run(self, until: asyncio.Event) -> None:
-        """Submits and reads until told to stop; what was begun is brought to an end."""
-        while not until.is_set():
-            await asyncio.sleep(self._chance.uniform(0, 0.3))
-            draw = self._chance.random()
-            if draw < 0.12 and self.acknowledged:
-                await self._repeat(self._chance.choice(self.acknowledged[-50:]))
-            else:
-                score = None if draw > 0.85 else self._chance.randint(1, 10)
-                await self._submit(Wish(self._chance.choice(self._movies), score, str(uuid.uuid4())))
+    async def act(self) -> None:
+        """Waits a moment, then submits something, or what was acknowledged before; mostly reads it too."""
+        await asyncio.sleep(self._chance.uniform(0, 0.3))
+        draw = self._chance.random()
+        if draw < 0.12 and self.acknowledged:
+            await self._repeat(self._chance.choice(self.acknowledged[-50:]))
+        else:
+            score = None if draw > 0.85 else self._chance.randint(1, 10)
+            await self._submit(Wish(self._chance.choice(self._movies), score, str(uuid.uuid4())))
 
     async def ratings(self) -> dict[str, tuple[int, str]]:
         """All of one's ratings, page by page: score and state by IMDb id."""
@@ -166,6 +167,11 @@ class Author:
             if answer.status not in _PASSING:
                 self._journal.unexpected.append(f"{what} {path}: {answer.status}: {answer.body[:300]!r}")
         return answer
+
+
+def writing(people: Sequence[Author], finish_s: float) -> contextlib.AbstractAsyncContextManager[None]:
+    """They write and read until the block ends, then finish what is under way, within so many seconds."""
+    return repeatedly(*(author.act for author in people), pause_s=0, finish_s=finish_s)
 
 
 def crowd(stack: Stack, count: int, seed: int, movies: Sequence[str], journal: Journal) -> list[Author]:

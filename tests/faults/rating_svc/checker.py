@@ -24,7 +24,7 @@ from local.commands.movielens import sample_films
 from local.stack.layout import Home, Shape, Stack
 from local.supervision.processes import usual_instances
 from tests.faults.rating_svc import promises
-from tests.faults.rating_svc.authors import Author, Journal, crowd
+from tests.faults.rating_svc.authors import Author, Journal, crowd, writing
 from tests.faults.rating_svc.breaker import Breaker
 from tests.faults.rating_svc.plan import PARTS, Fault, draw
 from tests.support.stacks import running
@@ -120,15 +120,11 @@ async def check(
 async def _trouble(
     people: Sequence[Author], breaker: Breaker, plan: Sequence[Fault], findings: Findings
 ) -> None:
-    enough = asyncio.Event()
-    writing = asyncio.gather(*(author.run(enough) for author in people))
     try:
-        await breaker.run(plan)
-        findings.mended_s = time.monotonic() - breaker.struck[-1][0]
-        enough.set()
-        await asyncio.wait_for(writing, _FINISH_S)
+        async with writing(people, _FINISH_S):
+            await breaker.run(plan)
+            findings.mended_s = time.monotonic() - breaker.struck[-1][0]
     finally:
-        writing.cancel()
         findings.struck = breaker.struck
 
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -24,6 +25,7 @@ from rating_svc.submissions import Submission
 from tests.support.parts import Part
 from tests.support.ratings import RatingProcess, User
 from tests.support.ratings_rig import Rig, rig, submission
+from tests.support.repeating import repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
@@ -49,27 +51,26 @@ class Author:
         self.answered = 0
         self.failed = 0
         self.longest_s = 0.0
+        self._chance = random.Random(name)
 
-    async def write(self, channels: list[grpc.aio.Channel], stop: asyncio.Event) -> None:
-        chance = random.Random(self.name)
-        while not stop.is_set():
-            movie, score = chance.randrange(1, MOVIES + 1), chance.randrange(1, 11)
-            began = time.monotonic()
-            # The same request until it is answered, at any of the fronts, as the edge and clients do.
-            request_id = str(uuid.UUID(int=chance.getrandbits(128)))
-            while True:
-                user = User(chance.choice(channels), self.name, timeout_s=2)
-                try:
-                    await user.rate(movie, score, request_id)
-                    break
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in _TRY_AGAIN:
-                        raise
-                    self.failed += 1
-                    await asyncio.sleep(0.05)
-            self.longest_s = max(self.longest_s, time.monotonic() - began)
-            self.answered += 1
-            self.last[movie] = score
+    async def write(self, channels: list[grpc.aio.Channel]) -> None:
+        movie, score = self._chance.randrange(1, MOVIES + 1), self._chance.randrange(1, 11)
+        began = time.monotonic()
+        # The same request until it is answered, at any of the fronts, as the edge and clients do.
+        request_id = str(uuid.UUID(int=self._chance.getrandbits(128)))
+        while True:
+            user = User(self._chance.choice(channels), self.name, timeout_s=2)
+            try:
+                await user.rate(movie, score, request_id)
+                break
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _TRY_AGAIN:
+                    raise
+                self.failed += 1
+                await asyncio.sleep(0.05)
+        self.longest_s = max(self.longest_s, time.monotonic() - began)
+        self.answered += 1
+        self.last[movie] = score
 
 
 async def stored_scores(stack: Stack) -> dict[tuple[str, int], int]:
@@ -227,26 +228,23 @@ async def test_the_log_grows_under_load_beside_a_front_that_is_frozen_meanwhile(
         async with mesh(stack, logs) as (fronts, _):
             channels = [grpc.aio.insecure_channel(front.address) for front in fronts]
             authors = [Author(f"author-{i}") for i in range(24)]
-            stop = asyncio.Event()
-            writing = [asyncio.create_task(author.write(channels, stop)) for author in authors]
-            await asyncio.sleep(3)
-            # It is frozen in the middle of its writes, and comes back when the log has long grown.
-            fronts[1].signal(signal.SIGSTOP)
-            await asyncio.sleep(0.5)
-            grown = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-m", "rating_svc", "grow", "8"],
-                env=fronts[0].environment,
-                capture_output=True,
-                text=True,
-            )
-            assert grown.returncode == 0, grown.stderr
-            assert "submitted.v1.g2 now, 8 partitions, epoch 2" in grown.stdout
-            await asyncio.sleep(3)
-            fronts[1].signal(signal.SIGCONT)
-            await asyncio.sleep(3)
-            stop.set()
-            await asyncio.gather(*writing)
+            async with repeatedly(*(partial(author.write, channels) for author in authors), pause_s=0):
+                await asyncio.sleep(3)
+                # It is frozen in the middle of its writes, and comes back when the log has long grown.
+                fronts[1].signal(signal.SIGSTOP)
+                await asyncio.sleep(0.5)
+                grown = await asyncio.to_thread(
+                    subprocess.run,
+                    [sys.executable, "-m", "rating_svc", "grow", "8"],
+                    env=fronts[0].environment,
+                    capture_output=True,
+                    text=True,
+                )
+                assert grown.returncode == 0, grown.stderr
+                assert "submitted.v1.g2 now, 8 partitions, epoch 2" in grown.stdout
+                await asyncio.sleep(3)
+                fronts[1].signal(signal.SIGCONT)
+                await asyncio.sleep(3)
             expected = {(a.name, movie): score for a in authors for movie, score in a.last.items()}
 
             async def all_stored() -> bool:

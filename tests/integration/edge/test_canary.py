@@ -16,6 +16,7 @@ from edge.render import render
 from edge.trials import Audience, Canary, Condition, Segment
 from tests.support.edge.mesh import Edge, Instance, running_edge
 from tests.support.edge.trials import MOVIE, ON_TRIAL, RATING, healthy_releases, release
+from tests.support.repeating import repeatedly
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.alone
@@ -94,18 +95,14 @@ def on_trial(found: dict[str, str]) -> set[str]:
 
 async def test_the_share_follows_the_command_without_a_failed_call(edge: Edge, trial: Instance) -> None:
     folder = edge.folder / "envoy"
-    stop = asyncio.Event()
     outcomes: dict[int, int] = {}
 
-    async def callers(number: int) -> None:
+    async def call() -> None:
         # Anonymous: each call is weighed by itself.
-        while not stop.is_set():
-            status = (await edge.http.get(MOVIE)).status_code
-            outcomes[status] = outcomes.get(status, 0) + 1
-            await asyncio.sleep(0.005)
+        status = (await edge.http.get(MOVIE)).status_code
+        outcomes[status] = outcomes.get(status, 0) + 1
 
-    load = [asyncio.create_task(callers(number)) for number in range(4)]
-    try:
+    async with repeatedly(*[call] * 4, pause_s=0.005):
         for percent, low, high in ((30, 0.18, 0.42), (100, 1, 1), (0, 0, 0)):
             await asyncio.to_thread(canary.set_share, folder, "movie_svc", percent)
             await taken_up(edge)
@@ -119,9 +116,6 @@ async def test_the_share_follows_the_command_without_a_failed_call(edge: Edge, t
             calls = len(edge.service.calls) + len(trial.calls)
             # Each of the four callers may have had one under way.
             assert low * calls - 4 <= len(trial.calls) <= high * calls + 4
-    finally:
-        stop.set()
-        await asyncio.gather(*load)
     assert set(outcomes) == {200}, outcomes
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from marquee.movies.v1 import movies_pb2
 from edge import canary, trials
 from tests.support.edge.mesh import Edge, Instance, fail, rich_error, running_edge
 from tests.support.edge.trials import MOVIE, ON_TRIAL, RATING, controller, healthy_releases, release, rollout
+from tests.support.repeating import connected, repeatedly
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.alone
@@ -42,21 +44,13 @@ async def edge(trial: Instance) -> AsyncIterator[Edge]:
 async def under_load(edge: Edge, clients: int = 8) -> AsyncIterator[Counter[tuple[str, int]]]:
     """Clients without a name; counts what they get, by release and status."""
     outcomes: Counter[tuple[str, int]] = Counter()
-    stop = asyncio.Event()
 
-    async def client() -> None:
-        async with httpx.AsyncClient(base_url=edge.url, timeout=15) as http:
-            while not stop.is_set():
-                answer = await http.get(MOVIE)
-                outcomes[answer.headers.get("x-marquee-release", "stable"), answer.status_code] += 1
-                await asyncio.sleep(0.01)
+    async def call(http: httpx.AsyncClient) -> None:
+        answer = await http.get(MOVIE)
+        outcomes[answer.headers.get("x-marquee-release", "stable"), answer.status_code] += 1
 
-    tasks = [asyncio.create_task(client()) for _ in range(clients)]
-    try:
+    async with connected(edge.url, clients) as https, repeatedly(*(partial(call, http) for http in https)):
         yield outcomes
-    finally:
-        stop.set()
-        await asyncio.gather(*tasks)
 
 
 def delivery(edge: Edge) -> dict[str, Any]:

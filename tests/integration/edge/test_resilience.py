@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.edge.mesh import (
     rich_error,
     running_edge,
 )
+from tests.support.repeating import connected, repeatedly
 
 pytestmark = pytest.mark.alone
 
@@ -293,20 +295,15 @@ async def enough(outcomes: Counter[object], more: int) -> None:
 async def under_load(edge: Edge, verb: str, path: str, clients: int = 8) -> AsyncIterator[Counter[object]]:
     """Eight clients that ask one after the other; counts the statuses (or errors) they get."""
     outcomes: Counter[object] = Counter()
-    stop = asyncio.Event()
 
-    async def client() -> None:
-        async with httpx.AsyncClient(base_url=edge.url, timeout=15) as http:
-            while not stop.is_set():
-                try:
-                    outcomes[(await http.request(verb, path)).status_code] += 1
-                except httpx.HTTPError as error:
-                    outcomes[repr(error)] += 1
-                await asyncio.sleep(0.002)
+    async def call(http: httpx.AsyncClient) -> None:
+        try:
+            outcomes[(await http.request(verb, path)).status_code] += 1
+        except httpx.HTTPError as error:
+            outcomes[repr(error)] += 1
 
-    tasks: list[asyncio.Task[None]] = [asyncio.create_task(client()) for _ in range(clients)]
-    try:
+    async with (
+        connected(edge.url, clients) as https,
+        repeatedly(*(partial(call, http) for http in https), pause_s=0.002),
+    ):
         yield outcomes
-    finally:
-        stop.set()
-        await asyncio.gather(*tasks)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ import pytest
 from edge import tokens, trials
 from local.stack.layout import Stack, checkout
 from tests.support.command import marquee
+from tests.support.repeating import connected, repeatedly
 from tests.support.waiting import eventually
 
 SERVICE = "movie_svc"
@@ -90,29 +92,24 @@ class Traffic:
 
     @contextlib.asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        stop = asyncio.Event()
         turns = itertools.count()
-        tasks = [asyncio.create_task(self._client(turns, stop)) for _ in range(CLIENTS)]
-        try:
+        async with (
+            connected(self._url, CLIENTS) as https,
+            repeatedly(*(partial(self._turn, http, turns) for http in https)),
+        ):
             yield
-        finally:
-            stop.set()
-            await asyncio.gather(*tasks)
 
-    async def _client(self, turns: Iterator[int], stop: asyncio.Event) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=15) as http:
-            while not stop.is_set():
-                turn = next(turns)
-                bearer = self._bearers[turn % USERS]
-                movie = f"/v1/movies/{MOVIES[turn % len(MOVIES)]}"
-                match turn % 4:
-                    case 0:
-                        await self._ask(http, movie, {})
-                    case 1 | 2:
-                        await self._ask(http, movie, bearer)
-                    case _:
-                        await self._ask(http, BATCH, bearer)
-                await asyncio.sleep(0.01)
+    async def _turn(self, http: httpx.AsyncClient, turns: Iterator[int]) -> None:
+        turn = next(turns)
+        bearer = self._bearers[turn % USERS]
+        movie = f"/v1/movies/{MOVIES[turn % len(MOVIES)]}"
+        match turn % 4:
+            case 0:
+                await self._ask(http, movie, {})
+            case 1 | 2:
+                await self._ask(http, movie, bearer)
+            case _:
+                await self._ask(http, BATCH, bearer)
 
     async def _ask(self, http: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
         began = time.monotonic()
