@@ -308,3 +308,9 @@ async def running_edge(
                 process.terminate()
                 await process.wait()
             await asyncio.gather(*(service.stop() for service in services))
+
+
+async def long_movie(request: Any, context: Any) -> movies_pb2.Movie:
+    """Answers GetMovie with what is worth compressing."""
+    await context.send_initial_metadata((("etag", '"v1"'),))
+    return movies_pb2.Movie(name=request.name, plot="Two imprisoned men bond over a number of years. " * 200)
