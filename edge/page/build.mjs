@@ -1,4 +1,4 @@
-// Bundles the page and the API reference into the folder that is named: `node build.mjs OUT`.
+// Bundles the page and the API reference into `dist`: `npm run build`.
 //
 // Every asset's name has a hash of its content, so browsers may keep it for good; it lies there plain,
 // and compressed as small as gzip and brotli can make it, so that the edge has no work with it.
@@ -8,11 +8,7 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 import { build } from "esbuild";
 
-const out = process.argv[2];
-if (!out) {
-  console.error("name the folder to write to: node build.mjs OUT");
-  process.exit(2);
-}
+const out = "dist";
 mkdirSync(out, { recursive: true });
 
 const TYPES = { js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8" };

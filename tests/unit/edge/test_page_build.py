@@ -36,11 +36,12 @@ def test_npm_runs_no_scripts_and_takes_what_is_locked(made: Path, tmp_path: Path
     """`npm` notes how it was called; without packages, the bundler then fails."""
     noted = tmp_path / "words"
     npm = tmp_path / "npm.py"
-    npm.write_text(f"import sys; open({str(noted)!r}, 'w').write(' '.join(sys.argv[1:]))")
+    npm.write_text(f"import sys; open({str(noted)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')")
     assert page_build.main(["--npm", f"{sys.executable} {npm}"]) == 1
-    words = noted.read_text().split()
-    assert words[0] == "ci"
-    assert {"--ignore-scripts", "--omit=dev"} <= set(words)
+    install, build = (line.split() for line in noted.read_text().splitlines())
+    assert install[0] == "ci"
+    assert {"--ignore-scripts", "--omit=dev"} <= set(install)
+    assert build == ["run", "build"]
 
 
 def test_no_registry_is_named_in_the_lock_files() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from edge import npm
 from local.dash import bundle
 from local.dash.app import Page, Settings
 from local.dash.logs import Logs, line, query
@@ -86,7 +87,7 @@ def test_the_bundle_is_made_again_when_its_sources_change(
 ) -> None:
     before = bundle.folder()
     copy = tmp_path / "page"
-    for path in bundle._files():
+    for path in npm.sources(bundle._PAGE):
         target = copy / path.relative_to(bundle._PAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
