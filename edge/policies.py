@@ -1,4 +1,4 @@
-"""What the edge knows of each RPC beyond its contract: `envoy/routes.yaml`, held against the contract.
+"""What the edge knows of each RPC beyond its contract: `envoy/routes.yaml`, compared with the contract.
 
 The table gives each public RPC a class, and each class its time-out, limit and cache.
 """

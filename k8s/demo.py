@@ -1,7 +1,7 @@
 """`python -m k8s.demo up|down`: the mesh on a real Kubernetes, with ratings loaded and the chart checked.
 
 `up` finds or builds a cluster, builds the images and brings them there, applies a stage's overlay, loads
-the ratings through the edge and holds the chart against a recount. It leaves all running; `down` removes it.
+the ratings through the edge and compares the chart with a recount. It leaves all running; `down` removes it.
 """
 
 import argparse

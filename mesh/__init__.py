@@ -8,7 +8,7 @@ A module may use those of the floors above it in this table; within a floor, som
 | `config`, `services` | settings from the environment; the table of services |
 | `clock`, `errors`, `metrics` | the one clock; errors as the API tells them; groups of metrics |
 | `backoff`, `pause` | how long to wait before something is tried again, or asked again |
-| `tasks`, `single_flight` | tasks that end for good; one task for all who want the same |
+| `tasks`, `single_flight` | tasks that are sure to end; one task for all who want the same |
 | `wire`, `tables`, `http_page`, `sessions` | protobuf's bytes; CSV files; a page; PostgreSQL's limits |
 | **words and callers** | |
 | `rules`, `names` | what requests may hold, as the contract says; resource names |

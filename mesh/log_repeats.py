@@ -20,7 +20,7 @@ class _Place:
 
 
 class Repeats(logging.Filter):
-    """Lets ten lines of one place in the code through in ten seconds; the next one tells of those kept back.
+    """Lets ten lines of one place in the code through in ten seconds; the next one says how many were not.
 
     Not of `debug`, which somebody asked for, nor of `unlimited` loggers.
     """

@@ -58,7 +58,7 @@ def init(service: str, config: LogConfig) -> None:
     """Sends this process's logs to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=["log.original", "process"]))
-    # Before the fields: what is kept back needs none.
+    # Before the fields: what is suppressed needs none.
     handler.addFilter(Repeats(frozenset({identity.AUDIT, CALLS})))
     handler.addFilter(_CallFields(service))
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""Leaving alone what failed, so that nobody waits for it again in vain."""
+"""Leaving alone what failed, so that nobody waits for it again without success."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Ending tasks for good, and errors that nobody waits for."""
+"""Ending tasks surely, and errors that nobody waits for."""
 
 import asyncio
 from collections.abc import Iterable

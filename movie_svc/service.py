@@ -18,7 +18,7 @@ from movie_svc.storing.listings import Filters, Listings
 
 # How long a call without a deadline may wait for others, in seconds: less than mesh.rpc lets it take.
 _PATIENCE_S: Final = 8.0
-# Time kept back of a caller's deadline, to answer in.
+# Time reserved of a caller's deadline, to answer in.
 _RESERVE_S: Final = 0.05
 # How long others may keep an answer: a change reaches them after this at the latest.
 _KEEP_S: Final = 60

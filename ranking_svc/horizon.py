@@ -57,7 +57,7 @@ class Horizon:
         self._note(state)
 
     def took(self, state: State, changed: Iterable[int]) -> None:
-        """Everything from `start` on, but for `seen`, was read in this state; the rows had these changes."""
+        """Everything from `start` on, except `seen`, was read in this state; the rows had these changes."""
         seen = self.seen.union(changed)
         self.start = max(self.start, state.xmin)
         if state.as_of is not None:

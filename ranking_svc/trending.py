@@ -23,7 +23,7 @@ COLD: Final = -math.inf
 # A movie that is less hot than one vote of ten half-lives ago is not trending.
 LEAST_HEAT: Final = 2.0**-10
 
-# 2^-1000 is the smallest ratio told apart from nothing; the same in the SQL functions.
+# 2^-1000 is the smallest ratio that is distinguished from nothing; the same in the SQL functions.
 _LEAST: Final = -1000.0
 
 

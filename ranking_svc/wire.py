@@ -66,7 +66,7 @@ def heat(value: float) -> bytes:
 
 
 def page(lines: Iterable[bytes], next_page_token: str, formula: Formula | None = None) -> bytes:
-    """A serialized List…Response; the four have the same fields but for the formula."""
+    """A serialized List…Response; the four have the same fields except the formula."""
     made = repeated(_PAGE_ENTRY, lines)
     if next_page_token:
         made += delimited(_PAGE_TOKEN, next_page_token.encode())

@@ -59,7 +59,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def mesh_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole mesh behind Envoy. OMDb answers with what it once said, where that is at hand."""
+    """The whole mesh behind Envoy. OMDb answers with what it once said, where that is there."""
     answers = movielens.omdb_answers()
     # For this stack alone: the other one's tests know what the simulator's own catalogue holds.
     environment = {**_HASTE, **({"MARQUEE_OMDB_ANSWERS": str(answers)} if answers else {})}

@@ -10,7 +10,7 @@ mkdir -p "$folder/lib" "$folder/log"
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$folder/lib" /var/lib
 mount --bind "$folder/log" /var/log
-# The kernel is shared: nothing in here changes how it works, but for the network, which is its own.
+# The kernel is shared: nothing in here changes how it works, except the network, which is its own.
 mount --bind /proc/sys /proc/sys
 mount --bind /proc/sys/net /proc/sys/net
 mount -o remount,bind,ro /proc/sys

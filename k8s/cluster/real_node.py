@@ -118,7 +118,7 @@ class RealNode:
         }
         path = self.folder / "proxy.yaml"
         content = yaml.safe_dump(config)
-        # A kube-proxy that runs ends when its file is written, be it as before.
+        # A kube-proxy that runs ends when its file is written, even if nothing changed.
         if not path.exists() or path.read_text() != content:
             path.write_text(content)
         self._start("kube-proxy", [str(self.cluster.programs / "node"), "kube-proxy", f"--config={path}"])

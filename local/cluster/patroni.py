@@ -121,7 +121,7 @@ def _rules() -> dict[str, Any]:
         "synchronous_mode": True,
         # Strict, the last server alone would take no writes; so it goes on with one copy.
         "synchronous_mode_strict": False,
-        # A server that crashed hands over at once: recovering would take longer.
+        # A server that crashed gives its role to another at once: recovering would take longer.
         "primary_start_timeout": 0,
         # With etcd away, the primary goes on as long as it reaches all the others.
         "failsafe_mode": True,

@@ -1,4 +1,4 @@
-"""`marquee demo`: real ratings through the edge, and the chart held against a recount."""
+"""`marquee demo`: real ratings through the edge, and the chart compared with a recount."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def run(
     _await_counted(stack, expected)
     counted_s = time.monotonic() - began
 
-    console.print("[bold]4.[/] rebuild the charts, and hold them against a recount of the data")
+    console.print("[bold]4.[/] rebuild the charts, and compare them with a recount of the data")
     rebuilt = admin.rebuild_charts(stack)
     entries, formula = _whole_chart(stack, rebuilt.formula.prior_mean)
     rows = recount.top_rated(dataset.ratings, formula["priorVotes"], formula["priorMean"])

@@ -21,7 +21,7 @@ class ProcessState:
     condition: Condition = "waiting"
     pid: int = 0
     started_ticks: int = 0
-    """The kernel's start time of `pid`: together they name a process for good."""
+    """The kernel's start time of `pid`: together they name a process uniquely."""
     ready_at: float = 0.0
     """When it was last found ready, in seconds since the epoch."""
     started_at: float = 0.0

@@ -74,7 +74,7 @@ class PortionSize:
         return min(self._in_time, self._accepted)
 
     def stored(self) -> None:
-        # Half at once and back little by little: what runs into the time limit was in vain.
+        # Half at once and back little by little: what runs into the time limit was wasted.
         self._in_time = min(self._in_time + max(1, self._most // 50), self._most)
         self._accepted = min(self._accepted * 2, self._most)
 

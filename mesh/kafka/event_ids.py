@@ -26,7 +26,7 @@ class EventPlace(NamedTuple):
 
 
 def event_id(epoch: int, partition: int, offset: int) -> int:
-    """The id of what the message at that place brought about."""
+    """The id of what the message at that place caused."""
     if not (1 <= epoch < EPOCHS and 0 <= partition < PARTITIONS and 0 <= offset < OFFSETS):
         raise ValueError(f"epoch {epoch}, partition {partition}, offset {offset} make no event id")
     return (epoch * PARTITIONS + partition) * OFFSETS + offset

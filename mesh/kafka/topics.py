@@ -209,7 +209,7 @@ def _admin(bootstrap: str) -> AdminClient:
     """One client a process: each has threads and connections of its own.
 
     It asks often who is there. Some requests go to the one broker that it last heard of as the controller,
-    and wait in vain while that one is gone: by default, it would ask again after five minutes. And it waits
+    and wait while that one is gone: by default, it would ask again after five minutes. And it waits
     shortly for an answer: by default, a broker that hangs would be asked who is there for a minute.
     """
     return AdminClient(

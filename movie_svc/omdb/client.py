@@ -192,7 +192,7 @@ class Omdb:
 
 
 def classify(status: int, raw: bytes) -> Outcome:
-    """What OMDb's status and body mean. Absence is only what OMDb says in so many words, under status 200."""
+    """What OMDb's status and body mean. Absence is only what OMDb calls so itself, under status 200."""
     if len(raw) > _MAX_BODY_BYTES:
         return Failed(Failure.MALFORMED, f"over {_MAX_BODY_BYTES} bytes", 30)
     try:

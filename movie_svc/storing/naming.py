@@ -1,6 +1,6 @@
 """By which names titles are found: what `names`, `vocabulary` and the words of `movies` hold.
 
-A name once known stays for good: OMDb's answer, a new spelling or another
+A name once known stays forever: OMDb's answer, a new spelling or another
 catalogue only add to it.
 """
 

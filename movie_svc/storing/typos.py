@@ -46,7 +46,7 @@ class Neighbours:
     back: str
     """what they end with,"""
     across: Sequence[str]
-    """but for these, in which letters are swapped where the halves meet."""
+    """except these, in which letters are swapped where the halves meet."""
 
 
 def neighbours(text: str) -> Neighbours:

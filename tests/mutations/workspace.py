@@ -91,7 +91,7 @@ class Workspace:
 
     def run(self) -> None:
         """Runs mutmut, one test process at a time. Only a failure of mutmut itself raises."""
-        # Python forgets for good what stands in PYTHONPATH and is not there when it starts.
+        # Python forgets forever what stands in PYTHONPATH and is not there when it starts.
         self.mutants.mkdir(exist_ok=True)
         with (self.path / "log").open("wb") as log:
             done = subprocess.run(

@@ -96,7 +96,7 @@ async def cut_off_the_replica(stack: Stack) -> None:
 
 @contextlib.contextmanager
 def without_its_primary(stack: Stack) -> Iterator[None]:
-    """Kills the primary for good; its supervisor is held still, so that nobody starts it again."""
+    """Kills the primary, which stays dead; its supervisor is held still, so that nobody starts it again."""
     found = states.live(stack.home)
     assert found is not None
     os.kill(found.pid, signal.SIGSTOP)

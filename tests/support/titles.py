@@ -15,7 +15,7 @@ from local.servers.services import stores
 from local.stack.layout import Stack
 from tests.support.movies import MovieProcess, replicated
 
-# Number, title, year: real titles, some of them like another one but for a sign.
+# Number, title, year: real titles, some of them like another one except for a sign.
 FILMS = [
     (103644, "Alien³", 1992),
     (78748, "Alien", 1979),

@@ -1,4 +1,4 @@
-"""Each kind of part of a cluster is lost for good and frozen, under load, and what that costs is measured.
+"""Each kind of part of a cluster is lost permanently and frozen, under load, and what that costs is measured.
 
     python -m tests.faults.cluster.losses [--only postgres …] [--write docs/operations/cluster.md]
 

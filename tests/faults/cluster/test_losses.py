@@ -1,4 +1,4 @@
-"""The cluster under load: each kind of part is lost for good and frozen, and any two at once that differ.
+"""The cluster under load: each kind of part is lost permanently and frozen, and any two at once that differ.
 
 What breaks at random, also several at once, is in `faults/rating_svc/test_promises.py`, on this shape too.
 """

@@ -1,7 +1,7 @@
 """What is known is served throughout, whatever fails; what is not fails soon and says when to come again.
 
 Each part is killed, or stopped so that it hangs, while readers run. Nothing is
-put right by hand afterwards.
+repaired by hand afterwards.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Charts are served and votes count once, whatever is killed or hangs.
 
-Nothing is put right by hand afterwards.
+Nothing is repaired by hand afterwards.
 """
 
 import asyncio

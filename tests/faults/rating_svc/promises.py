@@ -1,4 +1,4 @@
-"""What must hold after the faults: each promise is held against what the authors remember.
+"""What must hold after the faults: each promise is compared with what the authors remember.
 
 Nothing here asks the code under test how it came to its numbers: ratings and
 aggregates are read from the tables, changes from the topic, charts and lists

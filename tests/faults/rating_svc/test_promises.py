@@ -1,6 +1,6 @@
 """No write that was answered is lost and none counts twice, whatever is killed, hangs or is restarted.
 
-And the checker that says so is worth its name: with a bug planted in the mesh, it finds it.
+And the checker itself is tested: it finds a bug that is planted in the mesh.
 """
 
 import os

@@ -68,7 +68,7 @@ async def test_an_overloaded_service_goes_on_at_its_pace(tmp_path: Path) -> None
                 await asyncio.gather(*(client(http) for _ in range(CLIENTS)))
 
         assert statistics.median(seen) < 0.75 * CLIENTS, "not all of them wait in the service"
-        # Those that came before the edge had found the pace may have waited in vain, on a busy machine.
+        # Those that came before the edge had found the pace may have got no answer, on a busy machine.
         in_vain = statuses.pop(504, 0)
         assert in_vain <= statuses.total() * 0.05, (in_vain, statuses)
         assert set(statuses) == {200, 503}, statuses

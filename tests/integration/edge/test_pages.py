@@ -1,4 +1,4 @@
-"""The files of the page for people, as Envoy serves them: kept for good, compressed, and kept in."""
+"""The files of the page for people, as Envoy serves them: kept forever, compressed, and restricted."""
 
 import gzip
 import re

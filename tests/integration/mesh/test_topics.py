@@ -38,7 +38,7 @@ def silence(stack: Stack) -> Iterator[Silence]:
 
 
 def once_known(monkeypatch: pytest.MonkeyPatch, silence: Silence) -> None:
-    """It hangs as soon as it has told which topics there are: what comes next waits in vain."""
+    """It hangs as soon as it has told which topics there are: what comes next gets no answer."""
     real, calls = topics._topic_names, [silence]
 
     def names(config: KafkaConfig, timeout_s: float) -> set[str]:

@@ -33,7 +33,7 @@ SOON_STALE = {"MARQUEE_RATING_PENDING_TTL_S": "1"}
 
 
 class SmallRedis:
-    """A server with the product's users and settings, but for how much memory it may take."""
+    """A server with the product's users and settings, except how much memory it may take."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack

@@ -15,7 +15,7 @@ BOUNDS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, math.inf)
 
 
 def sample(calls: int, faults: int = 0, ms: float = 8, slow: int = 0, healthy: int = 1) -> Sample:
-    """Calls that all took `ms`, but for `slow` ones that took 800 ms."""
+    """Calls that all took `ms`, except `slow` ones that took 800 ms."""
     times = [ms] * (calls - slow) + [800.0] * slow
     return Sample(calls, faults, {bound: sum(time <= bound for time in times) for bound in BOUNDS}, healthy)
 

@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[3] / "k8s" / "deploy.sh"
 
-# Says that everything is there, but for the job that FAILS.
+# Says that everything is there, except the job that FAILS.
 KUBECTL = """#!/bin/sh
 echo "$*" >>"$CALLS"
 case "$*" in

@@ -37,7 +37,7 @@ def schemas_are_read_once() -> Iterator[None]:
 
 @each_overlay
 def test_every_object_is_as_kubernetes_schemas_say(overlay: str) -> None:
-    """Of Kubernetes' own kinds; those of operators are held against their schemas in `make test-k8s`."""
+    """Of Kubernetes' own kinds; those of operators are checked with their schemas in `make test-k8s`."""
     for each in filter(manifests.is_built_in, manifests.render(overlay)):
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
 

@@ -1,4 +1,4 @@
-"""Logs of a process: their fields, their levels while it runs, and what is kept back."""
+"""Logs of a process: their fields, their levels while it runs, and which are suppressed."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Ending tasks for good."""
+"""Ending tasks surely."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What OMDb's statuses and bodies mean: absence is only what it says in so many words."""
+"""What OMDb's statuses and bodies mean: absence is only what it calls so itself."""
 
 import json
 from pathlib import Path

@@ -29,7 +29,7 @@ def scored(movie: int, *scores: int, changed: int = 1, at: float = NOW) -> Tally
 
 
 def facts(movie: int, changed: int = 1, **known: object) -> Facts:
-    """Facts of a drama of 1994, but for what is `known`."""
+    """Facts of a drama of 1994, except what is `known`."""
     made = Facts(movie, f"Movie {movie}", 1994, 1, ("Drama",), None, changed)
     return replace(made, **known)  # type: ignore[arg-type]
 

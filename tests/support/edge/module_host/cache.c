@@ -1,4 +1,4 @@
-// Threads make random requests, well-formed and not, and every answer is held against what the service said.
+// Threads make random requests, well-formed and not, and every answer is compared with what the service said.
 #include <pthread.h>
 
 #include "host.h"
