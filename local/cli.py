@@ -1,7 +1,6 @@
 """The whole of Marquee on one machine: start it, look at it, load it, check it."""
 # Only what every command needs is imported up here: `marquee --help` must be quick.
 
-import json
 import subprocess
 import sys
 import time
@@ -10,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from local.commands import audit, canaries, dead_letters, edge_cli, movies, ratings, starting
+from local.commands import audit, canaries, dead_letters, edge_cli, looking, movies, ratings, starting
 from local.stack import state as states
-from local.stack.layout import Shape, Stack, StackError, default_home
+from local.stack.layout import Shape, StackError, default_home
 from mesh.services import SERVICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
@@ -21,6 +20,7 @@ app.add_typer(movies.app, name="movies")
 app.add_typer(ratings.app, name="ratings")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(canaries.app, name="canary")
+app.add_typer(looking.app)
 
 
 @app.command()
@@ -119,100 +119,6 @@ def down(
 
 
 @app.command()
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all ports.")] = False,
-) -> None:
-    """Show each process: address, readiness (asked now), pid, restarts, memory and CPU.
-
-    The exit code is 0 if everything is ready.
-    """
-    from local.commands import console
-    from local.commands.status import look, show
-
-    found = look(default_home(), states.running(default_home()))
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
-    else:
-        show(found, console.make())
-    raise typer.Exit(0 if found.healthy else 1)
-
-
-@app.command()
-def dash(
-    every: Annotated[float, typer.Option("--every", help="How often, in seconds.", min=0.5, max=60)] = 2.0,
-) -> None:
-    """Show the mesh as it works: requests, faults, latencies, hits and lag, until Ctrl-C.
-
-    Into a file or a pipe, it shows one look.
-    """
-    from local.commands import console
-    from local.commands import dash as page
-
-    page.run(_stack(), every, console.make())
-
-
-@app.command()
-def doctor() -> None:
-    """Look at this machine: Python, packages, ports, memory, disk, clock, leftovers of an earlier mesh.
-
-    The exit code is 1 if something is wrong; each sentence says what to do.
-    """
-    from local.commands.doctor import look
-
-    wrong = 0
-    for found in look(default_home(), starting.edge_port()):
-        wrong += bool(found.problem)
-        typer.echo(f"{'WRONG' if found.problem else 'ok':<6}{found.problem or found.what}")
-    typer.echo("nothing is wrong" if not wrong else f"to be mended: {wrong}")
-    raise typer.Exit(1 if wrong else 0)
-
-
-@app.command()
-def logs(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Processes; all if not given.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
-    count: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
-    raw: Annotated[bool, typer.Option("--raw", help="JSON lines as they were written.")] = False,
-    trace: Annotated[
-        str,
-        typer.Option("--trace", metavar="ID", help="Only of one call: its trace's or request's id."),
-    ] = "",
-) -> None:
-    """Show what the processes wrote. `access` is the edge's access log, `audit` what operators did."""
-    from local.commands import logview, tracelog
-
-    home = default_home()
-    if trace:
-        for found in tracelog.find(home, trace):
-            typer.echo(found.text if raw else str(found))
-        return
-    chosen = names or [name for name in logview.names(home) if name != "access"]
-    follower = logview.Follower(home, chosen, raw=raw)
-    for line in logview.last(home, chosen, count, raw=raw):
-        typer.echo(line)
-    if follow:
-        for line in follower:
-            typer.echo(line)
-
-
-@app.command("log-level")
-def log_level(
-    level: Annotated[str, typer.Argument(help="debug, info, warning, error; none: as started.")] = "",
-    process: Annotated[str, typer.Option("--process", help="Of one process: rating_svc-worker.")] = "*",
-    logger: Annotated[str, typer.Option("--logger", help="Of one part of it, such as mesh.kafka.")] = "",
-) -> None:
-    """Change what running processes write: within some seconds, without a restart.
-
-    Without arguments, all are as they were started again.
-    """
-    from local.commands import levels
-
-    typer.echo(levels.change(default_home(), process, logger, level))
-
-
-@app.command()
 def token(
     user: Annotated[str, typer.Option("--user", help="The subject: whom the token is for.")] = "alice",
     scope: Annotated[
@@ -240,7 +146,7 @@ def top(
     from local.commands import chart, console
 
     query = {"genre": genre, "decade": str(decade or ""), "pageSize": str(count)}
-    chart.show(chart.read(_stack(), query), console.make())
+    chart.show(chart.read(states.running_stack(default_home()), query), console.make())
 
 
 @app.command()
@@ -252,7 +158,7 @@ def verify(
     """Compare ranking_svc's aggregates with a recount of all ratings. The exit code is 1 if they differ."""
     from local.commands import admin
 
-    answer = admin.reconcile(_stack(), repair=repair)
+    answer = admin.reconcile(states.running_stack(default_home()), repair=repair)
     typer.echo(f"compared {answer.compared} movies: {answer.differing} differ, {answer.repaired} repaired")
     for mismatch in answer.mismatches:
         typer.echo(f"  {mismatch.movie}: has {list(mismatch.aggregate)}, recount {list(mismatch.recount)}")
@@ -281,7 +187,7 @@ def env(
     """Print the environment of a service, to run one by hand: eval "$(marquee env movie_svc)"."""
     from local.servers.services import certificate, stores
 
-    stack = _stack()
+    stack = states.running_stack(default_home())
     for name, value in {**stores(stack, service), **certificate(stack, service)}.items():
         typer.echo(f"export {name}='{value}'")
 
@@ -311,7 +217,7 @@ def demo(
     if states.live(default_home()) is None:
         up(cluster=cluster)
     way = loading.Way.BATCH if batch else loading.Way.SINGLE if single else loading.Way.BOTH
-    raise typer.Exit(demonstration.run(_stack(), data, limit=limit, way=way))
+    raise typer.Exit(demonstration.run(states.running_stack(default_home()), data, limit=limit, way=way))
 
 
 @app.command()
@@ -329,14 +235,9 @@ def load(
     """
     from local.commands import loadtest
 
-    stack = _stack()
+    stack = states.running_stack(default_home())
     failed = loadtest.run(stack, users=users, seconds=seconds, mix=loadtest.parse(mix))
     raise typer.Exit(1 if failed else 0)
-
-
-def _stack() -> Stack:
-    home = default_home()
-    return states.running(home).stack(home)
 
 
 def main() -> None:

@@ -197,7 +197,7 @@ def _wait_until_ready(stack: Stack, name: str, process: "subprocess.Popen[bytes]
 
 def _home_and_stack() -> tuple[Home, Stack]:
     home = default_home()
-    return home, states.running(home).stack(home)
+    return home, states.running_stack(home)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

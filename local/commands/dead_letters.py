@@ -57,6 +57,6 @@ def redrive(ids: _Ids = None, of: _Of = Of.submissions) -> None:
 
 def _run(verb: str, of: Of, ids: list[str]) -> None:
     home = default_home()
-    stores = services.stores(states.running(home).stack(home), "rating_svc")
+    stores = services.stores(states.running_stack(home), "rating_svc")
     words = [sys.executable, "-m", "rating_svc", "dlq", verb, *ids, f"--of={of}"]
     raise typer.Exit(subprocess.call(words, env={**os.environ, **stores}))

@@ -27,6 +27,6 @@ def grow(partitions: Annotated[int, typer.Argument(help="How many: more than it 
     would move, and their order would be lost.
     """
     home = default_home()
-    stores = services.stores(states.running(home).stack(home), "rating_svc")
+    stores = services.stores(states.running_stack(home), "rating_svc")
     words = [sys.executable, "-m", "rating_svc", "grow", str(partitions)]
     raise typer.Exit(subprocess.call(words, env={**os.environ, **stores}))

@@ -88,6 +88,15 @@ def running(home: Home) -> State:
     return state
 
 
+def running_stack(home: Home) -> Stack:
+    """The stack of the mesh that is up.
+
+    Raises:
+        StackError: none is.
+    """
+    return running(home).stack(home)
+
+
 def start_ticks(pid: int) -> int:
     """When the kernel started that process, in clock ticks since boot; 0 if there is none."""
     try:

@@ -58,7 +58,7 @@ def _has_calls(home: Home, name: str) -> bool:
     """Whether the edge sends calls to this instance, or sends none to its kind."""
     from edge.status import instances
 
-    stack = states.running(home).stack(home)
+    stack = states.running_stack(home)
     if f"{EDGE.name}/admin" not in stack.ports or f"{name}/grpc" not in stack.ports:
         return True
     address = stack.address(name, "grpc")

@@ -162,7 +162,7 @@ async def running_floor(stack: Stack, answer: bytes) -> AsyncIterator[tuple[Clie
 
 async def run(arguments: argparse.Namespace) -> list[Kind]:
     home = default_home()
-    stack = states.running(home).stack(home)
+    stack = states.running_stack(home)
     pids = loadtest.pids(stack)
     movies = loadtest.known_movies(stack)
     async with running_floor(stack, await movie_bytes(stack, movies[0])) as (bare, own):

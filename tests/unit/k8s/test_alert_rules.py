@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from local.cli import app
 from local.stack.layout import checkout
@@ -58,8 +59,8 @@ def test_every_alert_has_a_severity_a_summary_and_a_runbook() -> None:
 
 def test_every_runbook_is_of_an_alert_and_names_commands_that_there_are() -> None:
     names = {alert["alert"] for alert in alerts()}
-    known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
-    known |= {group.name for group in app.registered_groups if group.name}
+    command: Any = get_command(app)
+    known = set(command.commands)
     exported = defined()
     index = (FOLDER / "runbooks" / "README.md").read_text()
     for book in (FOLDER / "runbooks").glob("Marquee*.md"):
