@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor import ServiceDescriptor
 from marquee.rankings.v1 import rankings_pb2 as pb
 from prometheus_client import REGISTRY
 
@@ -17,6 +18,21 @@ Behaviour = Callable[[Any, rpc.Context], Any]
 SERVICE = pb.DESCRIPTOR.services_by_name["RankingService"]
 SCORE = pb.GetScoreRequest(name="movies/tt0111161/score")
 WATCH = pb.WatchScoreRequest(name=SCORE.name)
+
+
+@asynccontextmanager
+async def served(
+    service: ServiceDescriptor, servicer: object, deadline_s: float = 10.0
+) -> AsyncIterator[str]:
+    """The address of a server of one service, behind the boundary around every handler."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([rpc.handlers(service, servicer, default_deadline_s=deadline_s)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
 
 
 class Servicer:
@@ -39,14 +55,12 @@ async def serving(
     async def nothing(request: Any, context: rpc.Context) -> pb.Score:
         return pb.Score()
 
-    server = grpc.aio.server()
     servicer = Servicer(unary or nothing, stream or nothing)
-    server.add_generic_rpc_handlers([rpc.handlers(SERVICE, servicer, default_deadline_s=deadline_s)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with (
+        served(SERVICE, servicer, deadline_s) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
         yield channel
-    await server.stop(0)
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:

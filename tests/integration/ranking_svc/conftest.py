@@ -2,17 +2,17 @@
 
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 
 from local.stack.layout import Stack
-from mesh import channel, rpc
+from mesh import channel
 from mesh.channel import ChannelConfig
 from ranking_svc import reconcile
 from ranking_svc.reconcile import Reconciler
 from tests.support.rankings import Place, history, place_in
 from tests.support.recounts import Totals
+from tests.support.rpc import served
 
 
 @pytest.fixture
@@ -39,11 +39,6 @@ async def totals(place: Place) -> Totals:
 @pytest.fixture
 async def reconciler(place: Place, totals: Totals) -> AsyncIterator[Reconciler]:
     """It asks that recount, over a real connection."""
-    server = grpc.aio.server()
-    descriptor = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
-    server.add_generic_rpc_handlers([rpc.handlers(descriptor, totals)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with channel.connect(f"127.0.0.1:{port}", ChannelConfig()) as opened:
+    service = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
+    async with served(service, totals) as address, channel.connect(address, ChannelConfig()) as opened:
         yield Reconciler(place.store, internal_pb2_grpc.RatingTotalsServiceStub(opened), place.counted)
-    await server.stop(0)

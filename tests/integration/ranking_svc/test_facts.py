@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import pytest
 from marquee.movies.v1 import events_pb2, movies_pb2, movies_pb2_grpc
 
@@ -28,6 +27,7 @@ from ranking_svc.topics import MOVIES_DEAD_LETTERS
 from rating_svc import dlq
 from tests.support.batch_readers import stopped
 from tests.support.rankings import NOW, Place, letters_of
+from tests.support.rpc import served
 from tests.support.waiting import eventually
 
 
@@ -69,17 +69,12 @@ def movie(number: int) -> movies_pb2.Movie:
 async def service(place: Place) -> AsyncIterator[Movies]:
     """MovieService, and a filler that asks it."""
     service = Movies({number: movie(number) for number in range(1, 400)})  # type: ignore[abstract]
-    server = grpc.aio.server()
     descriptor = movies_pb2.DESCRIPTOR.services_by_name["MovieService"]
-    server.add_generic_rpc_handlers([rpc.handlers(descriptor, service)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with channel.connect(f"127.0.0.1:{port}", ChannelConfig()) as opened:
+    async with served(descriptor, service) as address, channel.connect(address, ChannelConfig()) as opened:
         filler = FactsFiller(place.store, movies_pb2_grpc.MovieServiceStub(opened), place.nudges)
         task = asyncio.create_task(filler.run())
         yield service
         await end([task])
-    await server.stop(0)
 
 
 @contextlib.asynccontextmanager

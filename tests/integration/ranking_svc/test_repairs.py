@@ -4,14 +4,13 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
-import grpc
 import pytest
 from marquee.ratings.v1 import internal_pb2, internal_pb2_grpc
 
 import rating_svc
 from local.stack.layout import Stack
 from local.stack.provision import SUPERUSER
-from mesh import channel, migrations, postgres, rpc
+from mesh import channel, migrations, postgres
 from mesh.channel import ChannelConfig
 from mesh.kafka.event_ids import OFFSETS, event_id
 from mesh.postgres import PostgresConfig
@@ -20,6 +19,7 @@ from ranking_svc.reconcile import Reconciler
 from rating_svc.totals import RatingTotalsService
 from tests.support.rankings import NOW, Place
 from tests.support.recounts import Totals, plant
+from tests.support.rpc import served
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -117,11 +117,7 @@ async def test_a_right_aggregate_is_left_alone_though_the_replica_of_the_ratings
     ratings = await postgres.connect(
         PostgresConfig(stack.dsn("rating_svc"), (stack.dsn("rating_svc", "postgres-replica"),), max_lag_s=600)
     )
-    server = grpc.aio.server()
-    descriptor = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
-    server.add_generic_rpc_handlers([rpc.handlers(descriptor, RatingTotalsService(ratings))])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    service = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
     replica = await asyncpg.connect(stack.dsn(SUPERUSER, "postgres-replica"))
     try:
         async with ratings.write() as connection:
@@ -143,7 +139,10 @@ async def test_a_right_aggregate_is_left_alone_though_the_replica_of_the_ratings
             )
         await place.store.apply([Change(event_id(1, 0, 1), 7, None, 9, NOW)])
         before = await place.histograms()
-        async with channel.connect(f"127.0.0.1:{port}", ChannelConfig()) as opened:
+        async with (
+            served(service, RatingTotalsService(ratings)) as address,
+            channel.connect(address, ChannelConfig()) as opened,
+        ):
             stub = internal_pb2_grpc.RatingTotalsServiceStub(opened)
             found = await Reconciler(place.store, stub, place.counted).run(repair=True)
         assert await place.histograms() == before
@@ -152,7 +151,6 @@ async def test_a_right_aggregate_is_left_alone_though_the_replica_of_the_ratings
         await replica.execute("SELECT pg_wal_replay_resume()")
         async with ratings.write() as connection:
             await connection.execute("DELETE FROM ratings")
-        await server.stop(0)
         await asyncio.gather(replica.close(), ratings.close())
 
 

@@ -13,7 +13,7 @@ from marquee.ratings.v1 import ratings_pb2, ratings_pb2_grpc
 from prometheus_client import REGISTRY
 
 from mesh import errors, rpc
-from tests.support.rpc import SCORE, failure, handled, serving
+from tests.support.rpc import SCORE, failure, handled, served, serving
 from tests.support.waiting import eventually
 
 
@@ -129,16 +129,11 @@ async def test_a_stream_of_a_caller_that_was_cut_off_is_not_taken_for_a_whole_on
         }
         return REGISTRY.get_sample_value("grpc_server_handled_total", labels) or 0.0
 
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers([rpc.handlers(service, Imports())])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with served(service, Imports()) as address, grpc.aio.insecure_channel(address) as channel:
         before = ended("Canceled")
         call = ratings_pb2_grpc.RatingServiceStub(channel).ImportRatings(requests())
         async with asyncio.timeout(5):
             await arrived.wait()
         call.cancel()
         await eventually(lambda: ended("Canceled") == before + 1)
-    await server.stop(0)
     assert not taken

@@ -8,12 +8,12 @@ import grpc
 from marquee.rankings.v1 import rankings_pb2 as pb
 from marquee.rankings.v1 import rankings_pb2_grpc
 
-from mesh import rpc
 from mesh.pages import PageTokens
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig
 from ranking_svc.service import RankingService
 from ranking_svc.watch import Watchers
+from tests.support.rpc import served
 from tests.unit.ranking_svc.examples import chart_of, facts, scored
 
 CONFIG = ChartConfig(watch_gap_s=0.2, max_watchers=3)
@@ -56,11 +56,6 @@ async def serving(
     here: Here, config: ChartConfig
 ) -> AsyncIterator["rankings_pb2_grpc.RankingServiceAsyncStub"]:
     rankings = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, config)
-    server = grpc.aio.server()
-    descriptor = pb.DESCRIPTOR.services_by_name["RankingService"]
-    server.add_generic_rpc_handlers([rpc.handlers(descriptor, rankings)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    service = pb.DESCRIPTOR.services_by_name["RankingService"]
+    async with served(service, rankings) as address, grpc.aio.insecure_channel(address) as channel:
         yield rankings_pb2_grpc.RankingServiceStub(channel)
-    await server.stop(0)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mesh import rpc, tracing
+from mesh import tracing
 from mesh.config import ConfigError
 from mesh.pages import PageTokens
 from ranking_svc import metrics
@@ -23,6 +23,7 @@ from ranking_svc.formula import Formula
 from ranking_svc.model import Facts, Tally
 from ranking_svc.service import RankingService
 from ranking_svc.watch import Watchers
+from tests.support.rpc import served
 from tests.unit.ranking_svc.examples import FORMULA, chart_of, news, scored
 
 if TYPE_CHECKING:
@@ -59,14 +60,10 @@ class Here:
 @pytest.fixture
 async def stub() -> AsyncIterator["RankingServiceAsyncStub"]:
     here = Here()
-    service = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, ChartConfig())
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers([rpc.handlers(pb.DESCRIPTOR.services_by_name["RankingService"], service)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    rankings = RankingService(here, Answers(10, 1), PageTokens("secret"), here.watchers, ChartConfig())
+    service = pb.DESCRIPTOR.services_by_name["RankingService"]
+    async with served(service, rankings) as address, grpc.aio.insecure_channel(address) as channel:
         yield rankings_pb2_grpc.RankingServiceStub(channel)
-    await server.stop(0)
 
 
 def told(variant: str, experiment: str = "ranking-formula") -> tuple[tuple[str, str], ...]:
