@@ -151,16 +151,16 @@ def _movie_svc_here(
 
 def _await_counted(stack: Stack, expected: dict[str, list[int]]) -> None:
     """Waits until rating_svc has stored everything, and ranking_svc's aggregates are its recount."""
-    last, moved = -1, time.monotonic()
+    last, moved = "", time.monotonic()
     while True:
         stored = admin.totals(stack)
         if stored.histograms == expected and stored.pending == 0:
             differing = admin.reconcile(stack).differing
             if differing == 0:
                 return
-            progress = 1_000_000_000 - differing
+            progress = f"{differing} movies differ"
         else:
-            progress = stored.votes - stored.pending
+            progress = f"{stored.votes} stored, {stored.pending} pending"
         if progress != last:
             last, moved = progress, time.monotonic()
         elif time.monotonic() - moved > _STALLED_AFTER_S:
