@@ -9,7 +9,7 @@ can still run with, so that two releases run side by side and one can be rolled
 back. A file that takes something away begins with `-- marquee: contract`; it
 only runs with MARQUEE_MIGRATIONS_CONTRACT, and after it older releases refuse
 to start. `-- marquee: no transaction` is for CREATE INDEX CONCURRENTLY: each
-statement runs by itself and must bear being run again.
+statement runs by itself and must be safe to run again.
 See docs/decisions/0052.
 """
 

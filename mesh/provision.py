@@ -1,6 +1,6 @@
 """Who may reach what in the stores: a role, schema and key prefix a service (`mesh.services`), no more.
 
-    python -m mesh.provision    makes database, roles and schemas, or sets them right
+    python -m mesh.provision    makes database, roles and schemas, or corrects them
 
 The local stack calls `provision` itself. In Kubernetes a Job runs the program before services migrate. It may
 run any number of times, and again whenever a password was changed.
@@ -69,7 +69,7 @@ def redis_acl(password: Callable[[str], str]) -> str:
 
 
 async def provision(connect: Connect, passwords: Mapping[str, str]) -> None:
-    """Makes the database, and each service's role and schema, or sets them right.
+    """Makes the database, and each service's role and schema, or corrects them.
 
     `passwords` has that of each name in `WITH_SCHEMA`.
 

@@ -83,7 +83,7 @@ class Cluster:
     def down(self) -> None:
         """Stops all, the last first: a server that outlives its etcd hangs."""
         for name in reversed(self.processes.names()):
-            # The API server waits for clients that are gone without a word: its state is etcd's.
+            # The API server waits for clients that went away silently: its state is etcd's.
             self.processes.stop(name, timeout_s=4)
 
     def _advertised(self) -> str:

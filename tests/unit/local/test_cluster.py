@@ -88,7 +88,7 @@ def test_a_standby_counts_only_if_it_has_all_that_was_committed() -> None:
     rules = patroni._rules()
     assert rules["synchronous_mode"]
     assert rules["postgresql"]["use_pg_rewind"]
-    # As Patroni asks for it: else it takes other values without a word.
+    # As Patroni asks for it: else it takes other values silently.
     assert rules["loop_wait"] + 2 * rules["retry_timeout"] <= rules["ttl"]
 
 
