@@ -20,7 +20,7 @@ _LOCK: Final = Path(__file__).parents[1] / "scripts" / "node.lock"
 _OLDEST: Final = 20
 _BUNDLE: Final = "dist"
 _NOT_SOURCES: Final = {"node_modules", _BUNDLE}
-_STEP_S: Final = 300
+_STEP_S: Final = 900
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Node:
 
         Raises:
             OSError: there is no such program.
-            subprocess.SubprocessError: it failed, or took more than five minutes.
+            subprocess.SubprocessError: it failed, or took more than fifteen minutes.
         """
         path = os.pathsep.join([str(Path(self.program).parent), os.environ.get("PATH", os.defpath)])
         environment = {**os.environ, "PATH": path}
@@ -124,7 +124,7 @@ def bundle(folder: Path, target: Path, node: Callable[[Path], Node], *options: s
 
     Raises:
         OSError: there is no such npm, or no Node, or a folder can't be written.
-        subprocess.SubprocessError: a step failed, or took more than five minutes.
+        subprocess.SubprocessError: a step failed, or took more than fifteen minutes.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target.parent):
