@@ -1,5 +1,5 @@
 // Refuses JSON bodies with fields that the request does not have, or has twice, and what is not JSON though the
-// transcoder reads it: names without quotes or in single ones. The transcoder skips unknown fields silently,
+// transcoder reads it: names without quotes or in single ones. The transcoder skips unknown fields without a word,
 // so that a misspelt `requestId` would lose its effect, and takes the last of two. What is not JSON otherwise is
 // for the transcoder to say.
 //

@@ -49,7 +49,6 @@ _IDIOMS: Final = {
     r"\bbrought about\b": "caused",
     r"\bas ever\b": "as always",
     r"\breckon(?:s|ed)?\b": "computed",
-    r"\bwithout a word\b": "silently",
     r"\bmust bear\b": "must allow",
     r"\bat hand\b": "there",
     r"\b(?:comes?|came|goes) right\b": "is corrected",
