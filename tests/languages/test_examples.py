@@ -65,7 +65,7 @@ def run(command: list[str | Path], folder: Path, environment: Mapping[str, str] 
 
 @pytest.mark.parametrize("example", ["typescript"], indirect=True)
 def test_typescript_with_connect(example: Path, caller: Mapping[str, str]) -> None:
-    program, _ = node.node()
+    program = Path(node.node().program)
     modules = node.packages(example)
     (example / "node_modules").symlink_to(modules)
     with_node = {**caller, "PATH": f"{program.parent}:{os.environ['PATH']}"}
