@@ -19,15 +19,16 @@ import pytest
 import pytest_asyncio
 
 from edge import tokens
-from local.stack.layout import Home, Stack
+from local.stack.layout import Home, Shape, Stack
 from tests.faults.movie_svc.test_lost_parts import KNOWN, UNKNOWN, forget, stored
 from tests.support.movies import Omdb
-from tests.support.parts import Part
+from tests.support.parts import Part, part
 from tests.support.repeating import Reads, repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
+# The first test of a shape waits for its mesh too.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 SETTINGS = {
     # Else it takes minutes until OMDb is asked again after it has refused the key.
@@ -40,15 +41,15 @@ SETTINGS = {
 DOWN_S = 4.0
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=list(Shape))
+def place(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A mesh of these tests' own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MARQUEE_OMDB_ANSWERS", raising=False)
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
         home = Home(Path(tmp_path_factory.mktemp("movies_mesh")))
-        with running(home, ["envoy"], {"movie_svc": 2}) as started:
+        with running(home, ["envoy"], {"movie_svc": 2}, shape=request.param) as started:
             yield started
 
 
@@ -177,17 +178,19 @@ async def test_omdb_lying(api: Api) -> None:
     seen.told("OMDb lying", recovery_s)
 
 
-@pytest.mark.parametrize("part", ["redis", "postgres-replica", "postgres", "movie_svc"])
-async def test_a_part_is_killed_and_comes_back(api: Api, part: str) -> None:
+@pytest.mark.parametrize("which", ["redis", "postgres-replica", "postgres", "movie_svc"])
+async def test_a_part_is_killed_and_comes_back(api: Api, which: str) -> None:
     """What nobody knows yet is answered too: OMDb is there."""
+    # Of two instances of a service, the other one goes on.
+    struck = Part(api.place, which) if which == "movie_svc" else await part(api.place, which)
     async with reading(api) as seen:
-        async with Part(api.place, part).killed(DOWN_S):
+        async with struck.killed(DOWN_S):
             await eventually(lambda: api.answers(UNKNOWN[5]))
         back = time.monotonic()
         recovery_s = await api.recovers()
         await eventually(lambda: stored(api.place, UNKNOWN[:6]), 60)
         stored_s = time.monotonic() - back
-    seen.told(f"{part} killed for {DOWN_S:g} s", recovery_s)
+    seen.told(f"{which} killed for {DOWN_S:g} s", recovery_s)
     print(f"    what was new meanwhile is on the replica {stored_s:.1f} s after that")
 
 
