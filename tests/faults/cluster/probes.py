@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,12 @@ class Series:
     """Calls of one kind: those that succeeded, by the moment (monotonic) they did."""
 
     good: list[float] = field(default_factory=list)
-    failed: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    """Those that failed, by what came in place of an answer."""
+
+    @property
+    def failed(self) -> int:
+        return self.errors.total()
 
     def pause(self, begin: float, end: float) -> float:
         """The longest time between two successes, as far as it lies between `begin` and `end`, in seconds."""
@@ -44,10 +50,12 @@ class Watcher:
     def series(self) -> dict[str, Series]:
         """What came of it so far, by kind: reads, writes, stored."""
         # Authors who don't wait for an answer fail by themselves: only answers count as failures here.
-        failed = sum(
-            count for what, count in self._journal.errors.items() if re.fullmatch(r"write (429|5..)", what)
-        )
-        writes = Series(self._journal.acknowledged_at, failed)
+        errors = {
+            what: count
+            for what, count in self._journal.errors.items()
+            if re.fullmatch(r"write (429|5..)", what)
+        }
+        writes = Series(self._journal.acknowledged_at, Counter(errors))
         return {"reads": self._reads, "writes": writes, "stored": self._stored_at}
 
     @contextlib.asynccontextmanager
@@ -62,7 +70,7 @@ class Watcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _again(self, call: Callable[[Client, str, int], Awaitable[bool]], n: int) -> None:
+    async def _again(self, call: Callable[[Client, str, int], Awaitable[int]], n: int) -> None:
         """Each caller has a connection and a user of its own, and makes one call after the other."""
         token = tokens.issue(self._stack.home.tokens, f"watcher{n}", (), 24 * 3600, "partner")
         headers = f"Authorization: Bearer {token}\r\ncache-control: no-cache\r\n"
@@ -71,25 +79,27 @@ class Watcher:
             count += 1
             try:
                 async with asyncio.timeout(_PATIENCE_S):
-                    well = await call(client, headers, count)
-            except (OSError, TimeoutError):
-                well = False
-            if well:
-                self._reads.good.append(time.monotonic())
+                    status = await call(client, headers, count)
+                error = "" if status == 200 else str(status)
+            except (OSError, TimeoutError) as failed:
+                error = type(failed).__name__
+            if error:
+                self._reads.errors[f"{call.__name__.strip('_')} {error}"] += 1
             else:
-                self._reads.failed += 1
+                self._reads.good.append(time.monotonic())
             await asyncio.sleep(_EVERY_S)
 
-    async def _read(self, client: Client, headers: str, count: int) -> bool:
+    async def _read(self, client: Client, headers: str, count: int) -> int:
         movie = self._movies[count % len(self._movies)]
-        return (await client.request("GET", f"/v1/movies/{movie}", headers)).status == 200
+        return (await client.request("GET", f"/v1/movies/{movie}", headers)).status
 
-    async def _read_own(self, client: Client, headers: str, _count: int) -> bool:
-        return (await client.request("GET", "/v1/users/me/ratings?pageSize=5", headers)).status == 200
+    async def _read_own(self, client: Client, headers: str, _count: int) -> int:
+        return (await client.request("GET", "/v1/users/me/ratings?pageSize=5", headers)).status
 
-    async def _score(self, client: Client, headers: str, count: int) -> bool:
+    async def _score(self, client: Client, headers: str, count: int) -> int:
         movie = self._movies[count % len(self._movies)]
-        return (await client.request("GET", f"/v1/movies/{movie}/score", headers)).status in (200, 404)
+        status = (await client.request("GET", f"/v1/movies/{movie}/score", headers)).status
+        return 200 if status == 404 else status  # nobody has rated it yet
 
     async def _stored(self) -> None:
         """Looks whether the workers come on: the database says up to where the log is stored."""
