@@ -20,9 +20,9 @@ from local.stack import state as states
 from local.stack.layout import Home, Stack
 from local.supervision.processes import OWN
 from local.supervision.rolling import restart
-from tests.faults import ratings_promises as promises
-from tests.faults.cluster_probes import Watcher
-from tests.faults.ratings_authors import Author, Journal, crowd
+from tests.faults.cluster.probes import Watcher
+from tests.faults.rating_svc import promises
+from tests.faults.rating_svc.authors import Author, Journal, crowd
 from tests.support.checkout import ROOT
 from tests.support.command import marquee
 from tests.support.releases import NEW, Installed, next_release
