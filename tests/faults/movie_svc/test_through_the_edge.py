@@ -203,11 +203,19 @@ async def test_a_thousand_at_once_for_a_cold_title_cost_one_call(api: Api) -> No
     path = f"/v1/{UNKNOWN[7]}"
     connections = [await asyncio.open_connection(host, int(port)) for _ in range(1000)]
     request = f"GET {path} HTTP/1.1\r\nhost: marquee\r\n\r\n".encode()
+    shed = 0
 
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str, str]:
-        writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        body = await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
+        nonlocal shed
+        while True:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            body = await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
+            # The edge lets in what the machine can do: who is told to come back does.
+            if b"concurrency limit" not in body:
+                break
+            shed += 1
+            await asyncio.sleep(1)
         writer.close()
         source = re.findall(r"x-marquee-source: (\S+)", head)
         return int(head[9:12]), json.loads(body).get("name", body.decode()), source[0] if source else ""
@@ -219,6 +227,7 @@ async def test_a_thousand_at_once_for_a_cold_title_cost_one_call(api: Api) -> No
     sources = {source: sum(s == source for _, _, s in answers) for source in {s for _, _, s in answers}}
     calls = (await omdb.calls())["i"]
     print(
-        f"1,000 at once for a cold title: {calls} call to OMDb, all answered after {took_s:.1f} s: {sources}"
+        f"1,000 at once for a cold title: {calls} call to OMDb, all answered after {took_s:.1f} s: "
+        f"{sources}, {shed} times told to come back"
     )
     assert calls == 1
