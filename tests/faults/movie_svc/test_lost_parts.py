@@ -25,7 +25,7 @@ from mesh.postgres import GONE
 from tests.support.clients import redis_of
 from tests.support.errors import refused
 from tests.support.movies import MovieProcess, Omdb
-from tests.support.parts import DATABASES, Part, part
+from tests.support.parts import DATABASES, part
 from tests.support.repeating import Reads, repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually

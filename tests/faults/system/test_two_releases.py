@@ -22,7 +22,7 @@ from local.supervision.processes import OWN
 from local.supervision.rolling import restart
 from tests.faults.cluster.probes import Watcher
 from tests.faults.rating_svc import promises
-from tests.faults.rating_svc.authors import Author, Journal, crowd
+from tests.faults.rating_svc.authors import Author, Journal, crowd, writing
 from tests.support.checkout import ROOT
 from tests.support.command import marquee
 from tests.support.releases import NEW, Installed, next_release
@@ -49,16 +49,8 @@ class Place:
 
     @contextlib.asynccontextmanager
     async def busy(self) -> AsyncIterator[None]:
-        enough = asyncio.Event()
-        writing = asyncio.gather(*(author.run(enough) for author in self.people))
-        try:
-            async with self.watcher.watching():
-                yield
-            enough.set()
-            await asyncio.wait_for(writing, PATIENCE_S)
-        finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+        async with writing(self.people, PATIENCE_S), self.watcher.watching():
+            yield
 
     async def replaced(self, which: str = "") -> None:
         """Replaces the processes of every kind, or one of each; returns when all are ready."""
