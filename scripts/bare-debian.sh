@@ -29,7 +29,7 @@ archive=$cache/debian-$suite.tar
 data=${MARQUEE_DATA:-../shared/data}
 system=$(mktemp -d "${TMPDIR:-/tmp}/bare-debian-$suite-$who.XXXXXX")
 # --one-file-system: what is still mounted below is never deleted.
-trap 'umount -R -l "$system"/{proc,sys,dev,srv/data} 2>/dev/null; rm -rf --one-file-system "$system"' EXIT
+trap 'umount -R -l "$system" 2>/dev/null; rm -rf --one-file-system "$system"' EXIT
 
 if [ ! -s "$archive" ]; then
     say "fetching Debian $suite"
@@ -37,6 +37,8 @@ if [ ! -s "$archive" ]; then
     mmdebstrap -q --variant=minbase --include=python3,make,ca-certificates "$suite" "$archive.$$.tar"
     mv "$archive.$$.tar" "$archive"
 fi
+# A mount of its own, as a machine's root is: Java looks for the mount that a file is on.
+mount --bind "$system" "$system"
 tar -x -C "$system" -f "$archive" --exclude './dev/*'
 
 for kind in proc sys dev; do mount --rbind "/$kind" "$system/$kind"; done
