@@ -21,6 +21,7 @@ _OLDEST: Final = 20
 _BUNDLE: Final = "dist"
 _NOT_SOURCES: Final = {"node_modules", _BUNDLE}
 _STEP_S: Final = 900
+_ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,39 @@ def once(folder: Path) -> Iterator[bool]:
         yield todo
         if todo:
             (folder / "done").touch()
+
+
+def packages(sources: Path, keep: Path) -> Path:
+    """The `node_modules` of a folder's package.json and package-lock.json; downloaded once for each `keep`.
+
+    Raises:
+        OSError: there is no Node, or the folder can't be written.
+        subprocess.SubprocessError: they can't be had.
+    """
+    lock = sources / "package-lock.json"
+    folder = keep / f"{sources.name}-{digest([lock])}"
+    with once(folder) as todo:
+        if todo:
+            for file in (lock, sources / "package.json"):
+                shutil.copyfile(file, folder / file.name)
+            install(["ci"], folder, of_wheel(keep))
+    return folder / "node_modules"
+
+
+def install(words: Sequence[str], folder: Path, node: Node) -> None:
+    """Runs an npm command that installs, again if it fails: what a slow registry has sent by then is kept.
+
+    Raises:
+        subprocess.SubprocessError: it failed each time.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            node.run([*node.npm, *words, *OPTIONS], folder)
+            return
+        except subprocess.SubprocessError as error:
+            if attempt == _ATTEMPTS:
+                raise
+            print(f"attempt {attempt} of {_ATTEMPTS}: {error}", file=sys.stderr)
 
 
 def sources(folder: Path) -> list[Path]:

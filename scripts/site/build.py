@@ -15,8 +15,9 @@ from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from edge import npm
+from local.stack.layout import cache_folder
 from scripts.site import pages, reference
-from tests.support import node
 
 HERE: Final = Path(__file__).resolve().parent
 OUT: Final = pages.ROOT / "dist" / "site"
@@ -57,7 +58,7 @@ def lay_out(work: Path, root: Path = pages.ROOT) -> None:
     shutil.copy(HERE / "conf.py", work)
     for folder in ("static", "templates"):
         shutil.copytree(HERE / folder, work / folder)
-    shutil.copy(node.packages(HERE) / MERMAID, work / "static")
+    shutil.copy(npm.packages(HERE, cache_folder()) / MERMAID, work / "static")
 
 
 def build(out: Path, work: Path) -> None:
