@@ -126,14 +126,13 @@ def token(
     ] = None,
     ttl: Annotated[int, typer.Option("--ttl", help="How long it is valid, in seconds.", min=1)] = 3600,
     tier: Annotated[str, typer.Option("--tier", help="The rate-limit tier: free or partner.")] = "free",
+    link: Annotated[bool, typer.Option("--link", help="Print a link that brings it to the page.")] = False,
 ) -> None:
     """Print a token of the development issuer, for `Authorization: Bearer ...`."""
-    from edge import tokens
+    from local.commands import tokens
 
-    try:
-        typer.echo(tokens.issue(default_home().tokens, user, scope or (), ttl, tier))
-    except (ValueError, FileNotFoundError) as error:
-        raise StackError(str(error)) from None
+    made = tokens.issue(default_home(), user, scope or (), ttl, tier)
+    typer.echo(tokens.link(default_home(), made) if link else made)
 
 
 @app.command()

@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from edge import tokens
+from local.commands import tokens as commands
 from local.stack.layout import Stack
 from tests.support.page.looking import SHAPES, Tab, tab
+from tests.support.page.visit import visit
 from tests.support.waiting import eventually
 
 MOVIE = "tt0111161"
@@ -66,7 +68,7 @@ async def test_somebody_searches_signs_in_rates_and_finds_it_again(
         before = int((await votes.text_content()).split()[0])
 
         await at.page.get_by_role("main").get_by_role("link", name="Sign in").click()
-        await at.shown("marquee token")
+        await at.shown("marquee token --user alice --link")
         await sign_in(at, "not a token")
         await at.shown("This is no token")
         await sign_in(at, token)
@@ -86,6 +88,22 @@ async def test_somebody_searches_signs_in_rates_and_finds_it_again(
         at.stays_at_home()
         # A rating that is not there is a 404, of which browsers tell.
         assert [each for each in at.complaints if "404" not in each] == []
+
+
+async def test_a_link_brings_a_token_and_signs_nobody_in_by_itself(
+    browser: Any, base: str, token: str, mesh_stack: Stack
+) -> None:
+    async with tab(browser, base) as at:
+        await at.page.goto(commands.link(mesh_stack.home, token))
+        button = at.page.get_by_role("button", name="Sign in as viewer-")
+        await button.wait_for()
+        assert at.page.url == f"{base}/sign-in", "the token is in no address any more"
+        assert await at.page.evaluate("sessionStorage.length") == 0, "nobody is signed in without a word"
+        await button.click()
+        await at.shown("Signed in as")
+        assert [each for each in at.asked if token in each] == [], (
+            "no server was sent the token in an address"
+        )
 
 
 async def test_it_all_works_by_keyboard(browser: Any, base: str, token: str) -> None:
@@ -190,3 +208,11 @@ async def test_nobody_is_kept_out(browser: Any, base: str, token: str, shape: st
         await at.accessible()
         await at.picture(f"{shape}-rated")
         at.stays_at_home()
+
+
+async def test_a_first_visit_is_light(browser: Any, base: str) -> None:
+    cost = await visit(browser, base)
+    print(cost)
+    assert cost.page_bytes < 150_000
+    assert cost.requests <= 6, "HTML, script, style, and a call for each chart"
+    assert cost.usable_ms >= cost.painted_ms > 0

@@ -5,7 +5,7 @@ import { useLocation } from "preact-iso";
 import { call, titles, withQuery } from "./api";
 import type { Movie, Rating } from "./api";
 import { Heading, SignedOut, Trouble, film, useLoaded, useUser } from "./parts";
-import { begin, finish, forget, provider, returning, useToken } from "./session";
+import { begin, brought, finish, forget, provider, returning, subject, useToken } from "./session";
 
 interface Line {
   rating: Rating;
@@ -123,8 +123,10 @@ function AtProvider({ back, go }: Way) {
 }
 
 function ByToken({ back, go }: Way) {
-  const [token, setToken] = useState("");
+  // Never signed in by a link alone: one sees as whom, and presses the button.
+  const [token, setToken] = useState(provider ? "" : brought);
   const [error, setError] = useState<Error>();
+  const name = subject(token);
   const submit = (event: Event) => {
     event.preventDefault();
     try {
@@ -143,8 +145,8 @@ function ByToken({ back, go }: Way) {
         </p>
       ) : (
         <p>
-          This Marquee is for development: it has no accounts. Print a token on the machine that it runs on,
-          with <code>marquee token --user alice</code>, and paste it here.
+          This Marquee is for development: it has no accounts. On the machine that it runs on,{" "}
+          <code>marquee token --user alice --link</code> prints a link that brings a token here. Or paste one.
         </p>
       )}
       <label for="token">Token</label>
@@ -157,7 +159,7 @@ function ByToken({ back, go }: Way) {
         value={token}
         onInput={(event) => setToken(event.currentTarget.value)}
       />
-      <button type="submit">Sign in</button>
+      <button type="submit">{name ? `Sign in as ${name}` : "Sign in"}</button>
       {error && <Trouble error={error} />}
     </form>
   );

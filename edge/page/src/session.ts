@@ -84,19 +84,40 @@ export function forget(why = ""): void {
 
 /** Signs in with a token of the development issuer. Throws an Error in words. */
 export function useToken(pasted: string): void {
-  const token = pasted.trim().replace(/^Bearer\s+/i, "");
-  let claims: { sub?: string; exp?: number };
-  try {
-    const part = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");
-    claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (each) => each.charCodeAt(0))));
-  } catch {
-    throw new Error("This is no token. Copy the whole line that the command printed.");
-  }
+  const token = bare(pasted);
+  const claims = claimsOf(token);
+  if (!claims) throw new Error("This is no token. Copy the whole line that the command printed.");
   if (!claims.sub) throw new Error("This token names no user. Make another one.");
   if (claims.exp && claims.exp < Date.now() / 1000) {
     throw new Error("This token has expired. Make another one.");
   }
   keep({ accessToken: token, expires: claims.exp ?? 0, user: claims.sub });
+}
+
+/** Whom a token is for; "" if it is none. */
+export function subject(pasted: string): string {
+  return claimsOf(bare(pasted))?.sub ?? "";
+}
+
+/** The token in the link of `marquee token --link`, which no server sees; "" if there is none. */
+export function brought(): string {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+  // It must not stay in the browser's history.
+  if (token) history.replaceState(history.state, "", location.pathname + location.search);
+  return token;
+}
+
+function bare(pasted: string): string {
+  return pasted.trim().replace(/^Bearer\s+/i, "");
+}
+
+function claimsOf(token: string): { sub?: string; exp?: number } | null {
+  try {
+    const part = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (each) => each.charCodeAt(0))));
+  } catch {
+    return null;
+  }
 }
 
 /** Goes to the provider; from there the browser comes back to `finish`. */
