@@ -9,10 +9,19 @@ from typing import Annotated
 
 import typer
 
-from local.commands import audit, canaries, dead_letters, edge_cli, looking, movies, ratings, starting
+from local.commands import (
+    audit,
+    canaries,
+    completion,
+    dead_letters,
+    edge_cli,
+    looking,
+    movies,
+    ratings,
+    starting,
+)
 from local.stack import state as states
 from local.stack.layout import Shape, StackError, default_home
-from mesh.services import SERVICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(edge_cli.app, name="edge")
@@ -87,10 +96,7 @@ def up(
 
 @app.command()
 def restart(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Processes; all of ours if none."),
-    ] = None,
+    names: completion.Processes = None,
 ) -> None:
     """Restart processes one after the other while calls come in; Envoy hands its sockets to a new one.
 
@@ -180,9 +186,7 @@ def certificates(
 
 
 @app.command()
-def env(
-    service: Annotated[str, typer.Argument(help=", ".join(service.name for service in SERVICES))],
-) -> None:
+def env(service: completion.Service) -> None:
     """Print the environment of a service, to run one by hand: eval "$(marquee env movie_svc)"."""
     from local.servers.services import certificate, stores
 

@@ -12,20 +12,18 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from local.commands.completion import PublicService
 from local.stack import state as states
 from local.stack.layout import Home, Stack, StackError, choose_ports, default_home, keep_ports, kept_ports
-from mesh.services import PUBLIC
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 _PATIENCE_S: Final = 60.0
 
-Service = Annotated[str, typer.Argument(help=", ".join(service.name for service in PUBLIC))]
-
 
 @app.command()
 def start(
-    service: Service,
+    service: PublicService,
     code: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +75,7 @@ def start(
 
 
 @app.command()
-def stop(service: Service) -> None:
+def stop(service: PublicService) -> None:
     """End a service's trial, and stop its new release."""
     home, _ = _home_and_stack()
     typer.echo("stopped" if _stop(home, service) else f"there is no new release of {service}")
@@ -85,7 +83,7 @@ def stop(service: Service) -> None:
 
 @app.command("set")
 def set_share(
-    service: Service,
+    service: PublicService,
     percent: Annotated[float, typer.Argument(help="0 to 100; at 0 only marquee-release: canary reaches it.")],
 ) -> None:
     """Send a share of a service's calls to its new release, whatever a flag says."""
@@ -93,13 +91,13 @@ def set_share(
 
 
 @app.command()
-def auto(service: Service) -> None:
+def auto(service: PublicService) -> None:
     """Raise the share step by step as long as the new release does well, and roll it back if it does not."""
     _change(lambda canary, home: canary.deliver(home.envoy, service))
 
 
 @app.command()
-def clear(service: Service) -> None:
+def clear(service: PublicService) -> None:
     """End a trial: all calls go to the stable release, unless a flag says otherwise."""
     _change(lambda canary, home: canary.clear(home.envoy, service))
 

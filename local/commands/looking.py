@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from local.commands import starting
+from local.commands import completion, starting
 from local.stack import state as states
 from local.stack.layout import default_home
 
@@ -64,9 +64,7 @@ def doctor() -> None:
 
 @app.command()
 def logs(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Processes; all if not given.")
-    ] = None,
+    names: completion.Logs = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
     count: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
     raw: Annotated[bool, typer.Option("--raw", help="JSON lines as they were written.")] = False,
@@ -95,7 +93,7 @@ def logs(
 @app.command("log-level")
 def log_level(
     level: Annotated[str, typer.Argument(help="debug, info, warning, error; none: as started.")] = "",
-    process: Annotated[str, typer.Option("--process", help="Of one process: rating_svc-worker.")] = "*",
+    process: completion.Process = "*",
     logger: Annotated[str, typer.Option("--logger", help="Of one part of it, such as mesh.kafka.")] = "",
 ) -> None:
     """Change what running processes write: within some seconds, without a restart.

@@ -15,7 +15,11 @@ def issue(home: Home, user: str, scope: Sequence[str], ttl_s: int, tier: str) ->
     """
     try:
         return tokens.issue(home.tokens, user, scope, ttl_s, tier)
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError:
+        raise StackError(
+            "there is no key to sign tokens with yet: start the mesh with `marquee up`"
+        ) from None
+    except ValueError as error:
         raise StackError(str(error)) from None
 
 
