@@ -24,6 +24,9 @@ _RESERVE_S: Final = 0.05
 _KEEP_S: Final = 60
 _KEEP_STALE_S: Final = 5
 _KEEP_LIST_S: Final = 30
+# A list without results: a search finds a title that came a moment ago only some seconds later (decision 43),
+# and must not go on denying it after that.
+_KEEP_EMPTY_S: Final = 5
 
 
 class MovieService:
@@ -97,7 +100,8 @@ class MovieService:
         binding = ("search", texts.folded(query), year, kind)
         cursor = self._tokens.decode(request.page_token, *binding)
         results = await self._finder.search(query, year, kind, size, cursor, self._time_left(context))
-        await self._describe_list(context, ["omdb" if results.asked_omdb else "postgres"])
+        layer = "omdb" if results.asked_omdb else "postgres"
+        await self._describe_list(context, [layer], empty=not results.entries)
         token = self._tokens.encode(results.cursor, *binding) if results.cursor else ""
         return wire.page(self._all_ready(results.entries, cut), token)
 
@@ -112,7 +116,7 @@ class MovieService:
         cursor = self._tokens.decode(request.page_token, *binding)
         first, last = _years(decade, year)
         page = await self._listings.list(Filters(genre, first, last, kind), order, descending, size, cursor)
-        await self._describe_list(context, ["postgres"])
+        await self._describe_list(context, ["postgres"], empty=not page.entries)
         token = self._tokens.encode(page.cursor, *binding) if page.cursor else ""
         return wire.page(self._all_ready(page.entries, cut), token)
 
@@ -149,9 +153,10 @@ class MovieService:
             )
         )
 
-    async def _describe_list(self, context: Context, layers: Iterable[str]) -> None:
+    async def _describe_list(self, context: Context, layers: Iterable[str], *, empty: bool = False) -> None:
         source = ", ".join(dict.fromkeys(layers))
-        headers: list[tuple[str, Any]] = [("cache-control", f"public, max-age={_KEEP_LIST_S}")]
+        keep = _KEEP_EMPTY_S if empty else _KEEP_LIST_S
+        headers: list[tuple[str, Any]] = [("cache-control", f"public, max-age={keep}")]
         if source:
             headers.append(("x-marquee-source", source))
         await context.send_initial_metadata(headers)

@@ -80,7 +80,7 @@ function told(words: string, number: number, loading: boolean, error?: Error): s
   if (words.length < SHORTEST) return "Type two letters or more of a title.";
   if (loading) return "Searching…";
   if (error) return "";
-  if (!number) return `There is no film called “${words}”. One wrong letter is forgiven; two are not.`;
+  if (!number) return `There is no film called “${words}”. One wrong letter is forgiven, in films that are known here already.`;
   return number === 1 ? "One film" : `${number} films, the best match first`;
 }
 
