@@ -1,5 +1,6 @@
 """The documentation's site: which pages it has, where their links lead, and what it must not load."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -62,3 +63,10 @@ def test_what_comes_from_elsewhere_is_found(tmp_path: Path, file: str, content: 
     assert len(list(build.elsewhere(tmp_path))) == 1
     (tmp_path / file).write_text('<a href="api.html">here</a> <a href="http://127.0.0.1:8080/">a mesh</a>')
     assert list(build.elsewhere(tmp_path)) == []
+
+
+def test_no_line_of_a_diagram_is_cut_by_a_semicolon() -> None:
+    texts = [(pages.ROOT / source).read_text() for source in PAGES]
+    diagrams = [found for text in texts for found in re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)]
+    assert diagrams
+    assert [line for each in diagrams for line in each.splitlines() if ";" in line.rstrip(";")] == []
