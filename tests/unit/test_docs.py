@@ -19,7 +19,7 @@ from mesh.services import SERVICES
 
 ROOT: Final = Path(__file__).parents[2]
 # What is installed, built or made by running lies there too.
-_SKIPPED: Final = {"node_modules", "__pycache__", "build"}
+_SKIPPED: Final = {"node_modules", "__pycache__", "build", "contract", "gen"}
 _SERVICES: Final = tuple(service.name for service in SERVICES)
 _CODE: Final = ("mesh", *_SERVICES, "edge", "local", "tests", "scripts", "k8s")
 _WRITTEN: Final = {".py", ".md", ".yaml", ".lua", ".c", ".h", ".sh", ".proto"}
