@@ -6,14 +6,17 @@ import itertools
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+
+import asyncpg
 
 from edge import tokens
 from local.commands.http1 import Client
 from local.stack.layout import HOST, Stack
 from mesh import dial
 from tests.faults.rating_svc.authors import Journal
+from tests.support.repeating import repeatedly
 
 _EVERY_S = 0.1
 _PATIENCE_S = 6.0
@@ -58,28 +61,24 @@ class Watcher:
         writes = Series(self._journal.acknowledged_at, Counter(errors))
         return {"reads": self._reads, "writes": writes, "stored": self._stored_at}
 
-    @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
+    def watching(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Reads and looks until the block ends."""
         calls = [self._read, self._read_own, self._score] * _AT_ONCE
-        tasks = [asyncio.create_task(self._again(call, n)) for n, call in enumerate(calls)]
-        tasks.append(asyncio.create_task(self._stored()))
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        callers = [self._caller(call, number) for number, call in enumerate(calls)]
+        return repeatedly(*callers, self._looker(), pause_s=_EVERY_S)
 
-    async def _again(self, call: Callable[[Client, str, int], Awaitable[int]], n: int) -> None:
-        """Each caller has a connection and a user of its own, and makes one call after the other."""
-        token = tokens.issue(self._stack.home.tokens, f"watcher{n}", (), 24 * 3600, "partner")
+    def _caller(
+        self, call: Callable[[Client, str, int], Awaitable[int]], number: int
+    ) -> Callable[[], Awaitable[None]]:
+        """Somebody with a connection and a name of their own, who makes one such call each time."""
+        token = tokens.issue(self._stack.home.tokens, f"watcher{number}", (), 24 * 3600, "partner")
         headers = f"Authorization: Bearer {token}\r\ncache-control: no-cache\r\n"
-        client, count = Client(HOST, self._stack.port("envoy", "edge")), n
-        while True:
-            count += 1
+        client, counter = Client(HOST, self._stack.port("envoy", "edge")), itertools.count(number)
+
+        async def once() -> None:
             try:
                 async with asyncio.timeout(_PATIENCE_S):
-                    status = await call(client, headers, count)
+                    status = await call(client, headers, next(counter))
                 error = "" if status == 200 else str(status)
             except (OSError, TimeoutError) as failed:
                 error = type(failed).__name__
@@ -87,7 +86,8 @@ class Watcher:
                 self._reads.errors[f"{call.__name__.strip('_')} {error}"] += 1
             else:
                 self._reads.good.append(time.monotonic())
-            await asyncio.sleep(_EVERY_S)
+
+        return once
 
     async def _read(self, client: Client, headers: str, count: int) -> int:
         movie = self._movies[count % len(self._movies)]
@@ -101,10 +101,13 @@ class Watcher:
         status = (await client.request("GET", f"/v1/movies/{movie}/score", headers)).status
         return 200 if status == 404 else status  # nobody has rated it yet
 
-    async def _stored(self) -> None:
+    def _looker(self) -> Callable[[], Awaitable[None]]:
         """Looks whether the workers come on: the database says up to where the log is stored."""
-        connection, last = None, None
-        while True:
+        connection: asyncpg.Connection | None = None
+        last = None
+
+        async def once() -> None:
+            nonlocal connection, last
             try:
                 async with asyncio.timeout(2):
                     if connection is None or connection.is_closed():
@@ -117,4 +120,5 @@ class Watcher:
                 if connection is not None:
                     connection.terminate()
                 connection = None
-            await asyncio.sleep(_EVERY_S)
+
+        return once
