@@ -56,7 +56,7 @@ class Watcher:
         errors = {
             what: count
             for what, count in self._journal.errors.items()
-            if re.fullmatch(r"write (429|5..)", what)
+            if re.match(r"write (429|5..) ", what)
         }
         writes = Series(self._journal.acknowledged_at, Counter(errors))
         return {"reads": self._reads, "writes": writes, "stored": self._stored_at}

@@ -163,10 +163,17 @@ class Author:
             self._journal.errors[f"{what} {type(error).__name__}"] += 1
             return None
         if answer.status != 200 and answer.status not in fine:
-            self._journal.errors[f"{what} {answer.status}"] += 1
+            self._journal.errors[f"{what} {answer.status} {_message(answer)}"] += 1
             if answer.status not in _PASSING:
                 self._journal.unexpected.append(f"{what} {path}: {answer.status}: {answer.body[:300]!r}")
         return answer
+
+
+def _message(answer: Response) -> str:
+    try:
+        return str(json.loads(answer.body)["error"]["message"])[:60]
+    except (ValueError, KeyError):
+        return "in no form of ours"
 
 
 def writing(people: Sequence[Author], finish_s: float) -> contextlib.AbstractAsyncContextManager[None]:

