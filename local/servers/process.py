@@ -36,6 +36,8 @@ class Process:
     """Processes that it started and that live on when it dies: they are no children of anybody here."""
     role: Callable[[Stack, str], Awaitable[str]] | None = None
     """The role of an instance at the moment, such as `leader`."""
+    start_timeout_s: float = 90.0
+    """How long it may take to be ready."""
     restart_after_s: float = 0.0
     """How long others must have had to take its place before it is started again."""
     stop_signal: signal.Signals = signal.SIGTERM

@@ -97,6 +97,7 @@ OBSERVERS: Final = (
         prepare=index_server.prepare,
         once_ready=index_server.provide,
         privileges=index_server.privileges,
+        start_timeout_s=300.0,  # 17 s of CPU time, of which a busy machine has few
         stop_timeout_s=30.0,
     ),
     Process(

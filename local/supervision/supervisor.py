@@ -42,7 +42,6 @@ from mesh.backoff import Backoff
 log = logging.getLogger(__name__)
 
 _PROBE_INTERVAL_S: Final = 0.15
-_START_TIMEOUT_S: Final = 90.0
 _FIRST_BACKOFF_S: Final = 0.5
 _MAX_BACKOFF_S: Final = 10.0
 _LOG_LIMIT_BYTES: Final = 20 * 1024 * 1024
@@ -191,15 +190,16 @@ class Supervisor:
 
     async def _watch(self, unit: _Unit) -> None:
         """Probes a process that starts until it is ready."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        patience_s = unit.process.start_timeout_s
+        deadline = time.monotonic() + patience_s
         while wrong := await ask(unit.process.probe, self._stack, unit.name):
             if time.monotonic() > deadline:
-                wrong = f"it was not ready within {_START_TIMEOUT_S:.0f} s: {wrong}"
+                wrong = f"it was not ready within {patience_s:.0f} s: {wrong}"
                 if not unit.ready.is_set():
                     self._fail(unit, wrong)
                     return
                 self._set(unit, "starting", wrong)
-                deadline = time.monotonic() + _START_TIMEOUT_S
+                deadline = time.monotonic() + patience_s
             await asyncio.sleep(_PROBE_INTERVAL_S)
         if unit.process.once_ready is not None and unit.name == unit.process.name and not unit.hooked:
             try:
