@@ -56,7 +56,8 @@ def up(
         bool,
         typer.Option(
             "--observability",
-            help="Prometheus, Alertmanager and dashboards besides; MARQUEE_ALERT_WEBHOOK hears of alerts.",
+            help="Prometheus, Alertmanager, Jaeger, logs and dashboards besides; MARQUEE_ALERT_WEBHOOK "
+            "hears of alerts. The first time, what is lacking is fetched and built: minutes.",
         ),
     ] = False,
     foreground: Annotated[
@@ -74,7 +75,7 @@ def up(
     home = default_home()
     names = ["infra"] if infra else list(only or [])
     if observability:
-        names.append("observability")
+        names += ["observability", *starting.traces()]
     shape = Shape.CLUSTER if cluster else Shape.PLAIN
     instances = {**usual_instances(shape), **starting.instances(scale or [])}
     if (running := states.live(home)) is not None:

@@ -16,7 +16,7 @@ def page(service: Service) -> Dashboard:
         service.name,
         service.name,
         " ".join(f"{service.process(role)}: {role.purpose}" for role in service.roles),
-        (_now(service), _calls(service), *_OWN.get(service.name, ()), _processes(service)),
+        (_now(service), _calls(service), _steps(service), *_OWN.get(service.name, ()), _processes(service)),
     )
 
 
@@ -152,6 +152,42 @@ def _calls(service: Service) -> Row:
                     ),
                 ),
                 Unit.SECONDS,
+            ),
+        ),
+    )
+
+
+def _steps(service: Service) -> Row:
+    """Of the calls that were sampled, as Jaeger counts their spans."""
+    own = f'service_name=~"{service.name}.*",span_kind=~"SPAN_KIND_(CLIENT|PRODUCER)"'
+    return Row(
+        "What it waits for",
+        (
+            Panel(
+                "Time by step",
+                "Seconds a second that sampled calls wait here for stores, Kafka and other services. "
+                "The largest is where calls spend their time. Empty without Jaeger.",
+                (
+                    Query(
+                        f"topk(8, {moving('traces_span_metrics_duration_seconds_sum', 'span_name', own)})",
+                        "{{span_name}}",
+                    ),
+                ),
+                kind=Kind.STACKED,
+                quiet=True,
+            ),
+            Panel(
+                "p95 by step",
+                "19 of 20 such steps end within this time. One that climbs alone is the one to look at: "
+                "its slow calls are among the traces. Empty without Jaeger.",
+                (
+                    Query(
+                        quantile(0.95, "traces_span_metrics_duration_seconds", "span_name", own),
+                        "{{span_name}}",
+                    ),
+                ),
+                Unit.SECONDS,
+                quiet=True,
             ),
         ),
     )

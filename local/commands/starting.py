@@ -1,6 +1,7 @@
 """What `marquee up` reads and says."""
 
 import os
+import subprocess
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -63,3 +64,18 @@ def instances(texts: Sequence[str]) -> dict[str, int]:
             raise StackError(f"--scale {text} can't be used: give NAME=COUNT with a count from 1 to 9")
         found[name] = int(count)
     return found
+
+
+def traces() -> list[str]:
+    """What stands for Jaeger, which is built the first time; nothing, with the reason told, without it."""
+    from local.servers import jaeger
+    from local.supervision.processes import TRACES
+
+    if elsewhere := os.environ.get(jaeger.ENDPOINT):
+        typer.echo(f"without Jaeger: {jaeger.ENDPOINT} sends spans to {elsewhere}", err=True)
+        return []
+    # Here and not in the background, for people to see what takes minutes.
+    if subprocess.run([jaeger.BUILD], stdout=subprocess.DEVNULL, check=False).returncode:
+        typer.echo("without Jaeger: it could not be built; there are no traces to look at", err=True)
+        return []
+    return [TRACES]

@@ -8,7 +8,6 @@ from pathlib import Path
 from aiohttp import web
 
 from local.dash.app import Page, Settings
-from local.dash.logs import Logs
 
 
 def main() -> None:
@@ -18,6 +17,7 @@ def main() -> None:
     parser.add_argument("--dashboards", type=Path, required=True, help="folder of Perses' JSON files")
     parser.add_argument("--prometheus", required=True, help="URL of Prometheus")
     parser.add_argument("--index", default="", help="URL of the index of logs; none without it")
+    parser.add_argument("--jaeger", default="", help="URL of Jaeger's API; none without it")
     parser.add_argument("--link", action="append", default=[], metavar="TITLE=URL", help="another page")
     parser.add_argument("--scrape-interval", default="5s", help="how often Prometheus looks")
     given = parser.parse_args()
@@ -28,13 +28,12 @@ def main() -> None:
         pages=_titles(given.dashboards),
         prometheus=given.prometheus,
         index=given.index,
+        jaeger=given.jaeger,
         links=dict(link.split("=", 1) for link in given.link),
         scrape_interval=given.scrape_interval,
     )
     host, _, port = given.address.rpartition(":")
-    web.run_app(
-        Page(settings, Logs(settings.index)).app(), host=host, port=int(port), access_log=None, print=None
-    )
+    web.run_app(Page(settings).app(), host=host, port=int(port), access_log=None, print=None)
 
 
 def _titles(folder: Path) -> tuple[tuple[str, str], ...]:

@@ -1,10 +1,10 @@
-"""The server of the page: files, and questions to Prometheus that change nothing."""
+"""The server of the page: files, and questions to Prometheus, the index and Jaeger that change nothing."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -12,6 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from local.dash.logs import Logs, NoIndexError
+from local.dash.traces import NoSuchTraceError, NoTracesError, Traces
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Settings:
     """Its URL."""
     index: str
     """The URL of the index of logs; empty if there is none."""
+    jaeger: str
+    """Its URL; empty if there is none."""
     links: Mapping[str, str]
     """URLs of other pages by their titles."""
     scrape_interval: str
@@ -55,9 +58,10 @@ class Settings:
 class Page:
     """The page and what it asks for."""
 
-    def __init__(self, settings: Settings, logs: Logs) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._logs = logs
+        self._logs = Logs(settings.index)
+        self._traces = Traces(settings.jaeger)
         self._known = {name for name, _ in settings.pages}
 
     def app(self) -> web.Application:
@@ -71,6 +75,8 @@ class Page:
         app.router.add_route("POST", "/dash/prometheus/api/v1/{question}", self.ask)
         app.router.add_get("/dash/prometheus/api/v1/label/{label}/values", self.ask)
         app.router.add_get("/dash/logs.json", self.logs)
+        app.router.add_get("/dash/traces.json", self.traces)
+        app.router.add_get("/dash/traces/{trace}.json", self.trace)
         if (self._settings.bundle / "assets").is_dir():
             app.router.add_static("/dash/assets", self._settings.bundle / "assets")
         app.router.add_get("/dash/{rest:.*}", self.index)
@@ -87,8 +93,9 @@ class Page:
         )
 
     def _offered(self) -> list[tuple[str, str]]:
+        traces = [("traces", "Traces")] if self._settings.jaeger else []
         logs = [("logs", "Logs")] if self._settings.index else []
-        return [*self._settings.pages, *logs]
+        return [*self._settings.pages, *traces, *logs]
 
     async def dashboard(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -99,13 +106,15 @@ class Page:
 
     async def logs(self, request: web.Request) -> web.Response:
         """Lines of the logs, newest first: see `Logs.find`."""
-        try:
-            found = await self._logs.find(request.app[_SESSION], request.query)
-        except NoIndexError as error:
-            raise web.HTTPServiceUnavailable(text=str(error)) from None
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from None
-        return web.json_response(found)
+        return await _found(self._logs.find(request.app[_SESSION], request.query))
+
+    async def traces(self, request: web.Request) -> web.Response:
+        """Traces, newest first: see `Traces.find`."""
+        return await _found(self._traces.find(request.app[_SESSION], request.query))
+
+    async def trace(self, request: web.Request) -> web.Response:
+        """One trace: see `Traces.one`."""
+        return await _found(self._traces.one(request.app[_SESSION], request.match_info["trace"]))
 
     async def index(self, _request: web.Request) -> web.StreamResponse:
         """The page itself, under whatever address it gives to its parts."""
@@ -139,6 +148,18 @@ class Page:
         except (aiohttp.ClientError, TimeoutError, KeyError) as error:
             log.warning("Prometheus does not answer: %s", error)
             raise web.HTTPBadGateway(text="Prometheus does not answer: see `marquee status`") from None
+
+
+async def _found(answer: Awaitable[dict[str, Any]]) -> web.Response:
+    """What was looked for, as JSON, or what is wrong, as a sentence."""
+    try:
+        return web.json_response(await answer)
+    except (NoIndexError, NoTracesError) as error:
+        raise web.HTTPServiceUnavailable(text=str(error)) from None
+    except NoSuchTraceError as error:
+        raise web.HTTPNotFound(text=str(error)) from None
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def _kept(headers: CIMultiDictProxy[str]) -> dict[str, str]:

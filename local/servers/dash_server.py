@@ -4,7 +4,7 @@ import sys
 from typing import IO, Final
 
 from local.dash import bundle
-from local.servers import index_server, observability, probes
+from local.servers import index_server, jaeger, observability, probes
 from local.stack.layout import Stack, checkout
 
 DASH: Final = "dash"
@@ -21,9 +21,16 @@ def command(stack: Stack, name: str) -> list[str]:
         f"--dashboards={_DASHBOARDS}",
         f"--prometheus=http://{stack.address(observability.PROMETHEUS, 'http')}",
         f"--index=http://{stack.address(index_server.INDEX, 'http')}/{index_server.PATTERN}",
+        *_traces(stack),
         f"--scrape-interval={observability.scrape_interval()}",
         *(f"--link={title}=http://{stack.address(process, 'http')}" for title, process in links.items()),
     ]
+
+
+def _traces(stack: Stack) -> list[str]:
+    if f"{jaeger.JAEGER}/http" not in stack.ports:
+        return []
+    return [f"--jaeger=http://{stack.address(jaeger.JAEGER, 'http')}"]
 
 
 async def prepare(_stack: Stack, _name: str, log: IO[bytes]) -> None:

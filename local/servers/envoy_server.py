@@ -3,9 +3,11 @@
 import os
 import sys
 import zlib
+from collections.abc import Mapping
 from typing import IO, Final
 
 from edge import publish
+from local.servers import jaeger
 from local.stack import certificates
 from local.stack.child import run_tool
 from local.stack.layout import Stack, StackError
@@ -74,10 +76,13 @@ async def prepare(stack: Stack, _name: str, log: IO[bytes]) -> None:
         f"--access-log={home.log('access')}",
         *("--tls", edge.certificate, edge.key, edge.authority),
         *backends,
+        environment=jaeger.senders(stack),
     )
 
 
-async def _module(log: IO[bytes], name: str, *arguments: str) -> None:
+async def _module(
+    log: IO[bytes], name: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> None:
     """Runs a module of the edge in a process of its own: the supervisor stays small."""
-    if await run_tool([sys.executable, "-m", name, *arguments], log):
+    if await run_tool([sys.executable, "-m", name, *arguments], log, environment=environment):
         raise StackError(f"{name} could not prepare Envoy's configuration: see `marquee logs envoy`")

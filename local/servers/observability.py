@@ -104,6 +104,8 @@ def scraping(stack: Stack, interval: str) -> dict[str, Any]:
         process, _, purpose = key.partition("/")
         if purpose == "metrics" or (process in (PROMETHEUS, ALERTMANAGER) and purpose == "http"):
             jobs.setdefault(process.partition(".")[0], []).append(key)
+        elif purpose == "spans":  # Jaeger's counts of them
+            jobs.setdefault(purpose, []).append(key)
     configs: list[dict[str, Any]] = [
         {"job_name": job, "static_configs": [_target(stack, key) for key in keys]}
         for job, keys in jobs.items()

@@ -4,6 +4,7 @@ import os
 import sys
 from typing import Final
 
+from local.servers import jaeger
 from local.stack import certificates
 from local.stack.layout import Shape, Stack
 from mesh.services import Part, called_by, named
@@ -30,6 +31,7 @@ def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
         "MARQUEE_RANKING_VARIANTS": os.environ.get("MARQUEE_RANKING_VARIANTS", "few-votes=5,many-votes=100"),
         **stores(stack, service),
         **certificate(stack, service),
+        **jaeger.senders(stack),
     }
     if "omdb/http" in stack.ports:
         values["MARQUEE_OMDB_URL"] = f"http://{stack.address('omdb', 'http')}/"

@@ -66,10 +66,16 @@ class Child:
             self._exited.set_result(ending)
 
 
-async def run_tool(command: Sequence[str], log: IO[bytes], options: Sequence[str] = ()) -> int:
+async def run_tool(
+    command: Sequence[str],
+    log: IO[bytes],
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> int:
     """Runs a program to its end, through setpriv with `options`; returns its exit code.
 
-    It ends with this process, and with the task that waits for it.
+    It ends with this process, and with the task that waits for it. `environment` is added to this
+    process's own.
     """
     process = await asyncio.create_subprocess_exec(
         "setpriv",
@@ -80,6 +86,7 @@ async def run_tool(command: Sequence[str], log: IO[bytes], options: Sequence[str
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        env={**os.environ, **(environment or {})},
     )
     try:
         return await process.wait()

@@ -12,6 +12,7 @@ from local.servers import (
     dash_server,
     envoy_server,
     index_server,
+    jaeger,
     observability,
     probes,
     services,
@@ -24,6 +25,7 @@ from mesh.services import PUBLIC, SERVICES, Role, Service
 
 INFRA: Final = "infra"
 OBSERVABILITY: Final = "observability"
+TRACES: Final = "traces"
 
 OMDB: Final = Process(
     "omdb",
@@ -120,9 +122,20 @@ OBSERVERS: Final = (
 )
 
 
+COLLECTOR: Final = Process(
+    jaeger.JAEGER,
+    jaeger.command,
+    ports=jaeger.PORTS,
+    probe=jaeger.ready,
+    environment=jaeger.environment,
+    prepare=jaeger.prepare,
+)
+"""Of spans. It needs nobody, and nobody needs it."""
+
+
 def table(shape: Shape) -> tuple[Process, ...]:
     """All processes that a stack of this shape may have."""
-    return (*STORES[shape], OMDB, *OWN, EDGE, CONTROLLER, *OBSERVERS)
+    return (*STORES[shape], OMDB, *OWN, EDGE, CONTROLLER, COLLECTOR, *OBSERVERS)
 
 
 def usual_instances(shape: Shape) -> dict[str, int]:
@@ -134,7 +147,8 @@ def usual_instances(shape: Shape) -> dict[str, int]:
 def wanted(shape: Shape) -> list[Process]:
     """The processes of a whole mesh here: no OMDb simulator where there is a key for the real one."""
     simulated = not os.environ.get("OMDB_API_KEY")
-    return [each for each in table(shape) if each not in OBSERVERS and (each is not OMDB or simulated)]
+    asked_for = (COLLECTOR, *OBSERVERS)
+    return [each for each in table(shape) if each not in asked_for and (each is not OMDB or simulated)]
 
 
 def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
@@ -142,14 +156,17 @@ def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
 
     A name also stands for those that begin with it and a hyphen; `infra` for
     all that is no code of Marquee's own, and OMDb. `observability` adds what
-    watches the others.
+    watches the others, `traces` where their spans go.
 
     Raises:
         StackError: there is none of that name.
     """
     known = {process.name: process for process in wanted(shape)}
-    observers = OBSERVERS if OBSERVABILITY in only else ()
-    only = [name for name in only if name != OBSERVABILITY]
+    observers = [
+        *([COLLECTOR] if TRACES in only else []),
+        *(OBSERVERS if OBSERVABILITY in only else []),
+    ]
+    only = [name for name in only if name not in (OBSERVABILITY, TRACES)]
     if not only:
         return [*known.values(), *observers]
     infrastructure = [p.name for p in known.values() if p in (*STORES[shape], OMDB)]

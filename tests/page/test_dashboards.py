@@ -1,41 +1,55 @@
-"""The page of dashboards in a real browser: each is drawn, and nothing can be edited.
+"""The dashboards in a real browser: all is drawn, nothing can be edited; traces lead to logs, and back.
 
 MARQUEE_SCREENSHOTS names a folder to keep pictures in.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from edge import tokens
 from k8s.dashboards.files import DASHBOARDS
 from k8s.dashboards.model import Dashboard
 from local.dash import bundle
-from local.servers import dash_server
-from local.stack.layout import Home
+from local.servers import dash_server, jaeger
+from local.stack.layout import Home, Stack
+from mesh.services import SERVICES
 from tests.support import stacks
 from tests.support.page.looking import Tab, tab
 from tests.support.promtool import programs
 
 _PATIENCE_MS = 120_000
 
+# The first one waits for the mesh, and on a machine that never had it for the page to be bundled.
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture(scope="module")
-async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Of the page, beside a whole mesh."""
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A whole mesh with all that watches it; without Jaeger where that is not built."""
     if programs() is None:
         pytest.skip("there is no Prometheus, and Debian's packages can't be had")
     home = Home(Path(tmp_path_factory.mktemp("dashboards")))
-    mesh = stacks.running(home, ["observability"])
-    stack = await asyncio.to_thread(mesh.__enter__)
+    names = ["observability", *(["traces"] if jaeger.program().exists() else [])]
+    mesh = stacks.running(home, names, environment={"JAEGER_DECISION_WAIT": "3s"})
+    started = await asyncio.to_thread(mesh.__enter__)
     try:
         if not (bundle.folder() / "index.html").exists():
             pytest.skip("the page could not be made: see what npm says in the log of dash")
-        yield f"http://{stack.address(dash_server.DASH, 'http')}"
+        yield started
     finally:
         await asyncio.to_thread(mesh.__exit__, None, None, None)
+
+
+@pytest.fixture
+def address(stack: Stack) -> str:
+    """Of the page."""
+    return f"http://{stack.address(dash_server.DASH, 'http')}"
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.name)
@@ -69,3 +83,66 @@ async def test_lines_of_all_processes_are_listed_and_searched(browser: Any, addr
         services = await seen.page.locator("tbody tr td:nth-child(3)").all_inner_texts()
         assert set(services) == {"ranking_svc"}
         assert seen.complaints == []
+
+
+async def test_a_rating_is_found_as_a_waterfall_which_leads_to_its_lines_and_back(
+    browser: Any, stack: Stack, address: str
+) -> None:
+    if jaeger.JAEGER not in {key.partition("/")[0] for key in stack.ports}:
+        pytest.skip("Jaeger is not built here: scripts/jaeger.sh builds it, in minutes")
+    trace = await rate(stack)
+    async with tab(browser, address) as seen:
+        page = seen.page
+        # Rows that can't be seen are not drawn.
+        await page.set_viewport_size({"width": 1600, "height": 2200})
+        await seen.open("/dash/traces?since=15m&service=ranking_svc")
+        listed = page.locator(f'a[href$="/traces/{trace}"]')
+        await listed.wait_for(timeout=_PATIENCE_MS)
+        await seen.picture("dashboard-traces")
+        await listed.click()
+
+        await seen.shown("refresh charts")
+        text = await page.inner_text("[data-page=trace]")
+        for process in ("edge", *(each.process(role) for each in SERVICES for role in each.roles)):
+            assert process in text
+        for step in ("RateMovie", "send marquee.ratings", "postgresql COMMIT", "redis EVALSHA"):
+            assert step in text
+        await page.get_by_text("postgresql COMMIT").first.click()
+        await seen.shown("db.system.name")
+        await seen.picture("dashboard-trace")
+
+        await page.get_by_role("link", name="Its lines in the logs").click()
+        await page.locator("[data-page=logs] tbody tr").first.wait_for(timeout=_PATIENCE_MS)
+        await seen.picture("dashboard-trace-logs")
+        services = set(await page.locator("tbody tr td:nth-child(3)").all_inner_texts())
+        assert {"edge", "rating_svc", "rating_svc-worker"} <= services
+        await page.get_by_role("link", name="spans").first.click()
+        await seen.shown("refresh charts")
+        assert page.url == f"{address}/dash/traces/{trace}"
+        assert seen.complaints == []
+        seen.stays_at_home()
+
+
+async def rate(stack: Stack) -> str:
+    """Rates a movie as an operator who has it traced; returns the trace's id."""
+    trace = secrets.token_hex(16)
+    headers = {
+        "authorization": f"Bearer {tokens.issue(stack.home.tokens, 'alice')}",
+        "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01",
+        "marquee-trace": (stack.home.envoy / "trace-key").read_text(),
+    }
+    async with httpx.AsyncClient(base_url=stack.edge_url, timeout=15) as edge:
+        answer = await edge.put("/v1/users/me/ratings/tt0111161", json={"score": 9}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return trace
+
+
+async def test_of_a_trace_that_was_not_sampled_the_page_leads_to_the_logs(
+    browser: Any, stack: Stack, address: str
+) -> None:
+    if jaeger.JAEGER not in {key.partition("/")[0] for key in stack.ports}:
+        pytest.skip("Jaeger is not built here: scripts/jaeger.sh builds it, in minutes")
+    async with tab(browser, address) as seen:
+        await seen.open(f"/dash/traces/{secrets.token_hex(16)}")
+        await seen.shown("it was not sampled")
+        assert await seen.page.get_by_role("link", name="Its lines in the logs").is_visible()

@@ -15,26 +15,12 @@ from local.stack.layout import Home, Stack
 from mesh.services import SERVICES
 from tests.support import stacks
 from tests.support.parts import hung, pid_of
+from tests.support.rating_trace import CHANGED, LAST, SUBMITTED, assert_whole
 from tests.support.traces import Collector, Told, collecting, path_to, tree
 from tests.support.waiting import eventually
 
 MOVIE = "tt0111161"
 MINE = f"/v1/users/me/ratings/{MOVIE}"
-SUBMITTED = "marquee.ratings.submitted.v1"
-CHANGED = "marquee.ratings.changed.v1"
-STORED = [
-    "edge: PUT /v1/{name=users/*/ratings/*}",
-    "edge: router rating_svc egress",
-    "rating_svc: marquee.ratings.v1.RatingService/RateMovie",
-    f"rating_svc: send {SUBMITTED}",
-    f"rating_svc-worker: process {SUBMITTED}",
-]
-COUNTED = [
-    *STORED,
-    f"rating_svc-relay: send {CHANGED}",
-    f"ranking_svc-consumer: process {CHANGED}",
-]
-CHARTED = [*COUNTED, "ranking_svc: refresh charts"]
 
 
 class Mesh(NamedTuple):
@@ -84,24 +70,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
 async def test_a_rating_is_one_trace_from_the_call_to_the_chart(mesh: Mesh) -> None:
     answer = await mesh.http.put(MINE, json={"score": 9}, headers=mesh.user())
     assert answer.status_code == 200, answer.text
-    spans = await mesh.trace(answer.headers["x-request-id"], "ranking_svc", "refresh charts")
-    (root,) = tree(spans)
-    shown = "\n".join(root.lines())
-    assert path_to(spans, "ranking_svc", "refresh charts") == CHARTED, shown
-    for service, name, above in [
-        ("rating_svc", "redis", STORED[:3]),
-        ("rating_svc", "marquee.movies.v1.MovieService/", STORED[:3]),
-        ("movie_svc", "postgresql", None),
-        ("rating_svc-worker", "postgresql WITH", [*STORED, "rating_svc-worker: transaction"]),
-        ("rating_svc-worker", "postgresql COMMIT", [*STORED, "rating_svc-worker: transaction"]),
-        ("ranking_svc-consumer", "postgresql WITH", [*COUNTED, "ranking_svc-consumer: transaction"]),
-        ("ranking_svc-consumer", "redis PUBLISH", COUNTED),
-        ("ranking_svc", "postgresql SELECT", [*CHARTED, "ranking_svc: transaction"]),
-    ]:
-        path = path_to(spans, service, name)
-        assert path, f"no {name} of {service} in\n{shown}"
-        assert above is None or path[:-1] == above, shown
-    assert not [span for span in spans if span.failed], shown
+    assert_whole(await mesh.trace(answer.headers["x-request-id"], *LAST))
 
 
 async def test_an_outsiders_call_is_not_sampled_anywhere(mesh: Mesh) -> None:
@@ -112,7 +81,7 @@ async def test_an_outsiders_call_is_not_sampled_anywhere(mesh: Mesh) -> None:
     assert quiet.status_code == 200
     # What came later and was sampled has arrived whole: so would have this.
     loud = await mesh.http.put(MINE, json={"score": 4}, headers=mesh.user())
-    await mesh.trace(loud.headers["x-request-id"], "ranking_svc", "refresh charts")
+    await mesh.trace(loud.headers["x-request-id"], *LAST)
     assert not mesh.collector.of(theirs)
     assert not [s for s in mesh.collector.spans if quiet.headers["x-request-id"] in s.attributes.values()]
 
@@ -154,7 +123,7 @@ async def test_a_call_that_fails_is_told_of_though_it_was_not_sampled(mesh: Mesh
 
 async def test_each_process_has_one_name(mesh: Mesh) -> None:
     answer = await mesh.http.put(MINE, json={"score": 8}, headers=mesh.user())
-    await mesh.trace(answer.headers["x-request-id"], "ranking_svc", "refresh charts")
+    await mesh.trace(answer.headers["x-request-id"], *LAST)
     named = {resource["service.name"] for resource in mesh.collector.resources}
     assert named == {"edge"} | {service.process(role) for service in SERVICES for role in service.roles}
     assert {resource["service.namespace"] for resource in mesh.collector.resources} == {"marquee"}

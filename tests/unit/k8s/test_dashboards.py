@@ -13,8 +13,11 @@ from mesh.services import SERVICES
 from tests.support.metrics import asked, defined
 from tests.support.promtool import promtool
 
-# Prometheus' own and those that the rules of the objectives record.
-RECORDED = re.compile(r"\b(?:ALERTS|up|prometheus_\w+|slo:\w+:\w+|sloth_slo_info|process_\w+)\b")
+# Prometheus' own, those that the rules of the objectives record, and Jaeger's of spans.
+RECORDED = re.compile(
+    r"\b(?:ALERTS|up|prometheus_\w+|slo:\w+:\w+|sloth_slo_info|process_\w+"
+    r"|traces_span_metrics_duration_seconds_(?:sum|bucket))\b"
+)
 
 
 def queries(dashboard: Dashboard) -> list[str]:

@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from edge import npm
 from local.dash import bundle
 from local.dash.app import Page, Settings
-from local.dash.logs import Logs, line, query
+from local.dash.logs import line, query
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -42,20 +42,21 @@ def test_a_line_has_its_fields_by_their_full_names_however_they_were_nested() ->
     assert shown["fields"] == {"@timestamp": "t", "log.level": "info", "service.name": "edge"}
 
 
-def settings(tmp_path: Path, index: str = "") -> Settings:
+def settings(tmp_path: Path, index: str = "", jaeger: str = "") -> Settings:
     return Settings(
         bundle=tmp_path / "bundle",
         dashboards=tmp_path,
         pages=(("overview", "Overview"),),
         prometheus="http://127.0.0.1:9",
         index=index,
+        jaeger=jaeger,
         links={},
         scrape_interval="5s",
     )
 
 
 async def test_without_its_parts_the_page_says_which_are_missing(tmp_path: Path) -> None:
-    page = Page(settings(tmp_path), Logs(""))
+    page = Page(settings(tmp_path))
     async with TestClient(TestServer(page.app())) as client:
         answer = await client.get("/dash/overview")
         assert (answer.status, "marquee logs dash" in await answer.text()) == (503, True)
@@ -63,23 +64,30 @@ async def test_without_its_parts_the_page_says_which_are_missing(tmp_path: Path)
         assert (answer.status, "marquee status" in await answer.text()) == (502, True)
         answer = await client.get("/dash/logs.json")
         assert (answer.status, "marquee logs" in await answer.text()) == (503, True)
+        answer = await client.get("/dash/traces.json")
+        assert (answer.status, "marquee up --observability" in await answer.text()) == (503, True)
         offered = await (await client.get("/dash/pages.json")).json()
         assert [each["name"] for each in offered["pages"]] == ["overview"]
 
 
 async def test_what_is_no_question_is_handed_on_to_nobody(tmp_path: Path) -> None:
-    page = Page(settings(tmp_path, "http://127.0.0.1:9/logs"), Logs("http://127.0.0.1:9/logs"))
+    page = Page(settings(tmp_path, "http://127.0.0.1:9/logs", "http://127.0.0.1:9"))
     async with TestClient(TestServer(page.app())) as client:
         for path in ("admin/tsdb/snapshot", "write", "targets", "..%2f..%2f-%2fquit"):
             answer = await client.post(f"/dash/prometheus/api/v1/{path}")
             assert answer.status in (403, 404, 405), path
         assert (await client.get("/dash/logs.json?level=loud")).status == 400
         assert (await client.get("/dash/logs.json")).status == 503
+        assert (await client.get("/dash/traces.json?since=forever")).status == 400
+        assert (await client.get("/dash/traces.json?least=long")).status == 400
+        assert (await client.get("/dash/traces/..%2fservices.json")).status == 400
+        answer = await client.get(f"/dash/traces/{TRACE}.json")
+        assert (answer.status, "marquee status" in await answer.text()) == (503, True)
         assert (await client.get("/dash/pages.json", headers={"Host": "evil.example"})).status == 403
         foreign = {"Sec-Fetch-Site": "cross-site"}
         assert (await client.get("/dash/pages.json", headers=foreign)).status == 403
         offered = await (await client.get("/dash/pages.json")).json()
-        assert [each["name"] for each in offered["pages"]] == ["overview", "logs"]
+        assert [each["name"] for each in offered["pages"]] == ["overview", "traces", "logs"]
 
 
 def test_the_bundle_is_made_again_when_its_sources_change(

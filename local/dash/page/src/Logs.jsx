@@ -3,7 +3,7 @@ import {
   Alert, Box, Button, MenuItem, Table, TableBody, TableCell, TableHead, TableRow, TextField, Typography,
 } from '@mui/material';
 import { useQuery } from '@tanstack/react-query';
-import { useSearchParams } from 'react-router-dom';
+import { Link, useSearchParams } from 'react-router-dom';
 import { ask } from './answers.js';
 
 const COLORS = { warning: 'warning.main', error: 'error.main', critical: 'error.main' };
@@ -77,12 +77,18 @@ function Lines({ total, lines, onTrace }) {
                 <TableCell sx={{ color: COLORS[line.level] }}>{line.level}</TableCell>
                 <TableCell sx={{ whiteSpace: 'nowrap' }}>{line.service}</TableCell>
                 <TableCell sx={{ overflowWrap: 'anywhere' }}>{line.message}</TableCell>
-                <TableCell>
+                <TableCell sx={{ whiteSpace: 'nowrap' }} onClick={(event) => event.stopPropagation()}>
                   {line.trace && (
-                    <Button size="small" sx={{ fontFamily: 'monospace', textTransform: 'none', p: 0 }}
-                      onClick={(event) => { event.stopPropagation(); onTrace(line.trace); }}>
-                      {line.trace.slice(0, 8)}…
-                    </Button>
+                    <>
+                      <Button size="small" sx={{ fontFamily: 'monospace', textTransform: 'none', p: 0 }}
+                        title="All lines of this trace" onClick={() => onTrace(line.trace)}>
+                        {line.trace.slice(0, 8)}…
+                      </Button>
+                      <Button size="small" sx={{ textTransform: 'none', p: 0 }} title="Its spans, if it was sampled"
+                        component={Link} to={`/traces/${line.trace}`}>
+                        spans
+                      </Button>
+                    </>
                   )}
                 </TableCell>
               </TableRow>

@@ -9,6 +9,7 @@ import { ReactRouter6Adapter } from 'use-query-params/adapters/react-router-6';
 import { Dashboard } from './Dashboard.jsx';
 import { Frame } from './Frame.jsx';
 import { Logs } from './Logs.jsx';
+import { Trace, Traces } from './Traces.jsx';
 import { loader } from './plugins.js';
 
 const dark = window.matchMedia('(prefers-color-scheme: dark)').matches;
@@ -33,6 +34,8 @@ createRoot(document.getElementById('root')).render(
                   <Routes>
                     <Route path="/" element={<Navigate to="/overview" replace />} />
                     <Route path="/logs" element={<Logs />} />
+                    <Route path="/traces" element={<Traces />} />
+                    <Route path="/traces/:id" element={<Trace />} />
                     <Route path="/:name" element={<Dashboard />} />
                   </Routes>
                 </Frame>
