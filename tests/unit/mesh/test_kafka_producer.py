@@ -10,9 +10,10 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from prometheus_client import REGISTRY
 
+from mesh import identity
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaConfig, KafkaProducer, producer
-from mesh.kafka.producer import PRODUCED, Sent
+from mesh.kafka.producer import PRODUCED, Sent, header_of
 
 PARTITIONS = 4
 
@@ -209,3 +210,10 @@ def test_a_write_counts_once_all_copies_have_it_and_within_its_time(monkeypatch:
     assert usual["topic.metadata.refresh.interval.ms"] < usual["message.timeout.ms"]
     # What this side admits, the library has room for.
     assert hasty["queue.buffering.max.messages"] >= 2 * 2000
+
+
+def test_each_of_many_messages_has_the_trace_that_it_belongs_to() -> None:
+    traces = ["", "00-one"]
+    assert header_of(traces, 0) == {}
+    assert header_of(traces, 1) == {identity.TRACEPARENT_HEADER: "00-one"}
+    assert header_of([], 1) == {}

@@ -165,3 +165,55 @@ def test_new_facts_move_a_movie_between_genres() -> None:
     chart = chart_of([scored(1, 8), facts(1, changed=1), facts(1, changed=2, genres=("Comedy",))])
     assert chart.members(("genre", "drama")) == set()
     assert chart.members(("genre", "comedy")) == {1}
+
+
+def test_the_votes_of_a_chart_are_those_of_all_its_movies() -> None:
+    assert chart_of([scored(1, 8, 8), scored(2, 9), scored(1, 8, 8, 8, changed=2)]).votes == 4
+
+
+async def test_with_each_change_a_chart_has_a_newer_version() -> None:
+    chart = Chart(FORMULA)
+    versions = [chart.version]
+    for number in (1, 2, 3):
+        chart.put_tally(scored(number, 8))
+        versions.append(chart.version)
+    for change in (lambda: chart.put_facts(facts(1)), lambda: chart.drop_facts(1)):
+        change()
+        versions.append(chart.version)
+    await chart.reweigh(Formula(2, 3.5, 8.25))
+    versions.append(chart.version)
+    assert versions == sorted(set(versions))
+
+
+async def test_answers_that_were_made_under_another_formula_are_not_sent_again() -> None:
+    chart = chart_of([scored(1, 8)])
+    (entry,) = chart.entries([1])
+    entry.line = entry.score = b"made before"
+    await chart.reweigh(Formula(2, 3.5, 8.25))
+    assert (entry.line, entry.score) == (None, None)
+
+
+def test_a_row_that_somebody_changed_by_hand_is_taken_as_it_is_now() -> None:
+    chart = chart_of([scored(1, 10, changed=5), facts(1, changed=5)])
+    assert chart.put_tally(scored(1, 3, changed=5))
+    assert chart.put_facts(facts(1, changed=5, title="By hand"))
+
+
+def test_facts_of_a_movie_that_nobody_rated_are_of_no_use() -> None:
+    chart = Chart(FORMULA)
+    assert not chart.put_facts(facts(1))
+    assert chart.put_facts(facts(2, box_office_usd=7))
+    assert chart.numbers() == [2]
+
+
+def test_only_the_formula_in_force_has_no_name_and_only_its_orders_have() -> None:
+    chart = chart_of([scored(1, 8)], variants={"low": 1.0})
+    names = [chart.weighing(given).variant for given in ("", "low", "never heard of")]
+    assert names == ["", "low", ""]
+    assert len(dict(chart.orders.named())) == 6
+
+
+def test_a_movie_without_votes_is_not_trending_however_hot_it_was() -> None:
+    cooled = replace(scored(1, 8, 8), votes=0, total=0, histogram=(0,) * 10)
+    chart = chart_of([cooled, facts(2, box_office_usd=7)])
+    assert [len(order) for order in chart.orders.trending] == [0, 0, 0]

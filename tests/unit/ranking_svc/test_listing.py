@@ -131,3 +131,26 @@ def test_a_list_ends_before_what_is_too_little() -> None:
     chart = chart_of([scored(1, 8, 8, 8), scored(2, 8, 8), scored(3, 8)])
     entries, more = page(chart, chart.orders.most_voted, Query(), None, 2, least=2)
     assert ([entry.movie for entry in entries], more) == ([1, 2], False)
+
+
+def test_a_page_goes_on_where_looking_one_by_one_found_too_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ranking_svc.listing._STEPS", 20)
+    westerns = [2, 7, 9, 11, 20, *range(50, 60)]
+    chart = Chart(FORMULA)
+    for number in range(1, 101):
+        chart.put_tally(tally(number, [0] * 7 + [200 - number, 0, 0]))
+        genres = ("Western",) if number in westerns else ("Drama",)
+        chart.put_facts(Facts(number, "T", 1950, 1, genres, None, 1))
+    assert list(chart.orders.most_voted.after(None)) == list(range(1, 101))
+    for size in (5, 8):
+        entries, more = page(chart, chart.orders.most_voted, Query((("genre", "western"),)), None, size)
+        assert ([entry.movie for entry in entries], more) == (westerns[:size], True)
+
+
+def test_a_list_without_a_least_number_of_votes_has_movies_without_any() -> None:
+    taken = [Facts(number, "T", 1950, 1, (), 1000 - number, 1) for number in range(1, 101)]
+    chart = chart_of([scored(50, 8), *taken])
+    entries, more = page(chart, chart.orders.box_office, Query(), None, 5)
+    assert ([entry.movie for entry in entries], more) == ([1, 2, 3, 4, 5], True)

@@ -196,3 +196,9 @@ def test_the_first_score_of_a_rating_says_when_it_was_created() -> None:
     *before, last = collapse(log_of(*found), set())
     assert (last.first_us, last.submit_us) == (20, 30)
     assert [step.first_us for step in before] == [None, None]
+
+
+def test_each_step_belongs_to_the_trace_of_its_own_submission() -> None:
+    traced = arrival(Position(1, 1), 1, submission(3, 1), "00-one")
+    untraced = arrival(Position(1, 2), 2, submission(4, 2))
+    assert [step.trace for step in collapse([traced, untraced], set())] == ["00-one", ""]
