@@ -45,7 +45,8 @@ class Turn(Generic[K]):
 
 
 class Batches(Generic[K, T]):
-    """Calls `read` in batches. While as many as allowed are under way the rest collects.
+    """Calls `read` in batches: what is loaded within one turn of the event loop, and, while as many as
+    allowed are under way, all that comes meanwhile.
 
     So the busier it gets, the larger the batches.
 
@@ -60,23 +61,22 @@ class Batches(Generic[K, T]):
         self._read = read
         self._room = at_once
         self._largest = largest
+        self._going = False
         self._waiting: deque[tuple[list[K], asyncio.Future[T]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, keys: list[K]) -> T:
         """What `read` returns, or raises, for a batch that has these keys in it, and maybe others."""
-        if not self._room:
-            loaded: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            self._waiting.append((keys, loaded))
-            return await loaded
-        self._room -= 1
-        try:
-            return await self._read(keys)
-        finally:
-            self._room += 1
-            self._go()
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((keys, loaded))
+        if not self._going and self._room:
+            self._going = True
+            loop.call_soon(self._go)
+        return await loaded
 
     def _go(self) -> None:
+        self._going = False
         while self._waiting and self._room:
             self._room -= 1
             task = asyncio.get_running_loop().create_task(self._load_waiting(*self._next()))

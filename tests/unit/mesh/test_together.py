@@ -26,7 +26,9 @@ async def test_what_is_added_in_one_turn_goes_to_one_task_unless_it_is_too_much(
     assert seen[1:] == [list(range(8)), [8, 9]]
 
 
-async def test_while_as_many_batches_as_allowed_are_under_way_the_rest_collects() -> None:
+async def test_what_is_loaded_in_one_turn_goes_together_and_the_rest_collects_while_there_is_no_room() -> (
+    None
+):
     seen: list[list[int]] = []
     gate = asyncio.Event()
 
@@ -36,11 +38,31 @@ async def test_while_as_many_batches_as_allowed_are_under_way_the_rest_collects(
         return batch
 
     batches = Batches(read, at_once=2, largest=3)
-    loads = [asyncio.create_task(batches.load([number])) for number in range(8)]
-    await asyncio.sleep(0)
-    assert seen == [[0], [1]]
+    loads = [asyncio.create_task(batches.load([number])) for number in (0, 1)]
+    while not seen:
+        await asyncio.sleep(0)
+    loads += [asyncio.create_task(batches.load([number])) for number in range(2, 8)]
+    while len(seen) < 2:
+        await asyncio.sleep(0)
+    assert seen == [[0, 1], [2, 3, 4]]
     gate.set()
-    assert await asyncio.gather(*loads) == [[0], [1], *3 * [[2, 3, 4]], *3 * [[5, 6, 7]]]
+    assert await asyncio.gather(*loads) == [*2 * [[0, 1]], *3 * [[2, 3, 4]], *3 * [[5, 6, 7]]]
+
+
+async def test_one_who_leaves_ends_nobody_elses_load() -> None:
+    gate = asyncio.Event()
+
+    async def read(batch: list[int]) -> list[int]:
+        await gate.wait()
+        return batch
+
+    batches = Batches(read, at_once=1, largest=3)
+    leaving, staying, later = (asyncio.create_task(batches.load([number])) for number in range(3))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait((leaving,))
+    gate.set()
+    assert list(await asyncio.gather(staying, later)) == 2 * [[0, 1, 2]]
 
 
 async def test_what_one_loads_stays_together_however_much_it_is() -> None:
@@ -58,13 +80,13 @@ async def test_what_one_loads_stays_together_however_much_it_is() -> None:
 async def test_an_error_of_a_batch_goes_to_all_who_loaded_it_and_ends_nothing_else() -> None:
     async def read(batch: list[int]) -> list[int]:
         await asyncio.sleep(0)
-        if batch[0] in (1, 2):
-            raise ValueError("one and two")
+        if batch[0] == 1:
+            raise ValueError("the first two")
         return batch
 
     batches = Batches(read, at_once=1, largest=2)
     found = await asyncio.gather(*(batches.load([n]) for n in (1, 2, 3, 4, 5)), return_exceptions=True)
-    assert [type(each) for each in found] == [ValueError, ValueError, ValueError, list, list]
+    assert [type(each) for each in found] == [ValueError, ValueError, list, list, list]
 
 
 async def test_all_who_ask_meanwhile_get_the_same_answer() -> None:
