@@ -94,6 +94,20 @@ async def test_what_is_asked_of_one_user_touches_one_partition(plain: Rig) -> No
         assert len(partitions) == 1, lines
 
 
+async def test_ratings_read_again_and_again_are_not_planned_again_and_again(plain: Rig) -> None:
+    connection = await asyncpg.connect(plain.dsn)
+    try:
+        for number in range(20):
+            await connection.fetch(store.GET, [f"user-{number}", "ann"], [number + 1, 1])
+        row = await connection.fetchrow(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", store.GET
+        )
+    finally:
+        await connection.close()
+    assert row is not None
+    assert row["generic_plans"] > row["custom_plans"]
+
+
 async def test_every_key_holds_the_shard_key(plain: Rig) -> None:
     for table in USER_TABLES:
         rows = await plain.fetch(
