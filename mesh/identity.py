@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from mesh import names
@@ -47,6 +46,8 @@ class Call:
     ) -> None:
         self._metadata = metadata
         self._may_vouch = may_vouch
+        self._identity: Identity | None = None
+        self._asked = False
         self.time_remaining = time_remaining
         """Seconds until the caller's deadline, down to 0; None if there is none."""
 
@@ -62,13 +63,16 @@ class Call:
         value = self.header(key)
         return value if value and self._may_vouch() else ""
 
-    @cached_property
+    @property
     def identity(self) -> Identity | None:
         """Who is asking, if the caller is one that is believed about it."""
-        subject = self.header(SUBJECT_HEADER)
-        if not subject or not self._may_vouch():
-            return None
-        return Identity(subject, frozenset(self.header(SCOPES_HEADER).split()))
+        # Not a `cached_property`: until Python 3.12 that takes a lock, for each call.
+        if not self._asked:
+            self._asked = True
+            subject = self.header(SUBJECT_HEADER)
+            if subject and self._may_vouch():
+                self._identity = Identity(subject, frozenset(self.header(SCOPES_HEADER).split()))
+        return self._identity
 
 
 _NO_CALL: Final = Call(())
