@@ -15,13 +15,14 @@ from prometheus_client import Counter, Gauge, start_http_server
 
 from edge import statistics, trials
 from edge.delivery import Delivery, DeliveryConfig, Seen
-from edge.flag_source import FlagConfig, FlagSource, connect
+from edge.flag_source import FlagSource, connect
 from edge.flags import FlagError, Flags
 from edge.live import Routes
 from edge.statistics import StatisticsError
 from edge.trials import Canary, Trials
-from mesh import logs, metrics
+from mesh import logs, metrics, switches
 from mesh.config import ConfigError, load, setting
+from mesh.flag_source import FlagConfig, NoFlags
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ OUTCOMES: Final = Counter(
     "marquee_canary_outcomes_total",
     "Deliveries that ended, by outcome: promoted or rolled_back (`marquee canary show` says why).",
     ("service", "outcome"),
+)
+ROLLED_BACK: Final = Gauge(
+    "marquee_canary_rolled_back",
+    "1 while a service's new release stands rolled back, until its trial ends; `marquee canary show`: why.",
+    ("service",),
 )
 FLAG_FAILURES: Final = Counter(
     "marquee_flag_failures_total",
@@ -72,6 +78,7 @@ class Controller:
         self._routes = Routes(self._folder)
         self._deliveries: dict[str, Delivery] = {}
         self._flags: Flags | None = None
+        self._switches = switches.Switchboard(NoFlags(), [switches.EDGE_CACHE])
 
     def look(self) -> None:
         """One look at everything, and what follows from it."""
@@ -84,10 +91,14 @@ class Controller:
                 self._tell(now, wanted)
         for service in self._routes.services:
             PERCENT.labels(service).set(wanted.shares().get(service, 0.0))
+            delivery = wanted.canaries.get(service, Canary()).delivery
+            ROLLED_BACK.labels(service).set(delivery.get("phase") == "rolled back")
 
     def _read_flags(self) -> None:
         try:
-            self._flags = self._source.changed() or self._flags
+            if (found := self._source.changed()) is not None:
+                self._flags = found
+                self._switches.take(found.features)
         except OSError as error:
             FLAG_FAILURES.labels("unreachable").inc()
             log.warning("flags can't be read, the last ones stand: %s", error)
@@ -109,6 +120,7 @@ class Controller:
         """What the flags say, where neither an operator nor a delivery stands above them."""
         if self._flags is None:
             return now
+        now = replace(now, cache=switches.EDGE_CACHE.on)
         for service in sorted(self._routes.services):
             known = now.canaries.get(service)
             if known is not None and known.owner != "flag":
@@ -163,6 +175,8 @@ class Controller:
                 OUTCOMES.labels(service, phase.replace(" ", "_")).inc()
         if before.experiments != after.experiments:
             log.info("experiments: %s", ", ".join(sorted(after.experiments)) or "none")
+        if before.cache != after.cache:
+            log.info("the edge keeps %s", "answers" if after.cache else "no answers")
 
 
 def main() -> None:

@@ -17,13 +17,15 @@ import grpc
 import uvloop
 from confluent_kafka import KafkaException
 
-from mesh import channel, postgres, redisdb, server, services
+from mesh import channel, flag_source, postgres, redisdb, server, services, switches
 from mesh.channel import ChannelConfig
 from mesh.config import ConfigError, load
 from mesh.errors import MarqueeError
+from mesh.flag_source import FlagConfig
 from mesh.kafka import KafkaConfig, KafkaProducer
 from mesh.postgres import Postgres, PostgresConfig
 from mesh.server import Server, ServerConfig
+from mesh.switches import Switch
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -48,6 +50,7 @@ class Parts:
     def redis(self) -> "Redis":
         """Redis."""
         client = redisdb.connect(load(redisdb.RedisConfig))
+        redisdb.export(client)
         self.stack.push_async_callback(client.aclose)
         return client
 
@@ -70,6 +73,13 @@ class Process(Parts):
         opened = await super().postgres(config)
         self.server.background("replica lag", opened.watch)
         return opened
+
+    async def switches(self, *used: Switch) -> None:
+        """The kill switches of what this process does; they stand as the flags say before it serves."""
+        source = flag_source.connect(load(FlagConfig), self.server.name, switches.parse)
+        board = switches.Switchboard(source, used)
+        await board.look()
+        self.server.background("switches", board.watch)
 
     def peer(self, target: str, config: ChannelConfig, service: str) -> grpc.aio.Channel:
         """Another service, by its address."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis.asyncio as redis
+from prometheus_client import Gauge
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
@@ -24,6 +25,23 @@ from redis.exceptions import RedisError, ResponseError
 
 from mesh import spans
 from mesh.config import ConfigError, setting
+from mesh.metrics import Group
+
+POOL: Final = Group()
+"""Of each process that uses Redis."""
+
+CONNECTIONS: Final = Gauge(
+    "marquee_redis_pool_connections",
+    "Connections of this process to Redis, by state: used, idle. Near MARQUEE_REDIS_POOL: Redis is slow, "
+    "or calls pile up here.",
+    ("state",),
+    registry=POOL,
+)
+LIMIT: Final = Gauge(
+    "marquee_redis_pool_limit_connections",
+    "Connections that this process may have to Redis at most: MARQUEE_REDIS_POOL.",
+    registry=POOL,
+)
 
 # What a call raises while Redis is down, slow or loading.
 AWAY: Final = (RedisError, OSError, TimeoutError)
@@ -79,6 +97,16 @@ def connect(config: RedisConfig, *, decode: bool = False) -> "redis.Redis":
         return _by_sentinels(config, options)
     client: redis.Redis = _Client.from_url(config.url, **options)
     return client
+
+
+def export(client: "redis.Redis") -> None:
+    """Lets this process export how its pool is used: asked at each scrape, in its thread."""
+    POOL.export()
+    # redis-py does not tell it otherwise.
+    pool: Any = client.connection_pool
+    LIMIT.set(pool.max_connections)
+    CONNECTIONS.labels("used").set_function(lambda: len(pool._in_use_connections))
+    CONNECTIONS.labels("idle").set_function(lambda: len(pool._available_connections))
 
 
 def probe(client: "redis.Redis") -> Callable[[], Awaitable[object]]:

@@ -1,4 +1,4 @@
-"""Kafka, PostgreSQL and Redis, as the services see them."""
+"""Kafka, PostgreSQL and Redis, as the services see them, and Redis as it sees itself."""
 
 from typing import Final
 
@@ -147,9 +147,42 @@ _POSTGRES: Final = Row(
     ),
 )
 
+_REDIS: Final = Row(
+    "Redis",
+    (
+        Panel(
+            "Redis' memory",
+            "Near its maximum, cached titles are pushed out: give it more.",
+            (
+                Query("sum by (instance) (redis_memory_used_bytes)", "{{instance}}"),
+                Query("sum by (instance) (redis_memory_max_bytes > 0)", "{{instance}}: at most"),
+            ),
+            Unit.BYTES,
+        ),
+        Panel(
+            "Redis' commands",
+            "Done by each server. None: nobody reaches it.",
+            (Query(moving("redis_commands_processed_total", "instance"), "{{instance}}"),),
+            Unit.PER_SECOND,
+        ),
+        Panel(
+            "Pushed out for lack of room",
+            "Keys a second. All the time: give Redis more memory.",
+            (Query(moving("redis_evicted_keys_total", "instance"), "{{instance}}"),),
+            Unit.PER_SECOND,
+        ),
+        Panel(
+            "Connections to Redis",
+            "Those of all processes. Climbs without falling: something does not close them.",
+            (Query("sum by (instance) (redis_connected_clients)", "{{instance}}"),),
+        ),
+    ),
+    height=6,
+)
+
 PAGE: Final = Dashboard(
     "stores",
     "Kafka and databases",
     "The stores, as the services see them.",
-    (_NOW, _KAFKA, _LETTERS, _POSTGRES),
+    (_NOW, _KAFKA, _LETTERS, _POSTGRES, _REDIS),
 )

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager beside the mesh, with a cluster's own rules (`k8s/observability`)."""
+"""Prometheus, Alertmanager and Redis' exporter beside the mesh, with the rules of a cluster."""
 
 import asyncio
 import os
@@ -12,11 +12,14 @@ import yaml
 from local.servers import probes
 from local.stack.child import run_tool
 from local.stack.layout import Stack, StackError, cache_folder, checkout, write_private
+from local.stack.provision import REDIS_ADMIN
 
 PROMETHEUS: Final = "prometheus"
 ALERTMANAGER: Final = "alertmanager"
+REDIS_EXPORTER: Final = "redis-exporter"
 
 _FETCHING: Final = asyncio.Lock()
+_PROGRAMS: Final = ("prometheus", "prometheus-alertmanager", "prometheus-redis-exporter")
 _RULES: Final = checkout() / "k8s" / "observability" / "rules"
 # Of the edge's 4,000 series, those that rules and people ask for.
 _EDGE: Final = (
@@ -61,9 +64,38 @@ def alertmanager_command(stack: Stack, name: str) -> list[str]:
     ]
 
 
+def exporter_command(stack: Stack, name: str) -> list[str]:
+    """One for all servers of Redis: Prometheus says which one it asks for."""
+    return [
+        str(_program("prometheus-redis-exporter")),
+        f"-web.listen-address={stack.address(name, 'http')}",
+        f"-redis.addr=redis://{stack.address('redis', 'redis')}",
+        f"-redis.user={REDIS_ADMIN}",
+        # A server that hangs is one of which it says `redis_up 0`, before Prometheus gives up.
+        "-connection-timeout=1s",
+        "-set-client-name=false",
+        "-redis-only-metrics",
+    ]
+
+
 def environment(_stack: Stack, name: str) -> dict[str, str]:
     """Go gives memory back in time to stay below this where it can."""
     return {"GOMEMLIMIT": "160MiB" if name == PROMETHEUS else "32MiB"}
+
+
+def exporter_environment(stack: Stack, name: str) -> dict[str, str]:
+    """Not its command line: everybody on the machine can read that."""
+    return {**environment(stack, name), "REDIS_PASSWORD": stack.secrets.get(f"redis/{REDIS_ADMIN}")}
+
+
+async def prepare_exporter(_stack: Stack, _name: str, log: IO[bytes]) -> None:
+    """Brings the program."""
+    await _fetch(log)
+
+
+async def exports(stack: Stack, name: str) -> None:
+    """It answers; of Redis it may have to say that it is away."""
+    await probes.http(stack.port(name, "http"), "/health")
 
 
 async def prepare_prometheus(stack: Stack, name: str, log: IO[bytes]) -> None:
@@ -119,6 +151,8 @@ def scraping(stack: Stack, interval: str) -> dict[str, Any]:
                 "static_configs": [_target(stack, "envoy/admin")],
             }
         )
+    if f"{REDIS_EXPORTER}/http" in stack.ports:
+        configs.append(_redis(stack))
     managers = [stack.address(ALERTMANAGER, "http")] if f"{ALERTMANAGER}/http" in stack.ports else []
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
@@ -154,14 +188,29 @@ def routing(webhook: str, *, quick: bool = False) -> dict[str, Any]:
             },
             _follows("MarqueePrimaryDown", "postgres"),
             _follows("MarqueeKafkaDown", "kafka"),
+            _follows("MarqueeDependencyDown", "redis", 'dependency="redis"'),
         ],
         "receivers": [receiver, {"name": "nobody"}],
     }
 
 
-def _follows(cause: str, store: str) -> dict[str, Any]:
+def _redis(stack: Stack) -> dict[str, Any]:
+    """Each server of Redis, by way of the exporter."""
+    exporter = stack.address(REDIS_EXPORTER, "http")
+    servers = {name: f"redis://{stack.address(name, 'redis')}" for name in stack.names("redis")}
     return {
-        "source_matchers": [f'alertname="{cause}"'],
+        "job_name": "redis",
+        "metrics_path": "/scrape",
+        "static_configs": [
+            {"targets": [exporter], "labels": {"instance": name, "__param_target": server}}
+            for name, server in servers.items()
+        ],
+    }
+
+
+def _follows(cause: str, store: str, *besides: str) -> dict[str, Any]:
+    return {
+        "source_matchers": [f'alertname="{cause}"', *besides],
         "target_matchers": [f'follows=~".*{store}.*"'],
     }
 
@@ -185,12 +234,12 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 async def _fetch(log: IO[bytes]) -> None:
     async with _FETCHING:  # both are prepared at once
-        if all(_program(name).exists() for name in ("prometheus", "prometheus-alertmanager")):
+        if all(_program(name).exists() for name in _PROGRAMS):
             return
         if await run_tool([str(checkout() / "scripts" / "prometheus.sh")], log):
             raise StackError(
-                "there is no Prometheus, and Debian's packages can't be had: install prometheus and "
-                "prometheus-alertmanager, or start without --observability"
+                "there is no Prometheus, and Debian's packages can't be had: install "
+                f"{', '.join(_PROGRAMS)}, or start without --observability"
             )
 
 

@@ -13,18 +13,21 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
 
 from local.stack.layout import Home, Stack, checkout
 from mesh.kafka import KafkaConfig, KafkaProducer
 from mesh.tasks import end
 from rating_svc import topics
 from tests.support import stacks
+from tests.support.hearing import Heard, hearing
 from tests.support.parts import hung, pid_of
-from tests.support.ports import free_port
 from tests.support.promtool import programs, promtool
 from tests.support.waiting import eventually
 
+METRICS = checkout() / "k8s" / "observability" / "metrics"
+# Of one metric of one process: methods, codes and buckets are few, and nothing is named by its users.
+MOST_SERIES = 500
 RULES = checkout() / "k8s" / "observability" / "rules"
 SERVICES = {
     "movie_svc": {"marquee_omdb_breaker_state", "marquee_movie_outbox_oldest_seconds"},
@@ -55,7 +58,7 @@ async def read(stack: Stack, process: str, purpose: str, path: str) -> str:
 class Watched:
     """A whole mesh with its observers, and what its operators heard."""
 
-    def __init__(self, stack: Stack, heard: list[tuple[str, str]]) -> None:
+    def __init__(self, stack: Stack, heard: Heard) -> None:
         self.stack = stack
         self.heard = heard
 
@@ -73,42 +76,33 @@ class Watched:
     async def hears_of(self, part: str, alert: str) -> None:
         """Stops a part, and sees its alert reach the operators; lets it go on, and sees that they hear so."""
         await eventually(self.quiet, 90, 0.5, what="quiet")
-        self.heard.clear()
+        self.heard.told.clear()
         with hung(pid_of(self.stack, part)):
-            await eventually(lambda: (alert, "firing") in self.heard, 90, 0.2, what=f"{alert} of {part}")
-        await eventually(lambda: (alert, "resolved") in self.heard, 90, 0.2, what=f"the end of {alert}")
+            await eventually(
+                lambda: (alert, "firing") in self.heard.alerts, 90, 0.2, what=f"{alert} of {part}"
+            )
+        await eventually(
+            lambda: (alert, "resolved") in self.heard.alerts, 90, 0.2, what=f"the end of {alert}"
+        )
 
 
 @pytest.fixture(scope="module")
 async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
     if programs() is None:
         pytest.skip("there is no Prometheus, and Debian's packages can't be had")
-    heard: list[tuple[str, str]] = []
-
-    async def hear(request: web.Request) -> web.Response:
-        told = await request.json()
-        heard.extend((each["labels"]["alertname"], each["status"]) for each in told["alerts"])
-        return web.Response()
-
-    application = web.Application()
-    application.router.add_post("/alerts", hear)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    environment = {
-        "MARQUEE_ALERT_WEBHOOK": f"http://127.0.0.1:{port}/alerts",
-        "MARQUEE_ALERTS_FOR": "1s",
-        "MARQUEE_SCRAPE_INTERVAL": "1s",
-    }
-    home = Home(Path(tmp_path_factory.mktemp("watched")))
-    mesh = stacks.running(home, ["observability"], environment=environment)
-    stack = await asyncio.to_thread(mesh.__enter__)
-    try:
-        yield Watched(stack, heard)
-    finally:
-        await asyncio.to_thread(mesh.__exit__, None, None, None)
-        await runner.cleanup()
+    async with hearing() as heard:
+        environment = {
+            "MARQUEE_ALERT_WEBHOOK": heard.url,
+            "MARQUEE_ALERTS_FOR": "1s",
+            "MARQUEE_SCRAPE_INTERVAL": "1s",
+        }
+        home = Home(Path(tmp_path_factory.mktemp("watched")))
+        mesh = stacks.running(home, ["observability"], environment=environment)
+        stack = await asyncio.to_thread(mesh.__enter__)
+        try:
+            yield Watched(stack, heard)
+        finally:
+            await asyncio.to_thread(mesh.__exit__, None, None, None)
 
 
 async def test_every_process_is_scraped_and_every_rule_can_be_read(watched: Watched) -> None:
@@ -120,6 +114,7 @@ async def test_every_process_is_scraped_and_every_rule_can_be_read(watched: Watc
             "envoy",
             "prometheus",
             "alertmanager",
+            "redis",
         }
 
     await eventually(all_up, 30, 0.2)
@@ -127,6 +122,22 @@ async def test_every_process_is_scraped_and_every_rule_can_be_read(watched: Watc
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) > 100
     assert not [rule["name"] for rule in rules if rule["health"] == "err"]
+
+
+def undeclared(process: str, page: str) -> None:
+    """Fails where a process exports what the list of metrics does not have, or without a bound."""
+    package = "edge" if process == "edge-controller" else process.partition("-")[0]
+    known = {}
+    for name in ("mesh", package):
+        known |= yaml.safe_load((METRICS / f"{name}.yaml").read_text())
+    for family in text_string_to_metric_families(page):
+        if family.name.startswith(("python_", "process_")):
+            continue  # of the client library
+        assert family.name in known, f"{process} exports {family.name}: run `make docs`"
+        assert family.type == known[family.name]["type"], family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert labels <= set(known[family.name]["labels"]), family.name
+        assert len(family.samples) < MOST_SERIES, f"{process}: {family.name}"
 
 
 async def test_each_process_exports_its_own_metrics_by_the_conventions(watched: Watched) -> None:
@@ -137,21 +148,22 @@ async def test_each_process_exports_its_own_metrics_by_the_conventions(watched: 
         pages[process] = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
         assert "_created" not in page
         assert "marquee_build_info" in pages[process]
+        undeclared(process, page)
     for process, own in SERVICES.items():
         assert own <= pages[process], process
         for other in SERVICES.keys() - {process}:
             assert not own & pages[other], f"{other} exports what is {process}'s"
 
 
-async def test_the_edge_exports_what_rules_ask_it_for(watched: Watched) -> None:
+async def test_the_edge_and_redis_export_what_rules_ask_them_for(watched: Watched) -> None:
     asked = {
         name
         for file in RULES.glob("*.yaml")
         for group in yaml.safe_load(file.read_text())["groups"]
         for rule in group["rules"]
-        for name in re.findall(r"\benvoy_\w+", re.sub(r"\{[^{}]*\}|by \([^)]*\)", "", rule["expr"]))
+        for name in re.findall(r"\b(?:envoy|redis)_\w+", re.sub(r"\{[^{}]*\}|by \([^)]*\)", "", rule["expr"]))
     }
-    assert asked
+    assert {name.partition("_")[0] for name in asked} == {"envoy", "redis"}
 
     async def missing() -> set[str]:
         return {name for name in asked if not (await watched.ask("v1/query", query=name))["data"]["result"]}
@@ -179,17 +191,17 @@ async def test_what_follows_from_a_lost_store_is_silent_while_the_loss_is_heard(
     watched: Watched,
 ) -> None:
     await eventually(watched.quiet, 90, 0.5)
-    watched.heard.clear()
+    watched.heard.told.clear()
 
     async def inhibited() -> set[str]:
         found = await watched.ask("v2/alerts", "alertmanager")
         return {one["labels"]["alertname"] for one in found if one["status"]["inhibitedBy"]}
 
     with hung(pid_of(watched.stack, "postgres")):
-        await eventually(lambda: ("MarqueePrimaryDown", "firing") in watched.heard, 90, 0.2)
+        await eventually(lambda: ("MarqueePrimaryDown", "firing") in watched.heard.alerts, 90, 0.2)
         silent = await eventually(inhibited, 90, 0.2)
     assert "MarqueePrimaryDown" not in silent
-    await eventually(lambda: ("MarqueePrimaryDown", "resolved") in watched.heard, 90, 0.2)
+    await eventually(lambda: ("MarqueePrimaryDown", "resolved") in watched.heard.alerts, 90, 0.2)
 
 
 @pytest.mark.slow
@@ -213,4 +225,4 @@ async def test_a_message_that_nobody_can_read_is_heard_of(watched: Watched) -> N
     producer = KafkaProducer(KafkaConfig(bootstrap=watched.stack.kafka_bootstrap))
     await producer.send(topics.SUBMITTED, b"key", b"no message at all")
     await producer.close()
-    await eventually(lambda: ("MarqueeDeadLetters", "firing") in watched.heard, 90, 0.2)
+    await eventually(lambda: ("MarqueeDeadLetters", "firing") in watched.heard.alerts, 90, 0.2)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ RULES = sorted((FOLDER / "rules").glob("*.yaml"))
 # Fires always: what receives it notices when it stops.
 ALWAYS = "MarqueeWatchdog"
 # Of the client library, in every process.
-LIBRARY = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
+LIBRARY = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
 # `tests/integration/local/test_observability.py` asks a running edge for each that the rules name.
 EDGE = re.compile(r"envoy_\w+")
 
@@ -46,6 +47,23 @@ def test_every_metric_of_a_rule_is_one_that_a_process_exports() -> None:
         if name not in known and not EDGE.fullmatch(name)
     }
     assert not unknown
+
+
+def test_the_list_of_metrics_is_true() -> None:
+    script = runpy.run_path(str(checkout() / "scripts" / "telemetry.py"))
+    made = script["rendered"]()
+    assert set(script["FOLDER"].iterdir()) == set(made), "run `make docs`"
+    for path, text in made.items():
+        assert path.read_text() == text, f"{path.name}: run `make docs`"
+
+
+def test_every_metric_says_its_unit_and_what_it_means() -> None:
+    units = ("_seconds", "_bytes", "_total", "_messages", "_ratio", "_percent")
+    for path in (FOLDER / "metrics").iterdir():
+        for name, metric in yaml.safe_load(path.read_text()).items():
+            assert len(metric["help"]) > 20, name
+            # What has no unit is counted, or is a state; a histogram of either says so.
+            assert name.endswith(units) or metric["type"] != "histogram" or "_batch" in name, name
 
 
 def test_every_alert_has_a_severity_a_summary_and_a_runbook() -> None:

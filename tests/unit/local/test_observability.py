@@ -6,7 +6,7 @@ from local.servers.observability import routing, scraping
 from local.stack.layout import Home, Stack
 from local.supervision.processes import OBSERVABILITY, select
 
-OBSERVERS = {"prometheus", "alertmanager", "index", "shipper", "dash"}
+OBSERVERS = {"prometheus", "alertmanager", "redis-exporter", "index", "shipper", "dash"}
 
 
 def test_observers_come_only_when_they_are_asked_for_and_beside_all_else() -> None:
@@ -25,6 +25,7 @@ def test_each_instance_of_each_process_is_scraped_under_its_own_name(tmp_path: P
         "envoy/admin": 5,
         "prometheus/http": 6,
         "alertmanager/http": 7,
+        "redis-exporter/http": 8,
     }
     made = scraping(Stack(Home(tmp_path), ports), "5s")
     found = {
@@ -36,7 +37,10 @@ def test_each_instance_of_each_process_is_scraped_under_its_own_name(tmp_path: P
         "envoy": {"envoy": ["127.0.0.1:5"]},
         "prometheus": {"prometheus": ["127.0.0.1:6"]},
         "alertmanager": {"alertmanager": ["127.0.0.1:7"]},
+        "redis": {"redis": ["127.0.0.1:8"]},
     }
+    (redis,) = (job for job in made["scrape_configs"] if job["job_name"] == "redis")
+    assert redis["static_configs"][0]["labels"]["__param_target"] == "redis://127.0.0.1:4"
     assert made["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] == ["127.0.0.1:7"]
 
 

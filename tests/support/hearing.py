@@ -1,0 +1,53 @@
+"""Who hears of alerts: a webhook that Alertmanager calls, and what came there."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.support.ports import free_port
+
+
+@dataclass
+class Heard:
+    """What operators were told."""
+
+    url: str
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Notifications, each about a group of alerts."""
+
+    @property
+    def alerts(self) -> list[tuple[str, str]]:
+        """Alerts and whether they began or ended: `firing` or `resolved`."""
+        return [(each["labels"]["alertname"], each["status"]) for one in self.told for each in one["alerts"]]
+
+    def groups_of(self, alert: str) -> list[dict[str, str]]:
+        """By what the notifications that speak of an alert were grouped."""
+        return [
+            one["groupLabels"]
+            for one in self.told
+            if any(each["labels"]["alertname"] == alert for each in one["alerts"])
+        ]
+
+
+@contextlib.asynccontextmanager
+async def hearing() -> AsyncIterator[Heard]:
+    """Listens; `Heard.url` is for MARQUEE_ALERT_WEBHOOK."""
+    port = free_port()
+    heard = Heard(f"http://127.0.0.1:{port}/alerts")
+
+    async def hear(request: web.Request) -> web.Response:
+        heard.told.append(await request.json())
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/alerts", hear)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield heard
+    finally:
+        await runner.cleanup()
