@@ -91,6 +91,9 @@ def route_configuration(
         ),
         direct.UNKNOWN_PATH,
     ]
+    if not trials.cache:
+        for route in routes:
+            route.get("typed_per_filter_config", {}).pop("cache", None)
     configuration = _configuration("edge", routes)
     configuration["virtual_hosts"][0]["typed_per_filter_config"] = {"cors": table["cors"]}
     return configuration

@@ -89,6 +89,8 @@ class Trials:
 
     canaries: Mapping[str, Canary] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    cache: bool = True
+    """Whether the edge keeps answers; a kill switch (`mesh.switches`) says otherwise."""
 
     def with_canary(self, service: str, canary: Canary | None) -> "Trials":
         """These, with that canary, or without one."""
@@ -120,6 +122,7 @@ def load(folder: Path) -> Trials:
     return Trials(
         {name: _canary(each) for name, each in given["canaries"].items()},
         {name: _experiment(each) for name, each in given["experiments"].items()},
+        given.get("cache", True),  # older records have none
     )
 
 

@@ -17,6 +17,7 @@ from mesh.pages import PagesConfig, PageTokens
 from mesh.postgres import PostgresConfig
 from mesh.program import Command, Parts, Process, Program
 from mesh.pruning import Pruner
+from mesh.switches import EARLY_REFRESH, OMDB_CALLS, OMDB_SEARCH
 from mesh.turns import Turns
 from movie_svc import metrics
 from movie_svc.asking.answers import OmdbAnswers
@@ -53,6 +54,7 @@ async def serve(process: Process) -> None:
     tokens = PageTokens(load(PagesConfig).key)
     await migrations.migrate(pg_config.own_session, MIGRATIONS)
     pg, redis = await process.postgres(pg_config), process.redis()
+    await process.switches(OMDB_CALLS, OMDB_SEARCH, EARLY_REFRESH)
     session = await process.stack.enter_async_context(aiohttp.ClientSession())
 
     # Another release's keys would answer one title with another.

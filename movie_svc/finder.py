@@ -12,6 +12,7 @@ from marquee.movies.v1 import movies_pb2
 from mesh import clock, errors
 from mesh.errors import MarqueeError
 from mesh.single_flight import SingleFlight
+from mesh.switches import OMDB_SEARCH
 from movie_svc import titles
 from movie_svc.asking.answers import OmdbAnswers, unless_away
 from movie_svc.asking.asker import ReadResult, overdue, refused
@@ -208,6 +209,8 @@ class Finder:
             known = await self._listings.searched(query, year, kind, page, fresh=fresh)
             if known is not None:
                 return _Hits(known, {})
+        if not OMDB_SEARCH.on:
+            return Failed(Failure.OFF, "OMDb is not searched now", 60)
         try:
             return await self._pages.join(
                 (query, year, kind, page),

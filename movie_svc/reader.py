@@ -15,6 +15,7 @@ from typing import Final
 
 from mesh import clock, names
 from mesh.errors import MarqueeError
+from mesh.switches import EARLY_REFRESH
 from mesh.tasks import retrieved
 from mesh.together import Batches, Turn
 from movie_svc import metrics
@@ -183,7 +184,7 @@ class MovieReader:
                 missing.append(number)
                 continue
             layer.found(entry, now)
-            if entry.is_due(now):
+            if entry.is_due(now) and (EARLY_REFRESH.on or entry.fresh_until < now):
                 self._refresh_queue.add(number)
             self._l1.put(number, entry, begun)
             self._succeed(number, ReadResult(entry, layer.name))

@@ -14,6 +14,7 @@ from mesh.kafka.retention import Retention
 from mesh.pages import PagesConfig, PageTokens
 from mesh.program import Process, Program
 from mesh.pruning import Pruner
+from mesh.switches import STREAMS, TRENDING
 from ranking_svc import inbox, metrics, topics
 from ranking_svc.cache import Answers
 from ranking_svc.config import ChartConfig, ConsumerConfig, FormulaConfig, PeersConfig
@@ -44,6 +45,8 @@ async def serve(process: Process) -> None:
     patient = dataclasses.replace(channels, timeout_s=_RECOUNT_TIMEOUT_S)
     ratings = process.peer(peers.rating_svc, patient, "rating_svc")
     store, nudges, watchers = Store(pg), Nudges(redis), Watchers(charts.max_watchers)
+    await process.switches(TRENDING, STREAMS)
+    STREAMS.when_turned(watchers.notify_all)
     feed = Feed(store, watchers, charts, formula)
     rebuilder = Rebuilder(store, feed, nudges, formula)
     offsets = topics.Offsets(load(kafka.KafkaConfig), pg)

@@ -11,6 +11,7 @@ from marquee.rankings.v1 import rankings_pb2 as pb
 from mesh import clock, identity, names, rules, texts
 from mesh.pages import PageTokens
 from mesh.rpc import Context
+from mesh.switches import STREAMS, TRENDING
 from ranking_svc import experiment, listing, trending, wire
 from ranking_svc.cache import Answer, Answers, Headers
 from ranking_svc.chart import Chart, ChartEntry, Filter, Order, Weighing
@@ -127,6 +128,7 @@ class RankingService:
         sent = b""
         with self._watchers.watch(movie) as watch:
             while not self._watchers.closed and now() < end:
+                _check_streams()
                 watch.changed.clear()
                 made = self._score(movie, self._charts.chart.weighing())
                 if made != sent:
@@ -149,6 +151,8 @@ class RankingService:
         return await self._list(_BOX_OFFICE, request, context)
 
     async def ListTrending(self, request: pb.ListTrendingRequest, context: Context) -> bytes:
+        if not TRENDING.on:
+            raise TRENDING.refusal("the trending chart")
         return await self._list(_TRENDING[_WINDOWS[request.window]], request, context)
 
     def _score(self, movie: int, weighing: Weighing) -> bytes:
@@ -221,6 +225,11 @@ class RankingAdminService:
             differing=found.differing,
             repaired=found.repaired,
         )
+
+
+def _check_streams() -> None:
+    if not STREAMS.on:
+        raise STREAMS.refusal("watching scores")
 
 
 async def _send(answer: Answer, context: Context, more: Headers = ()) -> bytes:

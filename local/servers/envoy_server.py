@@ -62,8 +62,6 @@ async def prepare(stack: Stack, _name: str, log: IO[bytes]) -> None:
         for name in stack.names(service.name)
         for word in (f"--{service.name.removesuffix('_svc')}", stack.address(name, "grpc"))
     ]
-    if not home.flags_file.exists():
-        home.flags_file.write_text('{"version": 2, "features": []}\n')
     await _module(log, "edge.tokens", "init", f"--dir={home.tokens}")
     await _module(
         log,

@@ -28,6 +28,7 @@ def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
         "MARQUEE_GRPC_ADDRESS": stack.address(name, "grpc"),
         "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
         "MARQUEE_LOG_LEVELS_FILE": str(stack.home.log_levels_file),
+        **flags(stack),
         "MARQUEE_RANKING_VARIANTS": os.environ.get("MARQUEE_RANKING_VARIANTS", "few-votes=5,many-votes=100"),
         **stores(stack, service),
         **certificate(stack, service),
@@ -39,17 +40,22 @@ def environment(stack: Stack, name: str, service: str) -> dict[str, str]:
     return values
 
 
+def flags(stack: Stack) -> dict[str, str]:
+    """Where feature flags are; with MARQUEE_UNLEASH_URL, they come from there."""
+    return {"MARQUEE_FLAGS_FILE": os.environ.get("MARQUEE_FLAGS_FILE") or str(stack.home.flags_file)}
+
+
 def controller_command(_stack: Stack, _name: str) -> list[str]:
     return [sys.executable, "-m", "edge.controller"]
 
 
 def controller_environment(stack: Stack, name: str) -> dict[str, str]:
-    """What the edge's controller works on. With MARQUEE_UNLEASH_URL, flags come from there."""
+    """What the edge's controller works on."""
     return {
         **_SMALL,
         "MARQUEE_EDGE_DIR": str(stack.home.envoy),
         "MARQUEE_EDGE_ADMIN": stack.address("envoy", "admin"),
-        "MARQUEE_FLAGS_FILE": os.environ.get("MARQUEE_FLAGS_FILE") or str(stack.home.flags_file),
+        **flags(stack),
         "MARQUEE_METRICS_ADDRESS": stack.address(name, "metrics"),
         "MARQUEE_LOG_LEVELS_FILE": str(stack.home.log_levels_file),
     }

@@ -98,6 +98,11 @@ class Home:
         """Which new releases run beside the stable ones."""
         return self.root / "canaries.json"
 
+    @property
+    def drill_file(self) -> Path:
+        """Which drill runs or was killed, and what mending it needs."""
+        return self.root / "drill.json"
+
     def log(self, process: str) -> Path:
         """Where a process's output goes."""
         return self.logs / f"{process}.log"
@@ -107,6 +112,8 @@ class Home:
         for folder in (self.root, *map(self.data, Shape), self.logs):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711)
+        if not self.flags_file.exists():
+            self.flags_file.write_text('{"version": 2, "features": []}\n')
 
     def remove(self) -> None:
         """Removes all of it, and nothing else that may lie in the same folder."""
@@ -120,7 +127,7 @@ class Home:
         ):
             shutil.rmtree(folder, ignore_errors=True)
         made = (self.state_file, self.ports_file, self.lock_file, self.secrets_file)
-        for file in (*made, self.flags_file, self.canaries_file, self.log_levels_file):
+        for file in (*made, self.flags_file, self.canaries_file, self.log_levels_file, self.drill_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.root.rmdir()

@@ -48,8 +48,7 @@ class MovieAsker:
         Raises:
             MarqueeError: OMDb can't say, and `away` if that is the reason.
         """
-        asked = self._omdb.enabled and not self._omdb.breaker.is_open
-        found = await self._leases.take(number) if asked else None
+        found = await self._leases.take(number) if self._omdb.answers_now else None
         if found is not None:
             return ReadResult(found, "redis")
         try:

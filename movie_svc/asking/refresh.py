@@ -13,6 +13,7 @@ from typing import Final
 from mesh import clock
 from mesh.errors import MarqueeError
 from mesh.names import movie_name
+from mesh.switches import EARLY_REFRESH
 from mesh.turns import Turns
 from movie_svc import metrics
 from movie_svc.asking.answers import OmdbAnswers
@@ -22,6 +23,7 @@ from movie_svc.omdb import parse
 from movie_svc.omdb.client import Omdb
 from movie_svc.omdb.outcome import Absent, Failed
 from movie_svc.omdb.quota import Purpose
+from movie_svc.storing.entries import Entry
 from movie_svc.storing.store import Store
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ class Refresher:
 
     async def step(self) -> float:
         """Asks for at most one title; returns after how many seconds to come again."""
-        if not self._omdb.enabled or self._omdb.breaker.is_open:
+        if not self._omdb.answers_now:
             return _IDLE_S
         number = await self._next()
         if number is None:
@@ -77,9 +79,9 @@ class Refresher:
     async def _next(self) -> int | None:
         while (wanted := await self._refresh_queue.take()) is not None:
             entry = (await self._store.get_many([wanted], fresh=True)).get(wanted)
-            if entry is not None and not entry.absent and entry.nears_its_end(clock.now()):
+            if entry is not None and not entry.absent and _wanted(entry, clock.now()):
                 return wanted
-        if time.monotonic() < self._due_at:
+        if time.monotonic() < self._due_at or not EARLY_REFRESH.on:
             return None
         self._due_at = time.monotonic() + self._due_every_s
         return next(iter(await self._store.due(1)), None)
@@ -104,3 +106,7 @@ class Refresher:
         else:
             metrics.REFRESHED.labels("changed" if changed else "same").inc()
         return _PACE_S
+
+
+def _wanted(entry: Entry, now: float) -> bool:
+    return entry.nears_its_end(now) if EARLY_REFRESH.on else entry.fresh_until < now

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from mesh.errors import MarqueeError
+from mesh.switches import EARLY_REFRESH
 from mesh.together import Batches, Turn
 from movie_svc import metrics
 from movie_svc.caching.cache import L1, RedisCache
@@ -39,6 +40,8 @@ class Renewal:
         await asyncio.gather(self._for_l1.settled(), self._for_redis.settled())
 
     def _l1_ends(self, number: int) -> None:
+        if not EARLY_REFRESH.on:
+            return
         self._l1_renewed.inc()
         self._for_l1.add(number)
 
@@ -54,7 +57,7 @@ class Renewal:
             self._l1.end_fill()
 
     def _redis_ends(self, number: int, raw: bytes) -> None:
-        if number not in self._ending:
+        if number not in self._ending and EARLY_REFRESH.on:
             self._redis_renewed.inc()
             self._ending[number] = raw
             self._for_redis.add(number)

@@ -12,6 +12,7 @@ import stamina
 from marquee.movies.v1 import movies_pb2
 
 from mesh.names import imdb_id
+from mesh.switches import OMDB_CALLS
 from movie_svc import metrics, titles
 from movie_svc.config import OmdbConfig
 from movie_svc.omdb import body, parse
@@ -25,6 +26,7 @@ MAX_PAGE: Final = 100
 PAGE_SIZE: Final = 10
 
 _LONGEST: Final = 12
+_SWITCHED_OFF_S: Final = 60.0
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _ABSENT_RE: Final = re.compile(
     r"movie not found!?|series not found!?|incorrect imdb id\.?|error getting data\.?|too many results\.?"
@@ -65,6 +67,11 @@ class Omdb:
     def enabled(self) -> bool:
         return self._config.enabled
 
+    @property
+    def answers_now(self) -> bool:
+        """Whether there is any use in asking: it is on, and not left alone."""
+        return self.enabled and OMDB_CALLS.on and not self.breaker.is_open
+
     async def by_id(self, number: int, *, purpose: Purpose = Purpose.READ) -> Outcome:
         """All about one title. An answer about another is MALFORMED."""
         params = {"i": imdb_id(number)}
@@ -92,6 +99,8 @@ class Omdb:
         """The breaker's state; raises while OMDb is not asked. For health; asks nothing itself."""
         if not self.enabled:
             return "never asked: switched off, or no key"
+        if not OMDB_CALLS.on:
+            return "not asked: an operator has switched it off"
         if self.breaker.is_open:
             raise ConnectionError(self.breaker.state)
         return self.breaker.state
@@ -99,6 +108,8 @@ class Omdb:
     async def _ask(self, params: Mapping[str, str], purpose: Purpose) -> Outcome:
         if not self.enabled:
             return Failed(Failure.OFF, "OMDb is not asked here", 3600)
+        if not OMDB_CALLS.on:
+            return Failed(Failure.SWITCHED_OFF, "OMDb is switched off for now", _SWITCHED_OFF_S)
         outcome = await self._guarded(params, purpose)
         name = outcome.failure if isinstance(outcome, Failed) else type(outcome).__name__.lower()
         metrics.OMDB_CALLS.labels(purpose, name).inc()

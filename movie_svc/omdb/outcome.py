@@ -11,6 +11,8 @@ class Failure(StrEnum):
 
     OFF = "off"
     """OMDb is not asked in this installation."""
+    SWITCHED_OFF = "switched_off"
+    """An operator has switched it off for now (`mesh.switches`)."""
     LIMITED = "limited"
     """OMDb says that the key's daily limit is used up."""
     BAD_KEY = "bad_key"

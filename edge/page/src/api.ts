@@ -167,6 +167,8 @@ export async function watchScore(
       if (signal.aborted) return;
       if (error instanceof CallError && [400, 404].includes(error.status)) throw error;
       live(false);
+      // Whatever is wrong with the stream, the score itself may still be had.
+      await call<Score>(`/v1/${movie}/score`, { signal }).then(seen, () => undefined);
     }
     await new Promise((resolve) => setTimeout(resolve, waitMs * (0.5 + Math.random())));
     waitMs = Math.min(waitMs * 2, 30_000);

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 import envoy
-from edge import contract, pages, policies, routes, shared_limits, tokens
+from edge import contract, pages, policies, routes, shared_limits, tokens, trials
 from edge.limits import DEFAULT_FILE, Limits
 from edge.render import EdgeSettings, main, render
 from edge.template import load
+from edge.trials import Audience, Canary, Trials
 from mesh.services import PUBLIC
 
 NAMES = [service.name for service in PUBLIC]
@@ -245,6 +246,27 @@ def test_a_deprecated_call_says_when_it_ends() -> None:
         routes.route_configuration(
             contract.public_methods(contract.load()), table, pages.Site(Path("pages")), Path("out")
         )
+
+
+def test_the_cache_is_in_no_route_while_it_is_switched_off() -> None:
+    def cached(on_trial: Trials) -> int:
+        methods, table = contract.public_methods(contract.load()), policies.load_table()
+        made = routes.route_configuration(methods, table, pages.Site(Path("pages")), Path("out"), on_trial)
+        every = made["virtual_hosts"][0]["routes"]
+        return sum("cache" in route.get("typed_per_filter_config", {}) for route in every)
+
+    assert cached(Trials()) > 10
+    canary = Canary(Audience(50.0))
+    assert cached(Trials({"movie_svc": canary})) > 10
+    assert cached(Trials(cache=False)) == cached(Trials({"movie_svc": canary}, cache=False)) == 0
+
+
+def test_a_record_of_trials_keeps_whether_the_edge_caches(tmp_path: Path) -> None:
+    trials.save(tmp_path, Trials(cache=False))
+    assert not trials.load(tmp_path).cache
+    # Of a release that knew no switch.
+    (tmp_path / trials.FILE).write_text('{"canaries": {}, "experiments": {}}')
+    assert trials.load(tmp_path).cache
 
 
 def test_shared_limits_are_what_a_bucket_gives_in_a_minute() -> None:

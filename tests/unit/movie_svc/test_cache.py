@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from mesh import clock
 from mesh.errors import MarqueeError, unavailable
+from mesh.switches import EARLY_REFRESH
 from movie_svc.asking.answers import OmdbAnswers
+from movie_svc.asking.refresh import Refresher
 from movie_svc.caching.cache import L1
-from movie_svc.config import CacheConfig, FreshnessConfig
+from movie_svc.caching.renewal import Renewal
+from movie_svc.config import CacheConfig, FreshnessConfig, OmdbConfig
 from movie_svc.omdb.outcome import Absent
 from movie_svc.storing.entries import Entry, unpacked
 
@@ -204,3 +207,50 @@ async def test_a_fill_ends_where_the_primary_goes_away_meanwhile() -> None:
     with pytest.raises(MarqueeError):
         await answers.keep(1, Absent("Error getting data."), clock.utc_now())
     assert l1._fills == 0
+
+
+async def test_nothing_is_renewed_early_while_that_is_switched_off() -> None:
+    l1 = cache(l1_ttl_s=0.2)
+    redis, store = Mock(), Mock()
+    redis.get_many = AsyncMock(return_value={1: entry(b"new")})
+    renewal = Renewal(l1, redis, store)
+    put(l1, 1, entry(b"old"))
+    (kept,) = l1._entries.values()
+    kept.renew_at = 0.0  # it is time
+    EARLY_REFRESH.turn(False)
+    try:
+        assert l1.get(1) == entry(b"old")
+        await renewal.settled()
+        redis.get_many.assert_not_awaited()
+        (when_redis_ends,) = redis.when_ending.call_args.args
+        when_redis_ends(1, b"raw")
+        await renewal.settled()
+        assert not store.get_many.called
+    finally:
+        EARLY_REFRESH.turn(True)
+    kept.renew_at = 0.0
+    assert l1.get(1) == entry(b"old")
+    await renewal.settled()
+    redis.get_many.assert_awaited()
+
+
+@pytest.mark.parametrize(("on", "early"), [(True, True), (False, False)])
+async def test_omdb_is_asked_again_early_only_while_that_is_switched_on(on: bool, early: bool) -> None:
+    now = clock.now()
+    nearly_over = Entry(b"data", "0123456789abcdef", 1, now - 1000, now + 10)
+    over = Entry(b"data", "0123456789abcdef", 1, now - 1000, now - 10)
+    store, omdb = AsyncMock(), Mock(answers_now=True)
+    store.get_many.side_effect = lambda numbers, fresh: {1: nearly_over, 2: over}
+    queue = AsyncMock()
+    refresher = Refresher(OmdbConfig(), store, Mock(), Mock(), omdb, queue)
+    EARLY_REFRESH.turn(on)
+    try:
+        queue.take.side_effect = [1, None]
+        store.due.return_value = [7]
+        assert await refresher._next() == (1 if early else None)
+        queue.take.side_effect = [2]
+        assert await refresher._next() == 2
+        queue.take.side_effect = [None]
+        assert await refresher._next() == (7 if early else None), "what nobody has read"
+    finally:
+        EARLY_REFRESH.turn(True)

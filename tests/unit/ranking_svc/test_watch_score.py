@@ -9,6 +9,7 @@ import pytest
 from marquee.rankings.v1 import rankings_pb2 as pb
 from marquee.rankings.v1 import rankings_pb2_grpc
 
+from mesh.switches import STREAMS, TRENDING
 from ranking_svc.config import ChartConfig
 from ranking_svc.formula import Formula
 from tests.unit.ranking_svc.charts import CONFIG, Here, serving
@@ -96,3 +97,37 @@ async def test_watchers_are_limited_and_leave_nothing_behind(
                 assert (await stub.WatchScore(request).read()).votes == 1  # type: ignore[attr-defined]
                 break
             await asyncio.sleep(0.01)
+
+
+async def test_watchers_are_sent_away_while_streams_are_switched_off(
+    here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
+) -> None:
+    asked = pb.WatchScoreRequest(name="movies/tt0000005/score")
+    STREAMS.when_turned(here.watchers.notify_all)
+    stream = aiter(stub.WatchScore(asked))
+    await anext(stream)
+    try:
+        STREAMS.turn(False)
+        for ends in (stream, aiter(stub.WatchScore(asked))):
+            with pytest.raises(grpc.RpcError) as refused:
+                await anext(ends)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "switched off" in refused.value.details()
+        assert (await stub.GetScore(pb.GetScoreRequest(name=asked.name))).votes == 1
+    finally:
+        STREAMS.turn(True)
+    assert (await anext(aiter(stub.WatchScore(asked)))).votes == 1
+
+
+async def test_trending_alone_is_refused_while_it_is_switched_off(
+    stub: "rankings_pb2_grpc.RankingServiceAsyncStub",
+) -> None:
+    TRENDING.turn(False)
+    try:
+        with pytest.raises(grpc.RpcError) as refused:
+            await stub.ListTrending(pb.ListTrendingRequest())
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert (await stub.ListTopRated(pb.ListTopRatedRequest())).entries
+    finally:
+        TRENDING.turn(True)
+    await stub.ListTrending(pb.ListTrendingRequest())
