@@ -9,7 +9,7 @@ PYTEST := $(PYTHON_BIN) -m pytest
 run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down ci test test-unit test-integration test-page test-examples test-faults test-mutations test-k8s test-k8s-full k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs docs-site manifests protos lock clean
+.PHONY: help install demo up down ci test test-unit test-integration test-page test-examples test-faults test-drills test-mutations test-k8s test-k8s-full k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs docs-site manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-examples: install ## Generate, compile and run the clients in other languag
 test-faults: install ## Run the tests that kill parts of a running mesh, and those that take long
 	-@scripts/ratelimit.sh >/dev/null
 	$(PYTEST) tests -m "faults or slow"
+
+test-drills: install ## Run every drill on a real mesh: its alert, its runbook, its end (half an hour)
+	$(PYTEST) tests/drills -s
 
 test-mutations: install ## Change the code line by line, and ask whether the tests notice (hours; MODULES="rating_svc/merge.py …" for some)
 	$(PYTHON_BIN) -m tests.mutations $(MODULES) $(if $(FRESH),--fresh)
@@ -112,8 +115,10 @@ rules: install ## Renew the rules of the objectives in k8s/observability/slos (n
 	scripts/rules.sh
 	$(PYTHON_BIN) -m k8s.workloads
 
-docs: install ## Renew docs/configuration.md and the index of decisions
+docs: install ## Renew docs/configuration.md, the list of metrics, tables of drills and switches, the index of decisions
+	$(PYTHON_BIN) scripts/telemetry.py
 	$(PYTHON_BIN) scripts/configuration.py
+	$(PYTHON_BIN) scripts/operations.py
 	$(PYTHON_BIN) scripts/decisions.py
 
 docs-site: install ## Make the documentation a site in dist/site; a link that leads nowhere fails it

@@ -14,6 +14,7 @@ from local.commands import (
     canaries,
     completion,
     dead_letters,
+    drill,
     edge_cli,
     looking,
     movies,
@@ -30,6 +31,7 @@ app.add_typer(ratings.app, name="ratings")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(canaries.app, name="canary")
 app.add_typer(looking.app)
+app.command()(drill.drill)
 
 
 @app.command()
@@ -89,6 +91,7 @@ def up(
     began = time.monotonic()
     state = progress.start(home, words)
     typer.echo(f"ready after {time.monotonic() - began:.1f} s{starting.where(state.stack(home))}")
+    starting.mend_drill(home)
     if observability:
         from local.servers import dash_server
 
@@ -117,6 +120,7 @@ def down(
 
     home = default_home()
     began = time.monotonic()
+    starting.mend_drill(home)
     canaries.stop_all(home)
     stopped = progress.stop(home)
     typer.echo(f"stopped after {time.monotonic() - began:.1f} s" if stopped else "nothing is up")

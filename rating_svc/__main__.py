@@ -172,13 +172,19 @@ async def migrate() -> None:
 
 
 async def dead_letter_command(given: argparse.Namespace, parts: Parts) -> None:
-    """Lists, shows or redrives dead letters."""
+    """Lists, shows, redrives or discards dead letters."""
     config, topic, ids = load(KafkaConfig), _DEAD_LETTERS[given.of], given.ids
     if given.verb == "redrive":
         producer = parts.producer()
         registry = Registry(await lives.known(await parts.postgres()))
         sent = await dlq.redrive(config, producer, ids, topic, dlq.Routes(registry))
         print(f"sent {len(sent)} dead letters again")
+        return
+    if given.verb == "discard":
+        if not ids:
+            raise dlq.UnknownLetter("name the letters to discard: nobody will be asked for them again")
+        done = await dlq.discard(config, parts.producer(), ids, topic)
+        print(f"discarded {len(done)} dead letters")
         return
     letters = await dlq.read(config, topic, redriven=bool(ids))
     unknown = set(ids) - {letter.id for letter in letters}
@@ -212,7 +218,7 @@ _DEAD_LETTERS: Final = {
 
 
 def _letter_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("verb", choices=("list", "show", "redrive"))
+    parser.add_argument("verb", choices=("list", "show", "redrive", "discard"))
     parser.add_argument("ids", nargs="*", metavar="PARTITION:OFFSET", help="all not yet redriven, if none")
     parser.add_argument("--of", choices=tuple(_DEAD_LETTERS), default="submissions", help="of which topic")
 
@@ -228,7 +234,7 @@ PROGRAM: Final = Program(
     [
         Command(
             "dlq",
-            "List, show or redrive dead letters.",
+            "List, show, redrive or discard dead letters.",
             dead_letter_command,
             _letter_arguments,
             (dlq.UnknownLetter,),

@@ -1,8 +1,8 @@
-"""Dead letters for operators: what there is, what one holds, and sending them again.
+"""Dead letters for operators: what there is, what one holds, sending them again, and being done with them.
 
 Works on any dead-letter topic whose letters say by the headers of
-`mesh.kafka.dead_letters` where they come from. A letter that was sent again is
-marked, by a message in its own topic that outlives it, and is not sent twice.
+`mesh.kafka.dead_letters` where they come from. A letter that was sent again, or
+discarded, is marked, by a message in its own topic that outlives it, and is not sent twice.
 If it happens nevertheless, because two operators do it at once, it is harmless: a
 submission keeps its request_id and its place in the order, a change its id.
 """
@@ -33,11 +33,11 @@ _KINDS: Final[Mapping[str, type[Protobuf]]] = {topics.CHANGED: RatingChanged, to
 
 
 REDRIVEN: Final = "marquee-redriven"
-"""The header of a mark: it names the letter that was sent again."""
+"""The header of a mark: it names the letter that was sent again, or discarded."""
 
 
 class UnknownLetter(LookupError):
-    """There is no such dead letter, or it was sent again already."""
+    """There is no such dead letter, or it was sent again or discarded already."""
 
 
 class Routes:
@@ -125,17 +125,28 @@ async def redrive(
         MarqueeError: UNAVAILABLE, the log did not take one; those before it were sent.
         KafkaException: no broker answers, or there is no such topic.
     """
-    letters = await read(config, topic)
-    if ids:
-        unknown = set(ids) - {letter.id for letter in letters}
-        if unknown:
-            raise UnknownLetter(
-                f"{topic} has no letter {', '.join(sorted(unknown))}, or it was sent again already"
-            )
-        letters = [letter for letter in letters if letter.id in ids]
+    letters = _named(await read(config, topic), ids, topic) if ids else await read(config, topic)
     for start in range(0, len(letters), _PORTION):
         portion = letters[start : start + _PORTION]
         await asyncio.gather(*(_send_back(producer, letter, topic, routes or Routes()) for letter in portion))
+    return letters
+
+
+async def discard(
+    config: KafkaConfig, producer: KafkaProducer, ids: Collection[str], topic: str = topics.DEAD_LETTERS
+) -> list[Letter]:
+    """Marks dead letters as done without sending them: of those that nobody will ever read; returns them.
+
+    They stay in their topic for as long as it keeps messages, and `read` passes them over.
+
+    Raises:
+        UnknownLetter: there is none of an id.
+        MarqueeError: UNAVAILABLE, the log did not take a mark; those before it were marked.
+        KafkaException: no broker answers, or there is no such topic.
+    """
+    letters = _named(await read(config, topic), ids, topic)
+    for letter in letters:
+        await _mark(producer, letter, topic)
     return letters
 
 
@@ -156,7 +167,19 @@ async def _send_back(producer: KafkaProducer, letter: Letter, topic: str, routes
     to, partition = routes.of(letter)
     headers = dead_letters.redrive_headers(letter.headers)
     await producer.send(to, letter.key, letter.value, headers, partition=partition)
+    await _mark(producer, letter, topic)
+
+
+async def _mark(producer: KafkaProducer, letter: Letter, topic: str) -> None:
     await producer.send(topic, letter.key, b"", {REDRIVEN: letter.id}, partition=letter.partition)
+
+
+def _named(letters: Sequence[Letter], ids: Collection[str], topic: str) -> list[Letter]:
+    if unknown := set(ids) - {letter.id for letter in letters}:
+        raise UnknownLetter(
+            f"{topic} has no letter {', '.join(sorted(unknown))}, or it was sent again or discarded already"
+        )
+    return [letter for letter in letters if letter.id in ids]
 
 
 def _consumer(config: KafkaConfig, topic: str) -> Consumer:

@@ -24,10 +24,12 @@ _CHANGING: Final = {
     "verify": ("--repair",),
     "token": (),
     "canary": ("start", "stop", "set", "auto", "clear"),
-    "dlq": ("redrive",),
+    "dlq": ("redrive", "discard"),
+    "drill": (),
     "movies": ("import", "import-catalogue"),
     "ratings": ("grow",),
 }
+_VARIABLE: Final = "--env"
 LOOKING: Final = frozenset({"status", "dash", "doctor", "logs", "top", "env", "edge"})
 
 
@@ -35,6 +37,8 @@ def changes(words: Sequence[str]) -> bool:
     """Whether a command line changes something."""
     if not words or words[0] not in _CHANGING or "--help" in words:
         return False
+    if words[0] == "drill":
+        return len(words) > 1  # alone, it lists them
     needed = _CHANGING[words[0]]
     return not needed or any(word in needed for word in words[1:])
 
@@ -56,10 +60,34 @@ def noted(words: Sequence[str]) -> Iterator[None]:
     note(default_home(), words, "success")
 
 
+def told(words: Sequence[str]) -> list[str]:
+    """A command line as it may be kept: of variables that are given to a process, the names alone.
+
+    Their values may be passwords.
+    """
+    kept, follows = [], False
+    for word in words:
+        if follows:
+            kept.append(_name(word))
+        elif word.startswith(f"{_VARIABLE}="):
+            kept.append(f"{_VARIABLE}={_name(word.removeprefix(f'{_VARIABLE}='))}")
+        else:
+            kept.append(word)
+        follows = word == _VARIABLE
+    return kept
+
+
+def _name(pair: str) -> str:
+    """Of NAME=VALUE; nothing where somebody has left the name out."""
+    name, sign, _ = pair.partition("=")
+    return name if sign else "…"
+
+
 def note(home: Home, words: Sequence[str], outcome: str) -> None:
     """Writes one line, in the Elastic Common Schema, unless there is no stack's folder (any more)."""
     if not home.logs.is_dir():
         return
+    words = told(words)
     line = {
         "@timestamp": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
         "log.level": "info",

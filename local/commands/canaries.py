@@ -45,7 +45,7 @@ def start(
     home, stack = _home_and_stack()
     if service not in stack.ports and f"{service}/grpc" not in stack.ports:
         raise StackError(f"there is no service {service!r} in this mesh: see `marquee status`")
-    _stop(home, service)
+    end(home, service)
     name = _name(service)
     ports = choose_ports([f"{name}/grpc", f"{name}/metrics"], kept_ports(home), {})
     keep_ports(home, ports)
@@ -78,7 +78,7 @@ def start(
 def stop(service: PublicService) -> None:
     """End a service's trial, and stop its new release."""
     home, _ = _home_and_stack()
-    typer.echo("stopped" if _stop(home, service) else f"there is no new release of {service}")
+    typer.echo("stopped" if end(home, service) else f"there is no new release of {service}")
 
 
 @app.command("set")
@@ -139,7 +139,7 @@ def _with_ports(stack: Stack, ports: Mapping[str, int]) -> Stack:
 def stop_all(home: Home) -> None:
     """Stops what `start` has started in this home."""
     for service in _kept(home):
-        _stop(home, service)
+        end(home, service)
 
 
 def _change(change: Any) -> None:
@@ -154,7 +154,8 @@ def _change(change: Any) -> None:
     typer.echo("\n".join(lines) if lines else "nothing is on trial")
 
 
-def _stop(home: Home, service: str) -> bool:
+def end(home: Home, service: str) -> bool:
+    """Ends a trial, and stops the new release; False if there is none."""
     from edge import canary
     from local.stack.child import end_orphan
 

@@ -55,6 +55,18 @@ def redrive(ids: _Ids = None, of: _Of = Of.submissions) -> None:
     _run("redrive", of, ids or [])
 
 
+@app.command()
+def discard(
+    ids: Annotated[list[str], typer.Argument(metavar="PARTITION:OFFSET...", show_default=False)],
+    of: _Of = Of.submissions,
+) -> None:
+    """Be done with letters of these ids, without sending them: of those that nobody will ever read.
+
+    They are not listed any more, and their alert ends. Their topic keeps them as long as all others.
+    """
+    _run("discard", of, ids)
+
+
 def _run(verb: str, of: Of, ids: list[str]) -> None:
     home = default_home()
     stores = services.stores(states.running_stack(home), "rating_svc")

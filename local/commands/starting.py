@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from local.stack import state as states
-from local.stack.layout import DEFAULT_EDGE_PORT, Shape, Stack, StackError
+from local.stack.layout import DEFAULT_EDGE_PORT, Home, Shape, Stack, StackError
 
 
 def already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:
@@ -32,6 +32,20 @@ def use_recorded_answers() -> None:
     recorded = omdb_answers()
     if recorded is not None:
         os.environ.setdefault("MARQUEE_OMDB_ANSWERS", str(recorded))
+
+
+def mend_drill(home: Home) -> None:
+    """Mends what a drill has left that was killed, and says so where that can't be."""
+    if not home.drill_file.exists():
+        return
+    import asyncio
+
+    from local.drills import running
+
+    try:
+        asyncio.run(running.mend_left(home, typer.echo))
+    except StackError as error:
+        typer.echo(f"a drill may have left something broken: {error}", err=True)
 
 
 def where(stack: Stack) -> str:

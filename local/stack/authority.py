@@ -34,7 +34,7 @@ class Authority:
             folder.mkdir(parents=True, exist_ok=True)
             self._make(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
 
-    def issue(self, name: str, subject: x509.Name, names: Sequence[x509.GeneralName], days: int) -> None:
+    def issue(self, name: str, subject: x509.Name, names: Sequence[x509.GeneralName], days: float) -> None:
         """Writes `NAME.pem` and `NAME.key`, over those there are: a certificate for servers and clients.
 
         The key is written before the certificate, each by a rename: a process that
@@ -72,7 +72,7 @@ class Authority:
         _write(self.folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
-def issue(folder: Path, name: str, days: int = LEAF_DAYS) -> TlsConfig:
+def issue(folder: Path, name: str, days: float = LEAF_DAYS) -> TlsConfig:
     """Issues a new certificate for a process, such as `movie_svc`, over the one it has."""
     names: list[x509.GeneralName] = [
         x509.UniformResourceIdentifier(TRUST_DOMAIN + name),
@@ -106,7 +106,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (

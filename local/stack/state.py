@@ -45,6 +45,8 @@ class State:
     ports: dict[str, int] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
     shape: Shape = Shape.PLAIN
+    environment: str = ""
+    """What it is for, as MARQUEE_ENVIRONMENT said when it was started."""
     processes: dict[str, ProcessState] = field(default_factory=dict)
 
     @property
@@ -114,4 +116,5 @@ def is_alive(pid: int, ticks: int) -> bool:
 
 def own(phase: Phase = "starting") -> State:
     """A state for a supervisor that begins."""
-    return State(os.getpid(), start_ticks(os.getpid()), phase)
+    declared = os.environ.get("MARQUEE_ENVIRONMENT", "").strip()
+    return State(os.getpid(), start_ticks(os.getpid()), phase, environment=declared)

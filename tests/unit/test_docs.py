@@ -15,6 +15,7 @@ import pytest
 from typer.main import get_command
 
 from local.cli import app
+from local.drills.table import DRILLS
 from mesh.services import SERVICES
 
 ROOT: Final = Path(__file__).parents[2]
@@ -145,6 +146,14 @@ def test_the_configuration_page_is_true() -> None:
 def test_the_index_of_decisions_is_complete() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "decisions.py"))
     assert script["PAGE"].read_text() == script["render"](), "run `make docs`"
+
+
+def test_the_tables_of_drills_and_switches_are_true() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "operations.py"))
+    text = script["PAGE"].read_text()
+    assert script["render"](text) == text, "run `make docs`"
+    for drill in DRILLS:
+        assert re.search(rf"^\| `{drill.name}` \| \d", text, re.MULTILINE), f"{drill.name} was not measured"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mesh.services import SERVICES
 from tests.support.metrics import asked, defined
 from tests.support.promtool import promtool
 
-# Prometheus' own, those of Redis' exporter, those that the rules of the objectives record, and Jaeger's of spans.
+# Prometheus' own, those of Redis' exporter, those that objectives' rules record, and Jaeger's of spans.
 RECORDED = re.compile(
     r"\b(?:ALERTS|up|prometheus_\w+|redis_\w+|slo:\w+:\w+|sloth_slo_info|process_\w+"
     r"|traces_span_metrics_duration_seconds_(?:sum|bucket))\b"

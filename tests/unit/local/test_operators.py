@@ -35,6 +35,10 @@ def test_every_command_is_known_to_change_something_or_only_to_look() -> None:
         (["dlq", "list"], False),
         (["canary", "set", "movie_svc", "20"], True),
         (["restart", "--help"], False),
+        (["dlq", "discard", "0:7"], True),
+        (["drill", "redis-lost"], True),
+        (["drill", "--mend"], True),
+        (["drill"], False),
         (["logs", "restart"], False),
         ([], False),
     ],
@@ -60,6 +64,27 @@ def test_a_note_says_who_did_what_and_how_it_ended(home: Home, monkeypatch: pyte
     ]
     assert lines[0]["user"]["name"] == "olga"
     assert lines[0]["process"]["args"] == ["restart", "movie_svc"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["--env", "OMDB_API_KEY=hunter2", "--env", "A=b=hunter2"], ["--env", "OMDB_API_KEY", "--env", "A"]),
+        (["--env=OMDB_API_KEY=hunter2"], ["--env=OMDB_API_KEY"]),
+        (["--env", "hunter2"], ["--env", "…"]),
+        (["--env=hunter2"], ["--env=…"]),
+    ],
+)
+def test_no_value_of_a_variable_is_noted(
+    home: Home, monkeypatch: pytest.MonkeyPatch, given: list[str], kept: list[str]
+) -> None:
+    monkeypatch.setenv("MARQUEE_HOME", str(home.root))
+    with audit.noted(["canary", "start", "movie_svc", *given, "--code", "next"]):
+        pass
+    written = home.log(audit.LOG).read_text()
+    assert "hunter2" not in written
+    noted = json.loads(written)
+    assert noted["process"]["args"] == ["canary", "start", "movie_svc", *kept, "--code", "next"]
 
 
 def test_nothing_is_noted_where_there_is_no_stack(tmp_path: Path) -> None:

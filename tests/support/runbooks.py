@@ -1,0 +1,86 @@
+"""Runbooks, followed as far as they name commands: what an operator would type, typed."""
+
+import asyncio
+import re
+import shlex
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from local.drills.model import Drill
+from local.stack.layout import Stack, checkout
+from local.stack.provision import SUPERUSER
+from mesh import dial
+from tests.support.command import run
+from tests.support.waiting import eventually
+
+# They begin or end the mesh, or are for another case than that of a drill.
+_LEFT_OUT = {"up", "down", "restart", "drill"}
+# What it says counts when all is mended.
+AFTERWARDS = {"verify"}
+
+
+def commands(drill: Drill) -> list[str]:
+    """The commands of a drill's runbook, in their order: of `marquee`, of SQL, and pages to read."""
+    text = (checkout() / drill.runbook).read_text()
+    found = re.findall(r"`(marquee [^`]+|SELECT [^`]+|/health)`", text)
+    return [each for each in dict.fromkeys(found) if each.split()[1:2] not in [[word] for word in _LEFT_OUT]]
+
+
+class Follower:
+    """Follows the runbook of a drill on a running mesh."""
+
+    def __init__(self, stack: Stack, drill: Drill, names: Mapping[str, str]) -> None:
+        """`names`: what stands for the words that a runbook leaves open, such as SERVICE."""
+        self._stack = stack
+        self._drill = drill
+        self._names = dict(names)
+        self.said: dict[str, str] = {}
+        """By command: what it answered."""
+
+    async def follow(self, *, afterwards: bool = False) -> None:
+        for command in commands(self._drill):
+            if (command.split()[-1] in AFTERWARDS) == afterwards:
+                self.said[command] = await self._one(command)
+
+    async def _one(self, command: str) -> str:
+        for word, meant in self._names.items():
+            command = re.sub(rf"\b{word}\b", meant, command)
+        if command == "/health":
+            return await asyncio.to_thread(self._health)
+        if command.startswith("SELECT"):
+            return await self._sql(command)
+        words = shlex.split(command)[1:]
+        done = await asyncio.to_thread(run, self._stack.home, *words)
+        # 1: something is not well, which is right while it is broken.
+        assert done.returncode in (0, 1), (command, done.stderr)
+        assert "Traceback" not in done.stderr, (command, done.stderr)
+        if words[:2] == ["dlq", "list"]:
+            await self._learn_letter("")
+        if words[:2] == ["dlq", "redrive"]:
+            # What can't be read comes back, by another name.
+            await self._learn_letter(self._names["ID"])
+        return done.stdout + done.stderr
+
+    async def _learn_letter(self, before: str) -> None:
+        async def another() -> str:
+            listed = (await asyncio.to_thread(run, self._stack.home, "dlq", "list")).stdout
+            letters = [each for each in re.findall(r"^\d+:\d+", listed, re.MULTILINE) if each != before]
+            return letters[-1] if letters else ""
+
+        self._names["ID"] = await eventually(another, 60, 0.5, what="a dead letter")
+
+    async def _sql(self, statement: str) -> str:
+        connection = await dial.connect(self._stack.dsn(SUPERUSER))
+        try:
+            rows: list[Any] = await connection.fetch(statement)
+        finally:
+            await connection.close()
+        if rows and "pid" in rows[0]:
+            self._names["PID"] = str(rows[0]["pid"])
+        return repr(rows)
+
+    def _health(self) -> str:
+        url = f"http://{self._stack.address('movie_svc', 'metrics')}/health"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return str(answer.read().decode())
