@@ -3,12 +3,15 @@
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Final
 
 from local.servers.probes import Probe
 from local.stack.layout import Stack
 
 Prepare = Callable[[Stack, str, IO[bytes]], Awaitable[None]]
+
+SLOW_START_S: Final = 300.0
+"""How long servers on a JVM may take: they need up to 17 s of CPU time, of which a busy machine has few."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from local.servers import (
     services,
     shipper,
 )
-from local.servers.process import Process
+from local.servers.process import SLOW_START_S, Process
 from local.stack.layout import Shape, Stack, StackError
 from local.supervision.stores import INSTANCES, STANDS_FOR, STORES
 from mesh.services import PUBLIC, SERVICES, Role, Service
@@ -108,7 +108,7 @@ OBSERVERS: Final = (
         prepare=index_server.prepare,
         once_ready=index_server.provide,
         privileges=index_server.privileges,
-        start_timeout_s=300.0,  # 17 s of CPU time, of which a busy machine has few
+        start_timeout_s=SLOW_START_S,
         stop_timeout_s=30.0,
     ),
     Process(

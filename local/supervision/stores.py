@@ -6,7 +6,7 @@ from typing import Final
 from local.cluster import etcd, patroni, proxy
 from local.cluster import probes as cluster_probes
 from local.servers import kafka_server, postgres_server, probes, redis_server
-from local.servers.process import Process
+from local.servers.process import SLOW_START_S, Process
 from local.stack.layout import Shape, Stack
 from local.stack.provision import provision
 from mesh.services import Part
@@ -48,6 +48,7 @@ _PLAIN: Final = (
         ports=["broker", "controller"],
         probe=probes.kafka,
         prepare=kafka_server.prepare,
+        start_timeout_s=SLOW_START_S,
     ),
 )
 
@@ -113,6 +114,7 @@ _CLUSTER: Final = (
         ports=["broker", "controller"],
         probe=probes.kafka,
         prepare=kafka_server.prepare,
+        start_timeout_s=SLOW_START_S,
         role=cluster_probes.kafka_role,
     ),
 )

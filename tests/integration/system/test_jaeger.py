@@ -63,7 +63,9 @@ class Mesh(NamedTuple):
 
         async def there() -> list[Told]:
             found = await self.trace(trace_id)
-            return found if path_to(found, *LAST) else []
+            path = path_to(found, *LAST)
+            # Each process sends on its own, the edge later than others.
+            return found if path and path[0].startswith("edge: ") else []
 
         return await eventually(there, 60, 0.2)
 
@@ -163,7 +165,7 @@ async def test_the_page_lists_a_trace_and_shows_it_whole(mesh: Mesh, tmp_path: P
         assert {"edge", *(each.service for each in spans)} <= set(listed["services"])
         (row,) = [each for each in listed["traces"] if each["traceId"] == trace_id]
         assert (row["rootServiceName"], row["rootTraceName"]) == ("edge", spans_root(spans))
-        assert sum(each["spanCount"] for each in row["serviceStats"].values()) == len(spans)
+        assert sum(each["spanCount"] for each in row["serviceStats"].values()) >= len(spans)
         assert row["durationMs"] > 0
 
         failed = await (await page.get("/dash/traces.json?since=15m&failed=1")).json()
@@ -178,7 +180,8 @@ async def test_the_page_lists_a_trace_and_shows_it_whole(mesh: Mesh, tmp_path: P
             for scope in resource["scopeSpans"]
             for span in scope["spans"]
         ]
-        assert {span["spanId"] for span in shown} == {span.span_id for span in spans}
+        assert {span["spanId"] for span in shown} >= {span.span_id for span in spans}
+        assert "@jaeger@warnings" not in json.dumps(whole)
         answer = await page.get(f"/dash/traces/{secrets.token_hex(16)}.json")
         assert (answer.status, "not sampled" in await answer.text()) == (404, True)
 
