@@ -54,9 +54,7 @@ class Watcher:
         """What came of it so far, by kind: reads, writes, stored."""
         # Authors who don't wait for an answer fail by themselves: only answers count as failures here.
         errors = {
-            what: count
-            for what, count in self._journal.errors.items()
-            if re.match(r"write (429|5..) ", what)
+            what: count for what, count in self._journal.errors.items() if re.match(r"write (429|5..) ", what)
         }
         writes = Series(self._journal.acknowledged_at, Counter(errors))
         return {"reads": self._reads, "writes": writes, "stored": self._stored_at}
