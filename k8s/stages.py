@@ -5,6 +5,7 @@
 - `components/certificates`: what cert-manager issues
 - `components/monitoring`: the rules of k8s/observability
 - `components/strimzi`: topics as they must be
+- `components/sharded-ratings`: the databases of ratings beside the first (`k8s.shards`)
 - `components/shared-limits`: what the rate-limit service counts
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from edge import limits, shared_limits
-from k8s import variables, workloads
+from k8s import shards, variables, workloads
 from mesh import kafka
 from mesh.kafka.retention import Retention
 from mesh.services import PUBLIC, SERVE, SERVICES, Part, Role, Service
@@ -30,9 +31,6 @@ _RULES: Final = Path(__file__).parent / "observability" / "rules"
 _HEAD: Final = "# `make manifests` makes this file: see k8s/stages.py.\n"
 _COPIES: Final = 3
 
-POOLER: Final = "postgres-pooler-rw:5432"
-READERS: Final = "postgres-pooler-ro:5432"
-
 
 def pages() -> dict[Path, str]:
     """Each file with its content."""
@@ -43,6 +41,10 @@ def pages() -> dict[Path, str]:
         COMPONENTS / "certificates" / "certificates.yaml": _yaml(certificates()),
         COMPONENTS / "monitoring" / "rules.yaml": _yaml(rules()),
         COMPONENTS / "strimzi" / "topics.yaml": _yaml(topics()),
+        COMPONENTS / "sharded-ratings" / "databases.yaml": _yaml(shards.databases()),
+        COMPONENTS / "sharded-ratings" / "provision.yaml": _yaml(shards.provisions()),
+        COMPONENTS / "sharded-ratings" / "addresses.yaml": _yaml(shards.addresses()),
+        COMPONENTS / "sharded-ratings" / "autoscaling.yaml": _yaml([shards.autoscaling()]),
         COMPONENTS / "shared-limits" / "config.yaml": _yaml([counted()]),
     }
 
@@ -80,11 +82,11 @@ def pooled() -> Iterator[dict[str, Any]]:
 def _pooled(service: Service, role: Role, name: str) -> dict[str, Any]:
     password = {"name": host_name(service.name), "key": "postgres-password"}
     values = {
-        "MARQUEE_PG_PRIMARY": variables.dsn(service, POOLER),
+        "MARQUEE_PG_PRIMARY": variables.dsn(service, variables.POOLER),
         "MARQUEE_PG_SESSION": variables.dsn(service, variables.PRIMARY),
     }
     if Part.REPLICA in role.needs:
-        values["MARQUEE_PG_REPLICAS"] = variables.dsn(service, READERS)
+        values["MARQUEE_PG_REPLICAS"] = variables.dsn(service, variables.READERS)
     env: list[dict[str, Any]] = [
         # Kustomize puts a patch's entries first, and what stands for the password must come before its use.
         {"name": "POSTGRES_PASSWORD", "valueFrom": {"secretKeyRef": password}},

@@ -14,6 +14,8 @@ from mesh.tls import host_name
 GRPC_PORT: Final = 50051
 PRIMARY: Final = "postgres-rw:5432"
 """The same in all stages: the Service's name is the one that CloudNativePG chooses."""
+POOLER: Final = "postgres-pooler-rw:5432"
+READERS: Final = "postgres-pooler-ro:5432"
 _REDIS: Final = "redis:6379"
 
 

@@ -31,7 +31,7 @@ def name(service: Service, role: Role) -> str:
 
 def render() -> str:
     """The whole file."""
-    parts = [_provision()]
+    parts = [provision()]
     for service in SERVICES:
         values = {"service": host_name(service.name), "callers": _callers(service)}
         parts.append(_filled("service", values))
@@ -41,7 +41,8 @@ def render() -> str:
     return _HEAD + "---\n".join(parts)
 
 
-def _provision() -> str:
+def provision() -> str:
+    """The Job that makes roles and schemas."""
     passwords = [
         f"- secret: {{name: {host_name(each)}, items: [{{key: postgres-password, path: {each}}}]}}"
         for each in WITH_SCHEMA

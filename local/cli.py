@@ -22,7 +22,7 @@ from local.commands import (
     starting,
 )
 from local.stack import state as states
-from local.stack.layout import Shape, StackError, default_home
+from local.stack.layout import MOST_SHARDS, Shape, StackError, default_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(edge_cli.app, name="edge")
@@ -54,6 +54,10 @@ def up(
             help="The shape of production: stores that outlive the loss of a server, two of each service.",
         ),
     ] = False,
+    shards: Annotated[
+        int,
+        typer.Option("--shards", min=1, max=MOST_SHARDS, help="Databases over which ratings are spread."),
+    ] = 1,
     observability: Annotated[
         bool,
         typer.Option(
@@ -80,11 +84,12 @@ def up(
         names += ["observability", *starting.traces()]
     shape = Shape.CLUSTER if cluster else Shape.PLAIN
     instances = {**usual_instances(shape), **starting.instances(scale or [])}
+    starting.check_shards(shards, home, shape)
     if (running := states.live(home)) is not None:
-        starting.already_up(running, shape, instance_names(select(names, shape), instances))
+        starting.already_up(running, shape, instance_names(select(names, shape, shards), instances))
     canaries.stop_all(home)  # of a stack that was killed
     starting.use_recorded_answers()
-    words = supervisor.arguments(home, names, instances, starting.edge_port(), shape)
+    words = supervisor.arguments(home, names, instances, starting.edge_port(), shape, shards)
     home.make()
     if foreground:
         raise typer.Exit(subprocess.call(words))
@@ -92,6 +97,8 @@ def up(
     state = progress.start(home, words)
     typer.echo(f"ready after {time.monotonic() - began:.1f} s{starting.where(state.stack(home))}")
     starting.mend_drill(home)
+    if shards > 1 and not (infra or only):
+        ratings.reshard()
     if observability:
         from local.servers import dash_server
 

@@ -35,11 +35,13 @@ REPLICA_LAG: Final = Gauge(
 PRIMARY_UP: Final = Gauge(
     "marquee_postgres_primary_up",
     "1 while the primary answers this process; 0: reads go to replicas, however old, and writes are refused.",
+    ("server",),
 )
 
 TIMELINE: Final = Gauge(
     "marquee_postgres_timeline",
     "Which history the primary writes. Grows by one at each failover: see what became of the server before.",
+    ("server",),
 )
 
 _SAMPLES: Final = 240
@@ -119,8 +121,14 @@ class Lag:
         interval_s: float,
         timeout_s: float,
         statements: int,
+        *,
+        tells_time: bool = True,
     ) -> None:
-        """`timeout_s` counts where it is shorter than this module's own; `statements` are kept prepared."""
+        """`timeout_s` counts where it is shorter than this module's own; `statements` are kept prepared.
+
+        `tells_time` says whether this process goes by the primary's clock (`mesh.clock`).
+        """
+        self._tells_time = tells_time
         self.primary = primary
         self.replicas = list(replicas)
         self._interval_s = interval_s if replicas else max(interval_s, _ALONE_S)
@@ -181,7 +189,7 @@ class Lag:
             if answered:
                 log.warning("%s is away: %s: %s", server.label, type(error).__name__, error)
         if server is self.primary:
-            PRIMARY_UP.set(server.answers)
+            PRIMARY_UP.labels(server.label).set(server.answers)
             return
         age = server.lag_s = self._measured(server) if server.answers else None
         REPLICA_LAG.labels(server.label).set(math.nan if age is None else age)
@@ -202,8 +210,9 @@ class Lag:
                 raise ConnectionError("it is a replica now")
             # By then it stood there at the latest: a replica that has this is as fresh as the question.
             self._positions.add(asked, int(row["position"]))
-            TIMELINE.set(int(row["timeline"], 16))
-            clock.learn(row["clock"], asked, answered)
+            TIMELINE.labels(server.label).set(int(row["timeline"], 16))
+            if self._tells_time:
+                clock.learn(row["clock"], asked, answered)
         server.position, server.timeline = int(row["position"] or 0), row["timeline"] or ""
         server.measured_at, server.answers = asked, True
 

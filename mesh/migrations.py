@@ -10,6 +10,10 @@ back. A file that takes something away begins with `-- marquee: contract`; it
 only runs with MARQUEE_MIGRATIONS_CONTRACT, and after it older releases refuse
 to start. `-- marquee: no transaction` is for CREATE INDEX CONCURRENTLY: each
 statement runs by itself and must be safe to run again.
+`-- marquee: known as OLD, now NEW`, as the first line, is for a file whose text
+was replaced by another one that leaves the same schema: databases where the
+earlier text ran, and releases that have it, know it by the checksum OLD; NEW is
+that of the lines below.
 See docs/decisions/0052.
 """
 
@@ -33,6 +37,7 @@ log = logging.getLogger(__name__)
 _FILE_RE: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _MARK_RE: Final = re.compile(r"^-- marquee: (.*)$", re.MULTILINE)
 _MARKS: Final = {"contract", "no transaction"}
+_KNOWN_AS_RE: Final = re.compile(r"known as ([0-9a-f]{64}), now ([0-9a-f]{64})")
 _WAIT_S: Final = 60.0
 _PAUSE_S: Final = 0.3
 # Who waits for a table's lock makes all wait that come after: not for long, and again.
@@ -69,6 +74,10 @@ class MigrationError(RuntimeError):
     """The database and the files can't be brought together."""
 
 
+class DatabaseAway(MigrationError):
+    """The database stayed away."""
+
+
 @dataclass(frozen=True)
 class Migration:
     """One file."""
@@ -79,12 +88,21 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+        """What tells it from another text of the same name."""
+        for mark in self.marks:
+            if known := _KNOWN_AS_RE.fullmatch(mark):
+                below = _sha256(self.sql.partition("\n")[2])
+                return known[1] if below == known[2] else below
+        return _sha256(self.sql)
 
     @property
     def marks(self) -> set[str]:
         """What its lines `-- marquee: …` say."""
         return set(_MARK_RE.findall(self.sql))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find(folder: Path) -> list[Migration]:
@@ -99,7 +117,7 @@ def find(folder: Path) -> list[Migration]:
         if match is None:
             raise MigrationError(f"{path.name} is not named like 0001_what_it_does.sql")
         migration = Migration(int(match[1]), path.name, path.read_text())
-        if unknown := migration.marks - _MARKS:
+        if unknown := {mark for mark in migration.marks - _MARKS if not _KNOWN_AS_RE.fullmatch(mark)}:
             raise MigrationError(f"{path.name} is marked {sorted(unknown)[0]!r}: there are {sorted(_MARKS)}")
         found.append(migration)
     if [m.version for m in found] != list(range(1, len(found) + 1)):
@@ -109,19 +127,22 @@ def find(folder: Path) -> list[Migration]:
     return found
 
 
-async def migrate(dsn: str, folder: Path, *, contract: bool | None = None) -> list[str]:
+async def migrate(
+    dsn: str, folder: Path, *, contract: bool | None = None, patience_s: float = _WAIT_S
+) -> list[str]:
     """Brings the schema of the DSN's role up to date; returns the names of the files it ran.
 
-    Waits up to a minute for the database to come, and for another that migrates
+    Waits up to `patience_s` for the database to come, and for another that migrates
     for as long as that takes. Stops before a file that contracts, unless
     `contract` (by default MARQUEE_MIGRATIONS_CONTRACT) allows it.
 
     Raises:
-        MigrationError: the files don't fit what was run before, or the database stays away.
+        DatabaseAway: the database stays away.
+        MigrationError: the files don't fit what was run before.
     """
     migrations = find(folder)
     allowed = load(MigrationConfig).contract if contract is None else contract
-    connection = await _connect(dsn)
+    connection = await _connect(dsn, patience_s)
     try:
         await _take_turn(connection)
         if not await connection.fetchval(_IS_THERE):
@@ -213,13 +234,13 @@ async def _note(connection: "asyncpg.Connection[asyncpg.Record]", migration: Mig
     )
 
 
-async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
-    deadline = asyncio.get_running_loop().time() + _WAIT_S
+async def _connect(dsn: str, patience_s: float) -> "asyncpg.Connection[asyncpg.Record]":
+    deadline = asyncio.get_running_loop().time() + patience_s
     while True:
         try:
             # No time-out for statements: who fills a column of all ratings takes longer than any guess.
             return await dial.connect(dsn, timeout=5)
         except GONE as error:
             if asyncio.get_running_loop().time() > deadline:
-                raise MigrationError(f"the database stayed away for {_WAIT_S:.0f} s: {error}") from error
+                raise DatabaseAway(f"the database stayed away for {patience_s:.0f} s: {error}") from error
             await asyncio.sleep(_PAUSE_S)

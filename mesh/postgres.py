@@ -121,6 +121,9 @@ class PostgresConfig:
         secret=True,
     )
 
+    name: str = ""
+    """Of a database beside the first one, in metrics and logs: `shard-1`. Not a setting."""
+
     @property
     def own_session(self) -> str:
         """The DSN for what listens, or holds a lock for longer than a transaction."""
@@ -152,10 +155,22 @@ class Postgres:
             config.lag_interval_s,
             config.timeout_s,
             config.statement_cache,
+            tells_time=not config.name,
         )
         self._turn = 0
 
-    def _node(self, label: str, dsn: str) -> _Node:
+    @property
+    def name(self) -> str:
+        """Which database it is; empty for the first one."""
+        return self._config.name
+
+    @property
+    def label(self) -> str:
+        """What its primary is called in metrics and logs."""
+        return self._primary.label
+
+    def _node(self, role: str, dsn: str) -> _Node:
+        label = f"{self.name}-{role}" if self.name else role
         pool = self._pool(dsn)
         _export(label, pool)
         return _Node(Server(label, dsn), pool)

@@ -8,7 +8,7 @@ run any number of times, and again whenever a password was changed.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -24,6 +24,8 @@ REDIS_ADMIN: Final = "marquee_admin"
 
 WITH_SCHEMA: Final = tuple(service.name for service in SERVICES if Part.PRIMARY in service.needs)
 """The services that have a role and a schema."""
+SHARDED: Final = tuple(service.name for service in SERVICES if service.sharded)
+"""Those of them whose rows may be in databases beside the first."""
 WITH_KEYS: Final = tuple(service for service in SERVICES if Part.REDIS in service.needs)
 """The services that have a user and a prefix in Redis."""
 
@@ -48,6 +50,12 @@ class ProvisionConfig:
         help="a folder with a file for each service, such as movie_svc, that holds its role's password; "
         "read by mesh.provision alone",
     )
+    shard: bool = setting(
+        "MARQUEE_PROVISION_SHARD",
+        False,
+        "the server is a shard beside the first: for services whose rows may be there; read by "
+        "mesh.provision alone",
+    )
 
 
 def redis_acl(password: Callable[[str], str]) -> str:
@@ -69,16 +77,16 @@ def redis_acl(password: Callable[[str], str]) -> str:
 
 
 async def provision(connect: Connect, passwords: Mapping[str, str]) -> None:
-    """Makes the database, and each service's role and schema, or corrects them.
+    """Makes the database, and services' roles and schemas, or corrects them.
 
-    `passwords` has that of each name in `WITH_SCHEMA`.
+    `passwords` has that of each: of all in `WITH_SCHEMA`, or of those whose rows that server holds.
 
     Raises:
         asyncpg.PostgresError: the server refused.
     """
     async with connect("postgres") as connection:
-        for name in WITH_SCHEMA:
-            await make_role(connection, name, passwords[name])
+        for name, password in passwords.items():
+            await make_role(connection, name, password)
             for parameter, value in sessions.SETTINGS.items():
                 await connection.execute(f"ALTER ROLE {name} SET {parameter} = '{value}'")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
@@ -87,7 +95,7 @@ async def provision(connect: Connect, passwords: Mapping[str, str]) -> None:
             await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     async with connect(DATABASE) as connection, connection.transaction():
         await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        for name in WITH_SCHEMA:
+        for name in passwords:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {name}")
             await connection.execute(f"REVOKE ALL ON SCHEMA {name} FROM PUBLIC")
             await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {name}")
@@ -103,14 +111,14 @@ async def make_role(connection: Connection, name: str, password: str, attributes
     await connection.execute(f"{verb} ROLE {name} LOGIN {attributes} PASSWORD {quoted}")
 
 
-def read_passwords(folder: Path) -> dict[str, str]:
-    """The password of each service's role, from a folder of files.
+def read_passwords(folder: Path, names: Sequence[str] = WITH_SCHEMA) -> dict[str, str]:
+    """The passwords of services' roles, from a folder of files.
 
     Raises:
         ConfigError: one is missing or empty.
     """
     found = {}
-    for name in WITH_SCHEMA:
+    for name in names:
         try:
             found[name] = (folder / name).read_text().strip()
         except OSError as error:
@@ -132,7 +140,7 @@ async def session(dsn: str, database: str) -> AsyncIterator[Connection]:
 
 async def _run() -> None:
     config = load(ProvisionConfig)
-    passwords = read_passwords(Path(config.passwords))
+    passwords = read_passwords(Path(config.passwords), SHARDED if config.shard else WITH_SCHEMA)
     await provision(lambda database: session(config.primary, database), passwords)
 
 
@@ -142,7 +150,7 @@ def main() -> None:
         asyncio.run(_run())
     except (ConfigError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SystemExit(f"mesh.provision: {str(error) or type(error).__name__}") from None
-    print(f"mesh.provision: {', '.join(WITH_SCHEMA)} have their roles and schemas")
+    print("mesh.provision: roles and schemas are as they must be")
 
 
 if __name__ == "__main__":

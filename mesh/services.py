@@ -61,6 +61,8 @@ class Service:
     contract: str
     """The proto package whose gRPC services it answers, such as `marquee.movies.v1`."""
     roles: tuple[Role, ...]
+    sharded: bool = False
+    """Whether its rows may be spread over several databases, each a complete one (`rating_svc.shards`)."""
     public: bool = True
     """Whether clients may call it through the edge: `envoy/routes.yaml` says then which RPCs, and how."""
     calls: tuple[str, ...] = ()
@@ -104,6 +106,7 @@ SERVICES: Final = (
     Service(
         "rating_svc",
         contract="marquee.ratings.v1",
+        sharded=True,
         calls=("marquee.movies.v1.MovieService",),
         roles=(
             Role(

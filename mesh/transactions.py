@@ -18,6 +18,7 @@ LONGEST: Final = Gauge(
     "marquee_postgres_longest_transaction_seconds",
     "How long the oldest transaction of this service's role on the primary has been open, in seconds. Over "
     "minutes: find it in pg_stat_activity; what it holds can't be cleaned up, and tables grow.",
+    ("server",),
     registry=_METRICS,
 )
 
@@ -34,7 +35,7 @@ async def watch(postgres: Postgres, interval_s: float = _INTERVAL_S) -> None:
     while True:
         try:
             async with postgres.read(fresh=True) as connection:
-                LONGEST.set(await connection.fetchval(_OLDEST))
+                LONGEST.labels(postgres.label).set(await connection.fetchval(_OLDEST))
         except MarqueeError as error:
             log.info("transactions can't be seen: %s", error)
         await asyncio.sleep(interval_s)

@@ -1,54 +1,48 @@
-"""rating_svc's processes, `python -m rating_svc serve|worker|relay`, and its commands: migrate, dlq, grow."""
+"""rating_svc's processes, `python -m rating_svc serve|worker|relay`, and its commands for operators."""
 
 import argparse
-import asyncio
 import contextlib
-import logging
-import os
 import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from marquee.ratings.v1 import internal_pb2, ratings_pb2
 
-from mesh import channel, kafka, migrations, redisdb, services, transactions
+from mesh import channel, kafka, redisdb, services, transactions
 from mesh.config import load
 from mesh.hedge import HedgedReads
-from mesh.kafka import BatchConsumer, KafkaConfig
+from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer
 from mesh.kafka.retention import Retention
 from mesh.outbox import Relay
 from mesh.pages import PagesConfig, PageTokens
 from mesh.pipe import Pipe
-from mesh.postgres import Postgres, PostgresConfig
 from mesh.program import Command, Parts, Process, Program
 from mesh.pruning import Pruner
 from mesh.turns import Turns
-from rating_svc import changes, dlq, generations, growth, lives, metrics, store, topics
+from rating_svc import changes, dlq, growth, lives, metrics, reshard, store, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import (
     WORKERS,
     MovieCheckConfig,
     PendingConfig,
     RelayConfig,
-    SubmissionLogConfig,
     WorkerConfig,
+    worker_group,
 )
 from rating_svc.movies import Movies
+from rating_svc.preparing import connect_shards, open_shards, prepare, register
 from rating_svc.registry import Registry, family
 from rating_svc.service import RatingService
 from rating_svc.settled import Settled
+from rating_svc.shards import Shards, configs, of_shard
+from rating_svc.slots import Conflict
 from rating_svc.store import RatingStore
 from rating_svc.submission_log import SubmissionLog
+from rating_svc.submissions import Position
 from rating_svc.totals import RatingTotalsService
 from rating_svc.waiting import LettersWatch
 from rating_svc.worker import SubmissionHandler, make_reader
 from rating_svc.writer import Writer
-
-log = logging.getLogger(__name__)
-
-_OLD_EPOCH: Final = "MARQUEE_RATING_LOG_EPOCH"
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def serve(process: Process) -> None:
@@ -57,118 +51,119 @@ async def serve(process: Process) -> None:
     metrics.PENDING.export()
     pending_config, movies_config = load(PendingConfig), load(MovieCheckConfig)
     tokens = PageTokens(load(PagesConfig).key)
-    await _prepare()
-    pg = await process.postgres()
-    registry = await _register(pg)
+    shards = await open_shards(process)
+    registry = await register(shards)
     redis = process.redis()
-    submissions = SubmissionLog(process.producer(), pg, registry)
-    settled = Settled(pg, registry, load(WorkerConfig).settle_s)
-    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config, settled.has)
+    submissions = SubmissionLog(process.producer(), shards, registry)
+    settled = [Settled(pg, registry, load(WorkerConfig).settle_s) for pg in shards.databases]
+
+    def has(user: str, position: Position) -> bool:
+        shard = shards.find(user)
+        return shard is not None and settled[shard].has(user, position)
+
+    pending = PendingWrites(Pipe(redis, pending_config.redis_pause_s), pending_config, has)
     movie_svc = None
     if movies_config.target:
         once = channel.ChannelConfig(timeout_s=movies_config.timeout_s, attempts=1)
         movie_svc = process.peer(movies_config.target, once, "movie_svc")
-    ratings = RatingStore(pg, HedgedReads(pg, metrics.HEDGED))
+    ratings = [RatingStore(pg, HedgedReads(pg, metrics.HEDGED)) for pg in shards.databases]
     server = process.server
     server.add(
         ratings_pb2.DESCRIPTOR.services_by_name["RatingService"],
         RatingService(
-            Writer(submissions, pending), ratings, pending, Movies(movie_svc, movies_config), tokens
+            Writer(submissions, pending),
+            lambda user: ratings[shards.of(user)],
+            pending,
+            Movies(movie_svc, movies_config),
+            tokens,
         ),
     )
     totals = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
-    server.add(totals, RatingTotalsService(pg), callers=services.callers(totals.full_name))
+    server.add(totals, RatingTotalsService(shards), callers=services.callers(totals.full_name))
     server.health.depends_on("kafka", submissions.ping)
-    server.health.depends_on("postgres", pg.ping_any)
+    for number, pg in shards:
+        # Of several, one that is away from the start keeps nobody from the others.
+        server.health.depends_on(of_shard("postgres", number), pg.ping_any, optional=shards.several)
+        server.background(of_shard("how far it is stored", number), settled[number].follow)
     server.health.depends_on("redis", redisdb.probe(redis), optional=True)
     server.background("lives of the log", submissions.follow)
-    server.background("how far it is stored", settled.follow)
     # Here too: memory must stay bounded where no worker runs.
     server.background("stale pending writes", pending.expire)
     await server.run()
 
 
 async def worker(process: Process) -> None:
-    """Brings the log into the database."""
+    """Brings the log into the database, or each database's part of it there."""
     metrics.WORKER.export()
     metrics.PENDING.export()
-    config, kafka_config, retention = load(WorkerConfig), load(KafkaConfig), load(Retention)
+    config, kafka_config = load(WorkerConfig), load(KafkaConfig)
     pending_config = load(PendingConfig)
-    await _prepare()
-    pg = await process.postgres()
-    registry = await _register(pg)
+    shards = await open_shards(process)
+    await register(shards)
     producer = process.producer()
     pending = PendingWrites(Pipe(process.redis(), pending_config.redis_pause_s), pending_config)
     settling = Settling(pending, config.settle_s)
-
-    def consumer() -> BatchConsumer:
-        return BatchConsumer(kafka_config, WORKERS, [family(topics.SUBMITTED)])
-
-    handler = SubmissionHandler(registry, settling, retention, WORKERS)
-    reader = make_reader(consumer, kafka_config, producer, pg, handler, config)
     server = process.server
-    server.health.depends_on("worker", reader.ping, required=True)
+    for number, _ in shards:
+        await _work(process, shards, number, producer, settling)
     server.health.depends_on("kafka", producer.ping)
-    server.health.depends_on("postgres", pg.ping)
-    server.background("worker", reader.run)
-    server.background("backlog", kafka.Backlog(kafka_config, pg, WORKERS).run)
     server.background("replicas of the log", kafka.Replicas(kafka_config).run)
-    server.background("transactions", lambda: transactions.watch(pg))
     server.background("letters", LettersWatch(kafka_config, list(_DEAD_LETTERS.values())).run)
     server.background("settling", settling.run)
     server.background("stale pending writes", pending.expire)
-    server.background(
-        "pruner", Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s).run
-    )
     await server.run()
+
+
+async def _work(
+    process: Process, shards: Shards, number: int, producer: KafkaProducer, settling: Settling
+) -> None:
+    """Adds what brings one database's part of the log there: it waits for no other database."""
+    config, kafka_config, retention = load(WorkerConfig), load(KafkaConfig), load(Retention)
+    pg, server = shards.databases[number], process.server
+
+    def consumer() -> BatchConsumer:
+        return BatchConsumer(kafka_config, worker_group(number), [family(topics.SUBMITTED)])
+
+    registry = Registry(await lives.known(shards))
+    handler = SubmissionHandler(registry, settling, retention, WORKERS, shards, number)
+    reader = make_reader(consumer, kafka_config, producer, pg, handler, config)
+    pruner = Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s)
+    server.health.depends_on(of_shard("worker", number), reader.ping, required=True)
+    server.health.depends_on(of_shard("postgres", number), pg.ping, optional=shards.several)
+    server.background(of_shard("worker", number), reader.run)
+    server.background(of_shard("backlog", number), kafka.Backlog(kafka_config, pg, WORKERS).run)
+    server.background(of_shard("transactions", number), lambda: transactions.watch(pg))
+    server.background(of_shard("pruner", number), pruner.run)
 
 
 async def relay(process: Process) -> None:
-    """Hands changes on."""
+    """Hands changes on, those of each database by itself."""
     metrics.RELAY.export()
-    pg_config, config = load(PostgresConfig), load(RelayConfig)
-    await _prepare()
+    config = load(RelayConfig)
+    shards = await open_shards(process)
     producer = process.producer()
-    pg = await process.postgres(pg_config)
-    sender = Relay(
-        changes.outbox(),
-        Turns(pg_config, silence_s=config.takeover_s),
-        lambda: contextlib.nullcontext(producer),
-        changes.METERS,
-        config.batch,
-        config.poll_s,
-    )
     server = process.server
     server.health.depends_on("kafka", producer.ping)
-    server.health.depends_on("postgres", pg.ping)
-    server.background("outbox", changes.watch(pg).run)
-    server.background("relay", sender.run)
+    for (number, pg), pg_config in zip(shards, configs(), strict=True):
+        sender = Relay(
+            changes.outbox(),
+            Turns(pg_config, silence_s=config.takeover_s),
+            lambda: contextlib.nullcontext(producer),
+            changes.meters(number),
+            config.batch,
+            config.poll_s,
+        )
+        server.health.depends_on(of_shard("postgres", number), pg.ping, optional=shards.several)
+        server.background(of_shard("outbox", number), changes.watch(pg, number).run)
+        server.background(of_shard("relay", number), sender.run)
     await server.run()
-
-
-async def _prepare() -> None:
-    """Brings the schema up to date and creates the topics that are missing."""
-    kafka_config = load(KafkaConfig)
-    if os.environ.get(_OLD_EPOCH):
-        log.warning("%s is ignored: epochs come from the log itself (docs/decisions/0012)", _OLD_EPOCH)
-    await asyncio.gather(
-        migrations.migrate(load(PostgresConfig).own_session, _MIGRATIONS),
-        kafka.ensure_topics(
-            kafka_config, topics.declared(load(SubmissionLogConfig), kafka_config, load(Retention))
-        ),
-    )
-
-
-async def _register(pg: Postgres) -> Registry:
-    """Sees that the log of submissions has its topics, and that each has an epoch."""
-    return await generations.prepare(load(SubmissionLogConfig), load(KafkaConfig), load(Retention), pg)
 
 
 async def migrate() -> None:
     """All that roles do of it when they start."""
-    await _prepare()
+    await prepare()
     async with AsyncExitStack() as stack:
-        await _register(await Parts(stack).postgres())
+        await register(await connect_shards(Parts(stack)))
 
 
 async def dead_letter_command(given: argparse.Namespace, parts: Parts) -> None:
@@ -176,7 +171,7 @@ async def dead_letter_command(given: argparse.Namespace, parts: Parts) -> None:
     config, topic, ids = load(KafkaConfig), _DEAD_LETTERS[given.of], given.ids
     if given.verb == "redrive":
         producer = parts.producer()
-        registry = Registry(await lives.known(await parts.postgres()))
+        registry = Registry(await lives.known(await connect_shards(parts)))
         sent = await dlq.redrive(config, producer, ids, topic, dlq.Routes(registry))
         print(f"sent {len(sent)} dead letters again")
         return
@@ -200,13 +195,29 @@ async def dead_letter_command(given: argparse.Namespace, parts: Parts) -> None:
 
 async def grow(given: argparse.Namespace, parts: Parts) -> None:
     """Adds partitions to the log of submissions while it is written to and read."""
-    retention, pg = load(Retention), await parts.postgres()
-    made, waited_s = await growth.grow(given.partitions, load(KafkaConfig), retention, pg, parts.producer())
+    retention, shards = load(Retention), await connect_shards(parts)
+    if given.partitions % shards.division.total:
+        raise growth.CantGrow(
+            f"users are divided into {shards.division.total} slots: give a multiple of that"
+        )
+    made, waited_s = await growth.grow(
+        given.partitions, load(KafkaConfig), retention, shards.first, parts.producer()
+    )
     days = retention.held_s // 86_400 + 1
     print(
         f"submissions go to {made.topic} now, {made.partitions} partitions, epoch {made.epoch}; writes "
         f"waited for {waited_s:.1f} s. Delete the topic before it after {days} days"
     )
+
+
+async def reshard_command(given: argparse.Namespace, parts: Parts) -> None:
+    """Spreads users evenly over all databases that are configured."""
+    await prepare()
+    shards = await connect_shards(parts)
+    await register(shards)
+    if given.over and given.over > len(shards.databases):
+        raise reshard.CantReshard(f"there are {len(shards.databases)} databases: MARQUEE_RATING_SHARDS")
+    await reshard.reshard(shards, configs(), load(KafkaConfig), print, over=given.over, only_plan=given.plan)
 
 
 # All speak of themselves by the same headers; the others hold what ranking_svc could not count or keep.
@@ -227,6 +238,13 @@ def _grow_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("partitions", type=int, help="how many: more than the log has now")
 
 
+def _reshard_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--over", type=int, default=0, metavar="N", help="only the first N; the others are emptied"
+    )
+    parser.add_argument("--plan", action="store_true", help="only say which slots would move")
+
+
 PROGRAM: Final = Program(
     "rating_svc",
     {"serve": serve, "worker": worker, "relay": relay},
@@ -245,6 +263,13 @@ PROGRAM: Final = Program(
             grow,
             _grow_arguments,
             (growth.CantGrow, RuntimeError),
+        ),
+        Command(
+            "reshard",
+            "Spread users over all databases while ratings are written and read.",
+            reshard_command,
+            _reshard_arguments,
+            (reshard.CantReshard, Conflict, RuntimeError),
         ),
     ],
 )

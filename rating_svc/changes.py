@@ -18,7 +18,10 @@ from rating_svc.store import OUTBOX_CHANNEL, to_us
 
 SCHEMA_VERSION: Final = 1
 
-METERS: Final = Meters(metrics.RELAY_ACTIVE, metrics.PUBLISHED, metrics.PUBLISHED_AFTER)
+
+def meters(shard: int) -> Meters:
+    """What the relay of a database measures."""
+    return Meters(metrics.RELAY_ACTIVE.labels(shard), metrics.PUBLISHED, metrics.PUBLISHED_AFTER)
 
 
 def outbox() -> Outbox:
@@ -33,9 +36,10 @@ def outbox() -> Outbox:
     )
 
 
-def watch(postgres: Postgres, interval_s: float = 5.0) -> OutboxWatch:
-    """Tells how many changes wait, and for how long."""
-    return OutboxWatch(outbox(), postgres, metrics.OUTBOX_PENDING, metrics.OUTBOX_AGE, interval_s)
+def watch(postgres: Postgres, shard: int = 0, interval_s: float = 5.0) -> OutboxWatch:
+    """Tells how many changes wait in a database, and for how long."""
+    pending, age = metrics.OUTBOX_PENDING.labels(shard), metrics.OUTBOX_AGE.labels(shard)
+    return OutboxWatch(outbox(), postgres, pending, age, interval_s)
 
 
 def _message(row: asyncpg.Record) -> Message:

@@ -23,6 +23,11 @@ WORKERS: Final = "rating_svc.worker.1"
 """The workers' consumer group, and the reader of their offsets. (Releases before had one each epoch.)"""
 
 
+def worker_group(shard: int) -> str:
+    """The consumer group of those who store into one database: each waits for no other database."""
+    return f"{WORKERS}.shard-{shard}" if shard else WORKERS
+
+
 @dataclass(frozen=True)
 class PendingConfig:
     """What is remembered of writes that are not in the database yet."""

@@ -109,19 +109,23 @@ PRUNED: Final = Counter(
 
 RELAY_ACTIVE: Final = Gauge(
     "marquee_rating_relay_active",
-    "1 in the relay whose turn it is. The sum over all relays is 1; at 0 for a minute, no relay reaches the "
-    "database.",
+    "1 in the relay whose turn it is, by database. The sum over all relays is 1 for each; at 0 for a minute, "
+    "no relay reaches the database.",
+    ("shard",),
     registry=RELAY,
 )
 OUTBOX_PENDING: Final = Gauge(
     "marquee_rating_outbox_pending",
-    "Changes that wait in the outbox. Grows: see the relay's log for Kafka.",
+    "Changes that wait in the outbox of a database. Grows: see the relay's log for Kafka.",
+    ("shard",),
     registry=RELAY,
 )
 OUTBOX_AGE: Final = Gauge(
     "marquee_rating_outbox_oldest_seconds",
-    "Since when the first change that waits in the outbox was submitted, in seconds; 0 if none waits. Over "
-    "seconds: charts don't get it; see whether a relay has its turn and Kafka takes what it sends.",
+    "Since when the first change that waits in the outbox of a database was submitted, in seconds; 0 if "
+    "none waits. Over seconds: charts don't get it; see whether a relay has its turn and Kafka takes what it "
+    "sends.",
+    ("shard",),
     registry=RELAY,
 )
 PUBLISHED: Final = Counter(

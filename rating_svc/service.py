@@ -1,6 +1,6 @@
 """RatingService: what users do with their own ratings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from marquee.ratings.v1 import ratings_pb2 as pb
@@ -28,11 +28,12 @@ class RatingService:
     def __init__(
         self,
         writer: Writer,
-        store: RatingStore,
+        store: Callable[[str], RatingStore],
         pending: PendingWrites,
         movies: Movies,
         tokens: PageTokens,
     ) -> None:
+        """`store` returns where a user's rows are."""
         self._writer = writer
         self._store = store
         self._pending = pending
@@ -55,7 +56,7 @@ class RatingService:
         user, movie = caller_and_movie(request.name)
         pending, redis_asked = await self._pending.get(user, movie)
         try:
-            row = await self._store.get(user, movie, fresh=not redis_asked)
+            row = await self._store(user).get(user, movie, fresh=not redis_asked)
         except MarqueeError:
             if pending is None:
                 raise
@@ -72,7 +73,7 @@ class RatingService:
         cursor = self._tokens.decode(request.page_token, user, scores)
         before = None if cursor is None else (cursor[0], cursor[1])
         pending, redis_asked = await self._pending.all(user)
-        pending_rows, rows = await self._store.page(
+        pending_rows, rows = await self._store(user).page(
             user, list(pending), before, scores, size + 1, fresh=not redis_asked
         )
         found = merge.page(rows, pending, pending_rows, before, scores)
@@ -103,7 +104,7 @@ class RatingService:
         while True:
             # Asked again for each page: what has left the pending writes since is in the rows by then.
             pending, redis_asked = await self._pending.all(user)
-            rows = await self._store.after(user, after, _EXPORT_PAGE, fresh=not redis_asked)
+            rows = await self._store(user).after(user, after, _EXPORT_PAGE, fresh=not redis_asked)
             until = rows[-1].movie if len(rows) == _EXPORT_PAGE else None
             for shown in merge.in_order(rows, pending, after, until):
                 yield message(user, shown)

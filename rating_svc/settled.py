@@ -31,7 +31,7 @@ _Marks: TypeAlias = Mapping[tuple[int, int], int]
 
 
 class Settled:
-    """What was stored long enough ago for every replica of the database to have it."""
+    """What was stored long enough ago for every replica of one database to have it."""
 
     def __init__(self, postgres: Postgres, registry: Registry, delay_s: float) -> None:
         self._postgres = postgres

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -17,8 +17,11 @@ from mesh.kafka.retention import Retention
 from mesh.postgres import Connection, Postgres
 from mesh.pruning import Aged
 from mesh.together import Batches
+from rating_svc import slot_rows
 from rating_svc.collapse import Identity, Step
 from rating_svc.config import WORKERS
+from rating_svc.slot_rows import of_slots
+from rating_svc.slots import Claims
 from rating_svc.submissions import Position
 
 OUTBOX_CHANNEL: Final = "rating_outbox"
@@ -116,12 +119,14 @@ TOTALS_PLAN: Final = (
     "SET LOCAL enable_hashagg = off; SET LOCAL enable_sort = off; "
     "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 )
-TOTALS_OF_ALL: Final = f"""
-SELECT movie_id, {_HISTOGRAM} FROM ratings
-WHERE score IS NOT NULL GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
-TOTALS_OF_SOME: Final = f"""
-SELECT movie_id, {_HISTOGRAM} FROM ratings
-WHERE score IS NOT NULL AND movie_id = ANY ($1::int[]) GROUP BY movie_id ORDER BY movie_id"""  # noqa: S608
+_TOTALS: Final = f"SELECT movie_id, {_HISTOGRAM} FROM ratings WHERE score IS NOT NULL"  # noqa: S608
+_BY_MOVIE: Final = " GROUP BY movie_id ORDER BY movie_id"
+_OF_SOME: Final = " AND movie_id = ANY ($1::int[])"
+TOTALS_OF_ALL: Final = _TOTALS + _BY_MOVIE
+TOTALS_OF_SOME: Final = _TOTALS + _OF_SOME + _BY_MOVIE
+# Where users have moved away, or are about to come.
+_TOTALS_OF_SLOTS: Final = f"{_TOTALS} AND {of_slots('$1::int[]', '$2::int')}{_BY_MOVIE}"
+_TOTALS_OF_SOME_OF_SLOTS: Final = f"{_TOTALS}{_OF_SOME} AND {of_slots('$2::int[]', '$3::int')}{_BY_MOVIE}"
 
 # Of a partition that lost its end, all that an earlier epoch had was stored.
 STORED_UP_TO: Final = """
@@ -227,38 +232,49 @@ class RatingStore:
         return [_row(record) for record in await reads.fetch(EXPORT, user, movie, limit, fresh=fresh)]
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """One snapshot of the ratings, counted by movie."""
+Portion: TypeAlias = list[tuple[int, list[int]]]
+"""Movies with their ten counts, in the order of movies."""
 
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One snapshot of the ratings of one database."""
+
+    connection: Connection
     waiting: int
     """Changes in the outbox."""
     stored: Sequence[tuple[int, int, int]]
     """Up to which offset the log was stored, by epoch and partition."""
-    chunks: AsyncIterator[list[tuple[int, list[int]]]]
-    """Movies with their ten counts."""
+    claims: Claims
+    """Which slots the database has."""
+
+    async def counted(
+        self, movies: Sequence[int], chunk: int, slots: Sequence[int] | None = None
+    ) -> AsyncIterator[Portion]:
+        """The ratings counted by movie, in portions.
+
+        Args:
+            movies: only these; all, if empty.
+            slots: of users in these alone; None: of all.
+        """
+        args: list[Any] = [list(movies)] if movies else []
+        query = TOTALS_OF_SOME if movies else TOTALS_OF_ALL
+        if slots is not None:
+            args += [list(slots), self.claims.total]
+            query = _TOTALS_OF_SOME_OF_SLOTS if movies else _TOTALS_OF_SLOTS
+        cursor = await self.connection.cursor(query, *args)
+        while rows := await cursor.fetch(chunk, timeout=_TOTALS_TIMEOUT_S):
+            yield [(row[0], list(row[1:])) for row in rows]
 
 
 @contextlib.asynccontextmanager
-async def totals(connection: Connection, movies: Sequence[int], chunk: int) -> AsyncIterator[Totals]:
-    """One snapshot of the ratings, counted by movie.
-
-    Args:
-        movies: only these; all, if empty.
-    """
+async def snapshot(connection: Connection) -> AsyncIterator[Snapshot]:
+    """One snapshot of the ratings, for as long as the block lasts."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(TOTALS_PLAN)
         waiting = await connection.fetchval(outbox.COUNT)
-        stored = [tuple(row) for row in await connection.fetch(STORED_UP_TO, WORKERS, OFFSETS)]
-        cursor = await (
-            connection.cursor(TOTALS_OF_SOME, list(movies)) if movies else connection.cursor(TOTALS_OF_ALL)
-        )
-
-        async def chunks() -> AsyncIterator[list[tuple[int, list[int]]]]:
-            while rows := await cursor.fetch(chunk, timeout=_TOTALS_TIMEOUT_S):
-                yield [(row[0], list(row[1:])) for row in rows]
-
-        yield Totals(waiting, stored, chunks())
+        stored = [(row[0], row[1], row[2]) for row in await connection.fetch(STORED_UP_TO, WORKERS, OFFSETS)]
+        yield Snapshot(connection, waiting, stored, await slot_rows.read(connection))
 
 
 async def remember_requests(

@@ -8,7 +8,6 @@ from typing import Final
 
 from mesh.errors import MarqueeError, unavailable
 from mesh.kafka import KafkaProducer, Place
-from mesh.postgres import Postgres
 from mesh.single_flight import SingleFlight
 from rating_svc import lives, submissions
 from rating_svc.growth import refused
@@ -25,9 +24,9 @@ _NEXT_S: Final = 5.0
 class SubmissionLog:
     """Appends submissions to the newest topic of the log."""
 
-    def __init__(self, producer: KafkaProducer, postgres: Postgres, registry: Registry) -> None:
+    def __init__(self, producer: KafkaProducer, databases: lives.Rows, registry: Registry) -> None:
         self._producer = producer
-        self._postgres = postgres
+        self._databases = databases
         self._registry = registry
         self._looks: SingleFlight[None] = SingleFlight()
 
@@ -79,7 +78,7 @@ class SubmissionLog:
     async def _look(self) -> None:
         await asyncio.sleep(_LOOK_S)
         with contextlib.suppress(MarqueeError):
-            self._registry.update(await lives.known(self._postgres, fresh=True))
+            self._registry.update(await lives.known(self._databases, fresh=True))
 
     async def follow(self) -> None:
         """Learns of new lives, forever. While the database is away, the last known ones count."""
@@ -96,7 +95,7 @@ class SubmissionLog:
         Raises:
             MarqueeError: UNAVAILABLE, no database answers.
         """
-        self._registry.update(await lives.known(self._postgres))
+        self._registry.update(await lives.known(self._databases))
 
     async def ping(self) -> None:
         """Raises if it is not known where submissions go, or no broker answers. For health."""

@@ -31,11 +31,22 @@ from mesh.kafka import (
 from mesh.kafka.event_ids import event_id
 from mesh.kafka.retention import Retention
 from mesh.postgres import Connection, Postgres
-from rating_svc import collapse, dead_letters, lives, metrics, store, submissions, topics
+from rating_svc import (
+    collapse,
+    dead_letters,
+    lives,
+    metrics,
+    slot_rows,
+    slots,
+    store,
+    submissions,
+    topics,
+)
 from rating_svc.cache import Settling
 from rating_svc.collapse import Arrival, Step
 from rating_svc.config import WORKERS, WorkerConfig
 from rating_svc.registry import Registry
+from rating_svc.shards import Shards
 from rating_svc.submissions import Submission
 
 log = logging.getLogger(__name__)
@@ -59,11 +70,24 @@ class BatchOutcome(NamedTuple):
 class SubmissionHandler(Handler[Submission | None, BatchOutcome]):
     """What is done with submissions."""
 
-    def __init__(self, registry: Registry, settling: Settling, retention: Retention, reader: str) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settling: Settling,
+        retention: Retention,
+        reader: str,
+        shards: Shards | None = None,
+        shard: int = 0,
+    ) -> None:
+        """`shard` is the number of the database that it stores into, among `shards`."""
         self._registry = registry
         self._settling = settling
         self._retention = retention
         self._reader = reader
+        self._shards = shards
+        self._shard = shard
+        self._first = shards.first if shards is not None and shard else None
+        self._own = slots.ALL
 
     def read(self, record: Record) -> Submission | None:
         if not record.value and submissions.PROBE in record.headers:
@@ -111,7 +135,10 @@ class SubmissionHandler(Handler[Submission | None, BatchOutcome]):
         now = clock.now_us()
         for step in last:
             metrics.STORED_AFTER.observe(max(0, now - step.submit_us) / 1e6)
+        total, _, filling = self._own
         for arrival in outcome.arrivals:
+            if filling and slots.slot_of(arrival.submission.user, total) in filling:
+                continue  # readers don't have it from here
             self._settling.add(arrival.submission.user, arrival.submission.movie, arrival.position)
 
     def letter_headers(self, entry: DecodedRecord[Submission | None]) -> Mapping[str, str]:
@@ -120,7 +147,7 @@ class SubmissionHandler(Handler[Submission | None, BatchOutcome]):
 
     async def meet(self, connection: Connection, topic: str, identity: TopicIdentity) -> bool:
         before = {life.topic for life in self._registry.lives}
-        found, new = await lives.meet(connection, topic, identity)
+        found, new = await lives.meet(connection, topic, identity, self._first)
         self._registry.update(found)
         life = self._registry.life(identity.id)
         if life is not None and life.partitions != identity.partitions:
@@ -138,15 +165,28 @@ class SubmissionHandler(Handler[Submission | None, BatchOutcome]):
                 "topic before held and nobody had read is lost",
                 topic,
             )
-        return not new or topic not in before
+        # What a group has committed in Kafka tells of the first database alone.
+        return self._first is None and (not new or topic not in before)
+
+    async def mine(self, connection: Connection, places: Collection[Place]) -> Collection[Place]:
+        said = await slot_rows.read_for_now(connection)
+        others = self._shards.heard(self._shard) if self._shards is not None else []
+        self._own = slots.own(self._shard, said, others)
+        for life in map(self._registry.life, {place.topic_id for place in places}):
+            if life is not None and life.partitions % self._own.total:
+                raise slots.Conflict(
+                    f"{life.topic} has {life.partitions} partitions, and users are divided into "
+                    f"{self._own.total} slots: it must be a multiple of that"
+                )
+        return [place for place in places if self._own.has(place.partition)]
 
     async def restart(self, connection: Connection, place: Place) -> None:
-        self._registry.update(await lives.cut(connection, place.topic_id, place.partition))
+        self._registry.update(await lives.cut(connection, *place, self._first))
 
     async def held(self, connection: Connection, places: Collection[Place]) -> Collection[Place]:
         # The order of events must be that of the log, also when a store that was set back reads it again:
         # a generation is read after all that came before it.
-        unread = await lives.unread(connection, self._reader)
+        unread = await lives.unread(connection, self._reader, self._own)
         return [place for place in places if self._registry.before(place) & unread]
 
 

@@ -15,6 +15,7 @@ RANGES: Final = {
     10: "Ratings",
     20: "The edge",
     30: "Rankings",
+    36: "Ratings, further",
     40: "Movies",
     50: "The chassis, further",
     60: "Written by hand though a library exists",

@@ -77,8 +77,8 @@ _RELAY: Final = Row(
     (
         Panel(
             "Relays at work",
-            "One has its turn, others stand by. 0 for a minute: no relay reaches the database.",
-            (Query("sum(marquee_rating_relay_active)"),),
+            "For each database one has its turn, others stand by. 0 for a minute: none reaches a database.",
+            (Query("min(sum by (shard) (marquee_rating_relay_active))"),),
             kind=Kind.STAT,
         ),
         Panel(

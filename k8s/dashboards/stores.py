@@ -8,9 +8,9 @@ _NOW: Final = Row(
     "Is it well?",
     (
         Panel(
-            "PostgreSQL's primary",
-            "1: it answers. 0: reads go on from replicas, ratings wait in Kafka.",
-            (Query("max(marquee_postgres_primary_up)"),),
+            "PostgreSQL's primaries",
+            "1: all answer. 0: where one does not, reads go on from replicas, and ratings wait in Kafka.",
+            (Query("min(max by (server) (marquee_postgres_primary_up))"),),
             kind=Kind.STAT,
         ),
         Panel(

@@ -27,7 +27,7 @@ _CHANGING: Final = {
     "dlq": ("redrive", "discard"),
     "drill": (),
     "movies": ("import", "import-catalogue"),
-    "ratings": ("grow",),
+    "ratings": ("grow", "reshard"),
 }
 _VARIABLE: Final = "--env"
 LOOKING: Final = frozenset({"status", "dash", "doctor", "logs", "top", "env", "edge"})

@@ -8,7 +8,15 @@ from typing import NoReturn
 import typer
 
 from local.stack import state as states
-from local.stack.layout import DEFAULT_EDGE_PORT, Home, Shape, Stack, StackError
+from local.stack.layout import (
+    DEFAULT_EDGE_PORT,
+    MOST_SHARDS,
+    Home,
+    Shape,
+    Stack,
+    StackError,
+    shard_name,
+)
 
 
 def already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> NoReturn:
@@ -23,6 +31,19 @@ def already_up(running: states.State, shape: Shape, wanted: Sequence[str]) -> No
         raise StackError(f"already up, without {', '.join(sorted(missing))}: run `marquee down` first")
     typer.echo(f"already up: {len(running.processes)} processes, {running.phase}; see `marquee status`")
     raise typer.Exit(0 if running.phase == "ready" else 1)
+
+
+def check_shards(shards: int, home: Home, shape: Shape) -> None:
+    """Whether ratings may be spread over so many databases.
+
+    Raises:
+        StackError: there would be too few for the ratings that are kept, or the shape has one alone.
+    """
+    if shape is Shape.CLUSTER and shards > 1:
+        raise StackError("--shards can't be used with --cluster: a stack of that shape has one database")
+    kept = max((n for n in range(1, MOST_SHARDS) if (home.data(shape) / shard_name(n)).exists()), default=0)
+    if shards <= kept:
+        raise StackError(f"ratings are kept in {kept + 1} databases: give --shards {kept + 1}, or more")
 
 
 def use_recorded_answers() -> None:

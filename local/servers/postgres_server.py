@@ -62,13 +62,18 @@ def replica_command(stack: Stack) -> list[str]:
     return _server(replica_folder(stack), stack.port("postgres-replica", "sql"), settings)
 
 
-async def prepare_primary(stack: Stack, _name: str, log: IO[bytes]) -> None:
-    """Makes the data folder, once."""
-    folder = primary_folder(stack)
+def shard_command(stack: Stack, name: str) -> list[str]:
+    """A database of ratings beside the first: a primary of its own."""
+    return _server(stack.data / name, stack.port(name, "sql"), {})
+
+
+async def prepare_primary(stack: Stack, name: str, log: IO[bytes]) -> None:
+    """Makes the data folder of a primary, once."""
+    folder = stack.data / name
     if (folder / "PG_VERSION").exists():
         return
     fresh(folder)
-    password_file = stack.data / "postgres.password"
+    password_file = stack.data / f"{name}.password"
     write_private(password_file, stack.secrets.get(f"postgres/{SUPERUSER}"))
     give(password_file)
     try:

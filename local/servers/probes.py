@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from local.stack.layout import HOST, Stack, StackError
 from local.stack.provision import REDIS_ADMIN, SUPERUSER
+from mesh.services import DATABASE
 
 Probe = Callable[[Stack, str], Awaitable[None]]
 
@@ -25,10 +26,26 @@ async def ask(probe: Probe, stack: Stack, name: str) -> str:
     return ""
 
 
-async def primary(stack: Stack, _name: str) -> None:
+async def primary(stack: Stack, name: str) -> None:
     """The primary takes writes."""
-    if await _sql(stack, "postgres", "SELECT pg_is_in_recovery()"):
+    if await _sql(stack, name, "SELECT pg_is_in_recovery()"):
         raise StackError("it is in recovery")
+
+
+async def slots(stack: Stack, name: str) -> str:
+    """Which users a database of ratings has, where there are several; else an empty text."""
+    import asyncpg
+
+    if stack.shards == 1:
+        return ""
+    query = "SELECT count(*), max(total) FROM rating_svc.slots WHERE state <> 'closed'"
+    try:
+        row = await _row(stack, name, query, DATABASE)
+    except asyncpg.UndefinedTableError:
+        return ""  # no service has started yet
+    if row[1] is None:
+        return "all users" if name == "postgres" else "no users"
+    return f"{row[0]} of {row[1]} slots"
 
 
 async def replica(stack: Stack, _name: str) -> None:
@@ -39,11 +56,16 @@ async def replica(stack: Stack, _name: str) -> None:
 
 
 async def _sql(stack: Stack, server: str, query: str) -> object:
+    row: tuple[object, ...] = await _row(stack, server, query, "postgres")
+    return row[0] if row else None
+
+
+async def _row(stack: Stack, server: str, query: str, database: str) -> Any:
     import asyncpg
 
-    connection = await asyncpg.connect(stack.dsn(SUPERUSER, server, "postgres"), timeout=TIMEOUT_S)
+    connection = await asyncpg.connect(stack.dsn(SUPERUSER, server, database), timeout=TIMEOUT_S)
     try:
-        return await connection.fetchval(query)
+        return await connection.fetchrow(query)
     finally:
         await connection.close(timeout=1)
 

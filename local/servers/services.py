@@ -6,7 +6,7 @@ from typing import Final
 
 from local.servers import jaeger
 from local.stack import certificates
-from local.stack.layout import Shape, Stack
+from local.stack.layout import Shape, Stack, shard_name
 from mesh.services import Part, called_by, named
 
 # Three copies, and time enough to find the next leader of a partition: see `kafka_server`. A write's caller
@@ -85,6 +85,10 @@ def stores(stack: Stack, service: str) -> dict[str, str]:
     if Part.PRIMARY in entry.needs:
         values["MARQUEE_PG_PRIMARY"] = stack.dsn(service)
         values["MARQUEE_PG_REPLICAS"] = ",".join(stack.replica_dsns(service))
+    if entry.sharded:
+        values["MARQUEE_RATING_SHARDS"] = str(stack.shards)
+        for number in range(1, stack.shards):
+            values[f"MARQUEE_PG_PRIMARY_SHARD{number}"] = stack.dsn(service, shard_name(number))
     if Part.REDIS in entry.needs:
         values["MARQUEE_REDIS_URL"] = stack.redis_url(service)
         values["MARQUEE_REDIS_SENTINELS"] = stack.sentinels

@@ -23,6 +23,15 @@ DEFAULT_EDGE_PORT: Final = 8080
 _PORTS: Final = range(20_000, 32_000)
 
 
+MOST_SHARDS: Final = 8
+"""Databases of ratings in a stack, at most."""
+
+
+def shard_name(number: int) -> str:
+    """The process that is a database of ratings beside the first: 1, 2 …"""
+    return f"postgres-shard-{number}"
+
+
 class StackError(RuntimeError):
     """The stack can't do what was asked; the message says why and what to do."""
 
@@ -217,8 +226,13 @@ class Stack:
         """The addresses of all brokers, separated by commas."""
         return ",".join(self.address(name, "broker") for name in self.names("kafka"))
 
+    @property
+    def shards(self) -> int:
+        """Over how many databases ratings may be spread."""
+        return 1 + sum(f"{shard_name(number)}/sql" in self.ports for number in range(1, MOST_SHARDS))
+
     def dsn(self, role: str, server: str = "postgres", database: str = DATABASE) -> str:
-        """A connection string; `server` is `postgres` (the primary) or `postgres-replica`.
+        """A connection string; `server` is `postgres` (the primary), `postgres-replica` or a shard.
 
         In a cluster it names both proxies, each of which knows who the primary is, or a replica.
         """

@@ -7,7 +7,16 @@ from local.stack.layout import Shape, Stack
 from mesh import provision as everywhere
 from mesh.provision import REDIS_ADMIN, SUPERUSER, Connection
 
-__all__ = ["REDIS_ADMIN", "REPLICATOR", "REPLICA_SLOT", "REWINDER", "SUPERUSER", "provision", "redis_acl"]
+__all__ = [
+    "REDIS_ADMIN",
+    "REPLICATOR",
+    "REPLICA_SLOT",
+    "REWINDER",
+    "SUPERUSER",
+    "provision",
+    "provision_shard",
+    "redis_acl",
+]
 
 REPLICATOR: Final = "replicator"
 REPLICA_SLOT: Final = "replica"
@@ -38,6 +47,16 @@ async def provision(stack: Stack) -> None:
             await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {REWINDER}")
 
 
+async def provision_shard(stack: Stack, name: str) -> None:
+    """The same in a database beside the first, for the services whose rows may be there.
+
+    Raises:
+        asyncpg.PostgresError: it refused.
+    """
+    passwords = {service: stack.secrets.get(f"postgres/{service}") for service in everywhere.SHARDED}
+    await everywhere.provision(lambda database: _superuser(stack, database, name), passwords)
+
+
 async def replica_is_lost(stack: Stack) -> bool:
     """Whether the primary no longer has the log that the replica would need; its slot is then made again."""
     async with _superuser(stack, "postgres") as connection:
@@ -56,5 +75,7 @@ async def _make_slot(connection: Connection) -> None:
         await connection.execute("SELECT pg_create_physical_replication_slot($1, true)", REPLICA_SLOT)
 
 
-def _superuser(stack: Stack, database: str) -> contextlib.AbstractAsyncContextManager[Connection]:
-    return everywhere.session(stack.dsn(SUPERUSER, database=database), database)
+def _superuser(
+    stack: Stack, database: str, server: str = "postgres"
+) -> contextlib.AbstractAsyncContextManager[Connection]:
+    return everywhere.session(stack.dsn(SUPERUSER, server, database), database)

@@ -20,8 +20,8 @@ from local.servers import (
 )
 from local.servers.process import SLOW_START_S, Process
 from local.stack.layout import Shape, Stack, StackError
-from local.supervision.stores import INSTANCES, STANDS_FOR, STORES
-from mesh.services import PUBLIC, SERVICES, Role, Service
+from local.supervision.stores import INSTANCES, SHARDS, STANDS_FOR, STORES
+from mesh.services import PUBLIC, SERVICES, Part, Role, Service
 
 INFRA: Final = "infra"
 OBSERVABILITY: Final = "observability"
@@ -41,7 +41,10 @@ def _process(service: Service, role: Role) -> Process:
         partial(services.command, module=service.name, role=role.name),
         ports=["grpc", "metrics"],
         probe=probes.grpc,
-        needs=[name for part in role.needs for name in STANDS_FOR[part]],
+        needs=[
+            *(name for part in role.needs for name in STANDS_FOR[part]),
+            *(shard.name for shard in SHARDS if service.sharded and Part.PRIMARY in role.needs),
+        ],
         environment=partial(services.environment, service=service.name),
         stop_timeout_s=20.0,
     )
@@ -153,14 +156,14 @@ def usual_instances(shape: Shape) -> dict[str, int]:
     return {**INSTANCES[shape], **own}
 
 
-def wanted(shape: Shape) -> list[Process]:
+def wanted(shape: Shape, shards: int = 1) -> list[Process]:
     """The processes of a whole mesh here: no OMDb simulator where there is a key for the real one."""
     simulated = not os.environ.get("OMDB_API_KEY")
-    asked_for = (COLLECTOR, *OBSERVERS)
-    return [each for each in table(shape) if each not in asked_for and (each is not OMDB or simulated)]
+    left_out = (COLLECTOR, *OBSERVERS, *SHARDS[shards - 1 :], *(() if simulated else (OMDB,)))
+    return [each for each in table(shape) if each not in left_out]
 
 
-def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
+def select(only: Sequence[str], shape: Shape = Shape.PLAIN, shards: int = 1) -> list[Process]:
     """The processes of these names with all that they need; none given means all.
 
     A name also stands for those that begin with it and a hyphen; `infra` for
@@ -170,7 +173,7 @@ def select(only: Sequence[str], shape: Shape = Shape.PLAIN) -> list[Process]:
     Raises:
         StackError: there is none of that name.
     """
-    known = {process.name: process for process in wanted(shape)}
+    known = {process.name: process for process in wanted(shape, shards)}
     observers = [
         *([COLLECTOR] if TRACES in only else []),
         *(OBSERVERS if OBSERVABILITY in only else []),

@@ -1,18 +1,39 @@
 """The stores of a local stack, in each of its shapes: what runs, and how many of each."""
 
 import signal
+from functools import partial
 from typing import Final
 
 from local.cluster import etcd, patroni, proxy
 from local.cluster import probes as cluster_probes
 from local.servers import kafka_server, postgres_server, probes, redis_server
 from local.servers.process import SLOW_START_S, Process
-from local.stack.layout import Shape, Stack
-from local.stack.provision import provision
+from local.stack.layout import MOST_SHARDS, Shape, Stack, shard_name
+from local.stack.provision import provision, provision_shard
 from mesh.services import Part
 
 PROXY: Final = "postgres-proxy"
 SENTINEL: Final = "sentinel"
+
+
+def _shard(number: int) -> Process:
+    """A database of ratings beside the first, for `marquee up --shards`."""
+    name = shard_name(number)
+    return Process(
+        name,
+        postgres_server.shard_command,
+        ports=["sql"],
+        probe=probes.primary,
+        prepare=postgres_server.prepare_primary,
+        once_ready=partial(provision_shard, name=name),
+        privileges=postgres_server.plain_user,
+        role=probes.slots,
+        stop_signal=signal.SIGINT,
+    )
+
+
+SHARDS: Final = tuple(map(_shard, range(1, MOST_SHARDS)))
+"""Of these, a stack has as many as it was asked for."""
 
 _PLAIN: Final = (
     Process(
@@ -23,6 +44,7 @@ _PLAIN: Final = (
         prepare=postgres_server.prepare_primary,
         once_ready=provision,
         privileges=postgres_server.plain_user,
+        role=probes.slots,
         stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
     ),
     Process(
@@ -35,6 +57,7 @@ _PLAIN: Final = (
         privileges=postgres_server.plain_user,
         stop_signal=signal.SIGINT,
     ),
+    *SHARDS,
     Process(
         "redis",
         redis_server.command,

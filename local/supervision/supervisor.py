@@ -250,7 +250,12 @@ class Supervisor:
 
 
 def start(
-    home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int, shape: Shape = Shape.PLAIN
+    home: Home,
+    only: Sequence[str],
+    instances: dict[str, int],
+    edge_port: int,
+    shape: Shape = Shape.PLAIN,
+    shards: int = 1,
 ) -> int:
     """Runs a stack in this process; returns its exit code."""
     home.make()
@@ -265,7 +270,7 @@ def start(
         try:
             if left is not None:
                 clear_away(home, left)
-            processes = select(only, shape)
+            processes = select(only, shape, shards)
             instances = {**usual_instances(shape), **instances}
             certificates.ensure(home)
             access_log.limit()
@@ -302,7 +307,12 @@ def _shorten_logs(home: Home) -> None:
 
 
 def arguments(
-    home: Home, only: Sequence[str], instances: dict[str, int], edge_port: int, shape: Shape = Shape.PLAIN
+    home: Home,
+    only: Sequence[str],
+    instances: dict[str, int],
+    edge_port: int,
+    shape: Shape = Shape.PLAIN,
+    shards: int = 1,
 ) -> list[str]:
     """The command line that runs `start` with these arguments in a process of its own."""
     words = [
@@ -312,7 +322,7 @@ def arguments(
         f"--home={home.root}",
         f"--edge-port={edge_port}",
     ]
-    words += [f"--shape={shape}", *(f"--only={name}" for name in only)]
+    words += [f"--shape={shape}", f"--shards={shards}", *(f"--only={name}" for name in only)]
     words += [f"--instances={name}={count}" for name, count in instances.items()]
     return words
 
@@ -323,11 +333,13 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="PROCESS")
     parser.add_argument("--instances", action="append", default=[], metavar="NAME=COUNT")
     parser.add_argument("--shape", type=Shape, default=Shape.PLAIN, choices=list(Shape))
+    parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--edge-port", type=int, default=DEFAULT_EDGE_PORT)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     instances = {name: int(count) for name, _, count in (text.partition("=") for text in given.instances)}
-    raise SystemExit(start(Home(given.home), given.only, instances, given.edge_port, given.shape))
+    home = Home(given.home)
+    raise SystemExit(start(home, given.only, instances, given.edge_port, given.shape, given.shards))
 
 
 if __name__ == "__main__":

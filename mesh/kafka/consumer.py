@@ -85,6 +85,11 @@ class BatchConsumer:
         """
         return self._given
 
+    @property
+    def paused(self) -> Collection[Partition]:
+        """The partitions from which nothing is read, as `pause` said."""
+        return self._paused
+
     async def next_batch(self, limit: int, timeout_s: float) -> list[Record]:
         """Reads up to `limit` messages, waiting at most `timeout_s` for the first; empty if none came.
 

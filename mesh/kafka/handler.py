@@ -61,6 +61,13 @@ class Handler(Generic[T, R]):
         """
         return True
 
+    async def mine(self, connection: Connection, places: Collection[Place]) -> Collection[Place]:
+        """Those of the partitions that are stored in this database, where a log is divided among several.
+
+        Asked now and then again. In the transaction in which it is asked nobody may give one away.
+        """
+        return places
+
     async def restart(self, connection: Connection, place: Place) -> None:
         """The partition lost its end, or was set back: its offsets are given a second time.
 

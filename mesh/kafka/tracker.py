@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from prometheus_client import Counter
@@ -69,6 +70,8 @@ class Tracker:
         self._cut: set[Partition] = set()
         self._short: dict[Partition, float] = {}
         self._held: set[Partition] = set()
+        self._foreign: set[Partition] = set()
+        """What was given to the consumer and is stored in another database."""
         self._known: set[str] = set()
         self._look_at = 0.0
         self._shaken_at = 0.0
@@ -87,11 +90,12 @@ class Tracker:
             # A broker that comes back may have lost something: compare.
             self._consumer.shaken, self._shaken_at = False, now + _SHAKEN_S
             self._tracks.clear()
-        if not given or (given.keys() <= self._tracks.keys() and now < self._look_at):
+        self._foreign &= given.keys()
+        if not given or (given.keys() <= self._tracks.keys() | self._foreign and now < self._look_at):
             return
         identities = await identify_all(self._config, sorted({topic for topic, _ in given}))
         await self._compare(identities)
-        if missing := given.keys() - self._tracks.keys():
+        if missing := given.keys() - self._tracks.keys() - self._foreign:
             await self._align(missing, identities)
         await self._hold()
         self._look_at = time.monotonic() + _LOOK_S / 2 if self._held or self._short else now + _LOOK_S
@@ -163,10 +167,17 @@ class Tracker:
     async def _compare(self, identities: Mapping[str, TopicIdentity]) -> None:
         replaced = [at for at, track in self._tracks.items() if _changed(track, at, identities)]
         self.forget(replaced, "log")
-        if not self._tracks:
+        if not self._tracks and not self._foreign:
             return
+        every = {Place(identities[at[0]].id, at[1]): at for at in (*self._tracks, *self._foreign)}
         async with self._postgres.write() as connection:
-            stored = await self._offsets.load(connection, {t.place.topic_id for t in self._tracks.values()})
+            stored = await self._offsets.load(connection, {place.topic_id for place in every})
+            mine = {every[place] for place in await self._handler.mine(connection, every.keys())}
+        self._foreign -= mine
+        if lost := self._tracks.keys() - mine:
+            log.info("stored elsewhere now: %s", ", ".join(f"{t}/{p}" for t, p in sorted(lost)))
+            self.forget(lost, "store")
+            self._foreign |= lost
         strayed = [
             at
             for at, track in self._tracks.items()
@@ -176,7 +187,7 @@ class Tracker:
             log.warning("the store is elsewhere for %s", ", ".join(f"{t}/{p}" for t, p in sorted(strayed)))
             self.forget(strayed, "store")
 
-    async def _align(self, missing: Collection[Partition], identities: Mapping[str, TopicIdentity]) -> None:
+    async def _align(self, missing: AbstractSet[Partition], identities: Mapping[str, TopicIdentity]) -> None:
         topics = {topic for topic, _ in missing}
         every = [(topic, number) for topic in topics for number in range(identities[topic].partitions)]
         bounds = await bounds_of(self._config, every)
@@ -184,7 +195,10 @@ class Tracker:
         async with self._postgres.write() as connection:
             for topic in sorted(topics):
                 adopt = await self._handler.meet(connection, topic, identities[topic])
-                lows = {number: bounds[topic, number][0] for number in range(identities[topic].partitions)}
+                places = [Place(identities[topic].id, n) for n in range(identities[topic].partitions)]
+                mine = {place.partition for place in await self._handler.mine(connection, places)}
+                self._foreign |= {(t, n) for t, n in missing if t == topic and n not in mine}
+                lows = {number: bounds[topic, number][0] for number in mine}
                 adopted = {p: offset for (t, p), offset in committed.items() if t == topic}
                 await self._offsets.begin(
                     connection, topic, identities[topic].id, lows, adopted if adopt else None
@@ -192,7 +206,7 @@ class Tracker:
             stored = await self._offsets.load(connection, {identities[topic].id for topic in topics})
         self._known |= topics
         starts: dict[Partition, int] = {}
-        for at in missing:
+        for at in missing - self._foreign:
             place = Place(identities[at[0]].id, at[1])
             # Partitions of a topic that just got more may not be known everywhere yet.
             if place in stored and at in bounds:
@@ -253,9 +267,10 @@ class Tracker:
         by_place = {track.place: at for at, track in self._tracks.items()}
         async with self._postgres.write() as connection:
             held = {by_place[place] for place in await self._handler.held(connection, by_place.keys())}
+        if (held | self._foreign) != self._consumer.paused:
+            await self._consumer.pause(held | self._foreign)
         if held != self._held:
             # What a held partition has given already is read when its time has come.
-            await self._consumer.pause(held)
             self._held = held
             await self._consumer.seek({at: self._tracks[at].next_offset for at in held})
 

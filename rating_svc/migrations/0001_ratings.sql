@@ -1,34 +1,25 @@
--- Everything of a user lies together: user_id is the shard key, and stands in every key and every
--- query of `ratings` and `seen_requests`. With the Citus extension the tables are distributed by it;
--- without, `ratings` is partitioned by it (docs/decisions/0011).
+-- marquee: known as e679f15c4955e3375e63b95bf5709a274d4155efc917bf88f6f6037017d0e577, now bf14d6bc0c3db33113a55e6e5353b47a1d0612b17d1d40ac3dd3d9d04d09c848
+-- Everything of a user lies together: user_id stands first in every key and in every query of `ratings`
+-- and `seen_requests`. Several databases may each have some of the users (docs/decisions/0036).
+CREATE TABLE ratings (
+    user_id text COLLATE "C" NOT NULL,
+    movie_id int NOT NULL,
+    score smallint CHECK (score BETWEEN 1 AND 10),
+    create_time timestamptz,
+    update_time timestamptz NOT NULL,
+    log_epoch smallint NOT NULL,
+    log_offset bigint NOT NULL,
+    PRIMARY KEY (user_id, movie_id)
+) PARTITION BY HASH (user_id);
 DO $$
-DECLARE
-    citus boolean := EXISTS (SELECT FROM pg_extension WHERE extname = 'citus');
 BEGIN
-    EXECUTE format(
-        $table$
-        CREATE TABLE ratings (
-            user_id text COLLATE "C" NOT NULL,
-            movie_id int NOT NULL,
-            score smallint CHECK (score BETWEEN 1 AND 10),
-            create_time timestamptz,
-            update_time timestamptz NOT NULL,
-            log_epoch smallint NOT NULL,
-            log_offset bigint NOT NULL,
-            PRIMARY KEY (user_id, movie_id)
-        ) %s
-        $table$,
-        CASE WHEN citus THEN '' ELSE 'PARTITION BY HASH (user_id)' END
-    );
-    IF NOT citus THEN
-        FOR i IN 0..15 LOOP
-            EXECUTE format(
-                'CREATE TABLE ratings_%s PARTITION OF ratings FOR VALUES WITH (MODULUS 16, REMAINDER %s)',
-                lpad(i::text, 2, '0'),
-                i
-            );
-        END LOOP;
-    END IF;
+    FOR i IN 0..15 LOOP
+        EXECUTE format(
+            'CREATE TABLE ratings_%s PARTITION OF ratings FOR VALUES WITH (MODULUS 16, REMAINDER %s)',
+            lpad(i::text, 2, '0'),
+            i
+        );
+    END LOOP;
 END
 $$;
 
@@ -55,15 +46,6 @@ CREATE TABLE seen_requests (
 );
 COMMENT ON COLUMN seen_requests.score IS '0: taken back';
 CREATE INDEX seen_requests_by_age ON seen_requests (seen_at);
-
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
-        PERFORM create_distributed_table('ratings', 'user_id');
-        PERFORM create_distributed_table('seen_requests', 'user_id', colocate_with => 'ratings');
-    END IF;
-END
-$$;
 
 -- Changes that were committed and not published yet. Rows live for milliseconds.
 CREATE TABLE outbox (

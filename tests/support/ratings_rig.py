@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,22 +207,27 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(
-    stack: Stack, partitions: int = 4, before: Callable[[str], Awaitable[None]] | None = None
-) -> AsyncIterator[Rig]:
-    """A rig, and its database's end. `before` gets the superuser's DSN before the schema is made."""
+async def database(stack: Stack) -> AsyncIterator[str]:
+    """The name of a database of rating_svc's own, without a schema, and its end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(stack.dsn(SUPERUSER, database="postgres"))
     try:
         await admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
-        if before is not None:
-            await before(stack.dsn(SUPERUSER, database=name))
+        try:
+            yield name
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def rig(stack: Stack, partitions: int = 4) -> AsyncIterator[Rig]:
+    """A rig, and its database's end."""
+    async with database(stack) as name:
         made = Rig(stack, stack.dsn(ROLE, database=name), f"test.{name}", partitions)
         try:
             await made.open()
             yield made
         finally:
             await made.close()
-            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()

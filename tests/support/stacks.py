@@ -21,15 +21,17 @@ def running(
     environment: Mapping[str, str] | None = None,
     shape: Shape = Shape.PLAIN,
     folder: Path | None = None,
+    shards: int = 1,
 ) -> Iterator[Stack]:
     """A stack in a folder of its own and on free ports; the kernel ends it should pytest be killed.
 
-    With `folder`, that checkout's: `environment` must name it as PYTHONPATH too.
+    Ratings may be spread over `shards` databases; at first, all are in one. With `folder`, it is that
+    checkout's: `environment` must name it as PYTHONPATH too.
     """
     home.make()
     with home.log("supervisor").open("ab") as output:
         daemon = subprocess.Popen(
-            [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, edge_port=0, shape=shape)],
+            [*_WITH_US, *supervisor.arguments(home, list(only), instances or {}, 0, shape, shards)],
             cwd=folder,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,

@@ -18,8 +18,8 @@ from mesh.tasks import end
 from tests.support.waiting import eventually
 
 
-def told(name: str) -> float | None:
-    return REGISTRY.get_sample_value(f"marquee_{name}")
+def told(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(f"marquee_{name}", labels)
 
 
 def begun(run: Awaitable[None]) -> "asyncio.Task[None]":
@@ -31,9 +31,9 @@ async def test_an_open_transaction_of_the_service_is_told_and_an_idle_session_is
     watching = begun(transactions.watch(pg, interval_s=0.05))
     async with pg.write() as connection:
         await connection.execute("SELECT 1")
-        await eventually(lambda: (told("postgres_longest_transaction_seconds") or 0) > 1)
-    await eventually(lambda: (told("postgres_longest_transaction_seconds") or 0) < 1)
-    assert (told("postgres_timeline") or 0) >= 1
+        await eventually(lambda: (told("postgres_longest_transaction_seconds", server="primary") or 0) > 1)
+    await eventually(lambda: (told("postgres_longest_transaction_seconds", server="primary") or 0) < 1)
+    assert (told("postgres_timeline", server="primary") or 0) >= 1
     await end([watching])
     await pg.close()
 

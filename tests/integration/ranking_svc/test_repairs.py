@@ -16,6 +16,7 @@ from mesh.kafka.event_ids import OFFSETS, event_id
 from mesh.postgres import PostgresConfig
 from ranking_svc.model import Change
 from ranking_svc.reconcile import Reconciler
+from rating_svc.shards import Shards
 from rating_svc.totals import RatingTotalsService
 from tests.support.rankings import NOW, Place
 from tests.support.recounts import Totals, plant
@@ -140,7 +141,7 @@ async def test_a_right_aggregate_is_left_alone_though_the_replica_of_the_ratings
         await place.store.apply([Change(event_id(1, 0, 1), 7, None, 9, NOW)])
         before = await place.histograms()
         async with (
-            served(service, RatingTotalsService(ratings)) as address,
+            served(service, RatingTotalsService(Shards([ratings]))) as address,
             channel.connect(address, ChannelConfig()) as opened,
         ):
             stub = internal_pb2_grpc.RatingTotalsServiceStub(opened)

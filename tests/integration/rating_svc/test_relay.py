@@ -86,12 +86,12 @@ async def relaying(
         changes.outbox(),
         Turns(bench.postgres_config),
         lambda: contextlib.nullcontext(producer or bench.producer),
-        changes.METERS,
+        changes.meters(0),
         poll_s=poll_s,
     )
     task = asyncio.create_task(relay.run())
     try:
-        await eventually(lambda: metrics.RELAY_ACTIVE._value.get() == 1)
+        await eventually(lambda: metrics.RELAY_ACTIVE.labels(0)._value.get() == 1)
         yield
     finally:
         task.cancel()
@@ -235,7 +235,7 @@ async def test_what_the_log_did_not_take_stays_in_the_outbox(
 
 async def test_an_outbox_that_nobody_empties_grows_older(bench: Rig) -> None:
     def told(what: str) -> float | None:
-        return metrics.RELAY.get_sample_value(f"marquee_rating_outbox_{what}")
+        return metrics.RELAY.get_sample_value(f"marquee_rating_outbox_{what}", {"shard": "0"})
 
     watching = asyncio.create_task(changes.watch(bench.postgres, interval_s=0.05).run())
     await eventually(lambda: told("pending") == 0)

@@ -278,7 +278,7 @@ async def test_totals_say_which_events_they_hold(bench: Rig) -> None:
         for seed in (8, 9):
             await bench.submit(crowd(seed=seed))
             await bench.drained(WORKERS)
-            async with bench.postgres.read() as connection, store.totals(connection, [], 100) as totals:
+            async with bench.postgres.read() as connection, store.snapshot(connection) as totals:
                 places = {(epoch, partition): at for epoch, partition, at in totals.stored}
             rows = await bench.fetch("SELECT event_id FROM outbox")
             stored.append((places, {row[0] for row in rows}))

@@ -10,11 +10,14 @@ from edge import render
 from k8s import manifests
 from k8s.environment import Given, MissingError, references
 from k8s.manifests import OVERLAYS, Object
+from k8s.shards import SHARDS
 from mesh.config import ConfigError, load
 from mesh.pages import PagesConfig
 from mesh.postgres import PostgresConfig
-from mesh.provision import ProvisionConfig, read_passwords
+from mesh.provision import SHARDED, ProvisionConfig, read_passwords
 from mesh.services import SERVICES, Part
+from rating_svc import shards
+from rating_svc.config import worker_group
 from tests.support.overlays import MIGRATE, classes, containers, each_overlay, given, program, read_by
 
 
@@ -43,6 +46,7 @@ def test_each_process_of_a_service_starts_with_its_variables(
 def test_no_variable_is_given_that_nothing_reads(overlay: str, given_secrets: list[Object]) -> None:
     environment = given(overlay, given_secrets)
     everywhere = read_by(["mesh", "edge", *(service.name for service in SERVICES)])
+    everywhere |= {f"{name}_SHARD{n}" for name in shards.OF_ONE for n in range(1, SHARDS)}
     for image in ("marquee", "marquee-edge"):
         for name, _, container in containers(overlay, image):
             unknown = set(environment.environment(container)) - everywhere - references(container)
@@ -77,12 +81,21 @@ def test_the_program_that_makes_roles_gets_all_passwords(
     overlay: str, given_secrets: list[Object], tmp_path: Path
 ) -> None:
     environment = given(overlay, given_secrets)
-    [(_, pod, container)] = [
+    [(_, pod, container), *of_shards] = [
         each for each in containers(overlay, "marquee") if each[2]["args"] == ["mesh.provision"]
     ]
     environment.write_files(pod, container, tmp_path)
     config = load(ProvisionConfig, environment.environment(container))
     passwords = read_passwords(tmp_path / config.passwords.lstrip("/"))
+    for number, (_, pod, container) in enumerate(of_shards, 1):
+        folder = tmp_path / str(number)
+        environment.write_files(pod, container, folder)
+        config = load(ProvisionConfig, environment.environment(container))
+        assert f"@postgres-shard-{number}-rw:" in config.primary
+        assert config.shard
+        mounted = folder / config.passwords.lstrip("/")
+        assert read_passwords(mounted, SHARDED) == {name: passwords[name] for name in SHARDED}
+        assert {path.name for path in mounted.iterdir()} == set(SHARDED)
     for name, _, service_container in containers(overlay, "marquee"):
         if service_container["args"] == ["mesh.provision"]:
             continue
@@ -131,6 +144,42 @@ def test_services_go_through_the_poolers_and_what_needs_a_session_past_them(
             assert "@postgres-pooler-rw:" in config.primary, name
             assert all("@postgres-pooler-ro:" in replica for replica in config.replicas), name
             assert bool(config.replicas) == (Part.REPLICA in role.needs), name
+
+
+def test_each_database_of_ratings_is_a_cluster_and_is_reached_as_the_first(
+    given_secrets: list[Object],
+) -> None:
+    objects = manifests.render("scale-up")
+    environment = given("scale-up", given_secrets)
+    clusters = {each["metadata"]["name"] for each in objects if each["kind"] == "Cluster"}
+    assert clusters == {"postgres", *(f"postgres-shard-{n}" for n in range(1, SHARDS))}
+    for kind in ("Pooler", "ScheduledBackup"):
+        assert {each["spec"]["cluster"]["name"] for each in objects if each["kind"] == kind} == clusters
+    seen = 0
+    for name, _, container in containers("scale-up", "marquee"):
+        if container["args"] == ["mesh.provision"] or not program(container)[0].sharded:
+            continue
+        seen += 1
+        first, *others = shards.configs(environment.environment(container))
+        assert len(others) == SHARDS - 1, name
+        for number, config in enumerate(others, 1):
+            own = f"@postgres-shard-{number}-"
+            assert config.primary == first.primary.replace("@postgres-", own), name
+            assert config.own_session == first.own_session.replace("@postgres-", own), name
+            assert config.replicas == tuple(x.replace("@postgres-", own) for x in first.replicas), name
+    assert seen == 5  # three roles, a canary and the migration
+
+
+def test_workers_are_scaled_by_what_each_database_has_not_stored() -> None:
+    [scaled] = [
+        each
+        for each in manifests.render("scale-up")
+        if each["kind"] == "ScaledObject" and each["metadata"]["name"] == "rating-worker"
+    ]
+    groups = [each["metadata"]["consumerGroup"] for each in scaled["spec"]["triggers"]]
+    assert groups == [worker_group(number) for number in range(SHARDS)]
+    # What another database has is never committed by this one's group.
+    assert all(each["metadata"]["excludePersistentLag"] == "true" for each in scaled["spec"]["triggers"])
 
 
 def test_what_is_missing_is_said(given_secrets: list[Object]) -> None:

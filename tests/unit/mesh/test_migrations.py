@@ -1,5 +1,6 @@
 """Finding migration files."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,22 @@ def test_the_checksum_is_the_contents(tmp_path: Path) -> None:
     assert find(tmp_path)[0].checksum == before
     (tmp_path / "0001_a.sql").write_text("-- changed")
     assert find(tmp_path)[0].checksum != before
+
+
+def test_a_text_that_was_replaced_is_known_as_the_one_before_until_it_changes_again(tmp_path: Path) -> None:
+    path = tmp_path / "0001_a.sql"
+    path.write_text("-- long")
+    before = find(tmp_path)[0].checksum
+    below = hashlib.sha256(b"-- short").hexdigest()
+    path.write_text(f"-- marquee: known as {before}, now {below}\n-- short")
+    assert find(tmp_path)[0].checksum == before
+    path.write_text(f"-- marquee: known as {before}, now {below}\n-- shorter")
+    assert find(tmp_path)[0].checksum not in (before, below)
+
+
+def test_the_ratings_first_schema_is_known_as_it_always_was() -> None:
+    first = find(ROOT / "rating_svc" / "migrations")[0]
+    assert first.checksum == "e679f15c4955e3375e63b95bf5709a274d4155efc917bf88f6f6037017d0e577"
 
 
 @pytest.mark.parametrize("name", ["1_short.sql", "0001-dash.sql", "0001_UPPER.sql", "first.sql"])
