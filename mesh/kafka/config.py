@@ -17,7 +17,11 @@ class KafkaConfig:
         "MARQUEE_KAFKA_MAX_IN_FLIGHT", 2000, "messages not yet acknowledged, at most", low=1
     )
     timeout_s: float = setting(
-        "MARQUEE_KAFKA_TIMEOUT_S", 3.0, "how long a message may take to be acknowledged, in seconds", low=0.1
+        "MARQUEE_KAFKA_TIMEOUT_S",
+        3.0,
+        "how long a message may take to be acknowledged, in seconds",
+        low=0.1,
+        high=300,
     )
     linger_ms: float = setting(
         "MARQUEE_KAFKA_LINGER_MS", 2.0, "how long a message waits for others to go with it, in ms", low=0

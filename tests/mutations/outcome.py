@@ -70,7 +70,8 @@ def _mutant(spans: MutantLineSpans, module: Path, name: str, code: int | None) -
     # Each copy of the function has a name of its own, which is no difference.
     copies = f"{mangled}__mutmut_orig", place
     texts = zip(copies, spans.read_function_sources(copies), strict=True)
-    old, new = _difference(*(text.replace(copy, function).splitlines() for copy, text in texts))
+    own = function.rpartition(".")[2]
+    old, new = _difference(*(text.replace(copy, own).splitlines() for copy, text in texts))
     verdict = _verdict(code)
     if verdict is Verdict.SURVIVED and _wording(old, new):
         verdict = Verdict.WORDING

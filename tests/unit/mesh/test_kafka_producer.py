@@ -217,3 +217,31 @@ def test_each_of_many_messages_has_the_trace_that_it_belongs_to() -> None:
     assert header_of(traces, 0) == {}
     assert header_of(traces, 1) == {identity.TRACEPARENT_HEADER: "00-one"}
     assert header_of([], 1) == {}
+
+
+async def test_the_log_says_why_kafka_took_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap="127.0.0.1:1", timeout_s=0.1))
+    async with asyncio.timeout(60):
+        with pytest.raises(MarqueeError):
+            await kafka.send("why", b"k", b"v")
+    await kafka.close(0)
+    assert "why did not acknowledge: KafkaError{code=_MSG_TIMED_OUT" in caplog.text
+
+
+async def test_closing_does_not_wait_for_a_broker_that_is_away() -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap="127.0.0.1:1", timeout_s=300))
+    sending = asyncio.create_task(kafka.send("away", b"k", b"v"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await kafka.close(0.1)
+    sending.cancel()
+
+
+async def test_a_message_keeps_its_own_headers_beside_those_of_its_trace(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.tracing.traceparent", lambda: "00-one")
+    async with producing(brokers) as kafka:
+        await kafka.send("traced", b"k", b"v", {"own": "1"}, partition=0)
+    (message,) = await asyncio.to_thread(read, brokers, "traced", [0], 1)
+    assert dict(message.headers() or ()) == {identity.TRACEPARENT_HEADER: b"00-one", "own": b"1"}
