@@ -33,7 +33,8 @@ async def prepare() -> None:
     Raises:
         RuntimeError: a database or the brokers stay away, or are not what they must be.
     """
-    await asyncio.gather(_topics(), *(migrations.migrate(c.own_session, _MIGRATIONS) for c in configs()))
+    every = configs()
+    await asyncio.gather(_topics(), *(migrations.migrate(c.own_session, _MIGRATIONS) for c in every))
 
 
 async def open_shards(process: Process) -> Shards:

@@ -170,6 +170,7 @@ _REDIS: Final = Row(
             "Keys a second. All the time: give Redis more memory.",
             (Query(moving("redis_evicted_keys_total", "instance"), "{{instance}}"),),
             Unit.PER_SECOND,
+            quiet=True,
         ),
         Panel(
             "Connections to Redis",
