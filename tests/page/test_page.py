@@ -38,7 +38,14 @@ async def base(mesh_stack: Stack) -> str:
             chart = (await api.get("/v1/charts/top-rated", headers={"cache-control": "no-cache"})).json()
             return any(each["title"] == TITLE for each in chart.get("entries", []))
 
+        async def found() -> bool:
+            """Searches see a title some seconds after it has come."""
+            query = {"query": "shawshank red"}
+            answer = await api.get("/v1/movies:search", params=query, headers={"cache-control": "no-cache"})
+            return any(each["title"] == TITLE for each in answer.json().get("movies", []))
+
         await eventually(charted, timeout=60, what="a chart with the film")
+        await eventually(found, timeout=60, what="a search that finds the film")
     return url
 
 
