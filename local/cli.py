@@ -34,6 +34,23 @@ app.add_typer(looking.app)
 app.command()(drill.drill)
 
 
+_Cluster = Annotated[
+    bool,
+    typer.Option(
+        "--cluster",
+        help="The shape of production: stores that outlive the loss of a server, two of each service.",
+    ),
+]
+_Observability = Annotated[
+    bool,
+    typer.Option(
+        "--observability",
+        help="Prometheus, Alertmanager, Jaeger, logs and dashboards besides; MARQUEE_ALERT_WEBHOOK "
+        "hears of alerts. The first time, what is lacking is fetched and built: minutes.",
+    ),
+]
+
+
 @app.command()
 def up(
     only: Annotated[
@@ -47,25 +64,12 @@ def up(
         list[str] | None,
         typer.Option("--scale", metavar="NAME=COUNT", help="Run COUNT instances of a process; repeatable."),
     ] = None,
-    cluster: Annotated[
-        bool,
-        typer.Option(
-            "--cluster",
-            help="The shape of production: stores that outlive the loss of a server, two of each service.",
-        ),
-    ] = False,
+    cluster: _Cluster = False,
     shards: Annotated[
         int,
         typer.Option("--shards", min=1, max=MOST_SHARDS, help="Databases over which ratings are spread."),
     ] = 1,
-    observability: Annotated[
-        bool,
-        typer.Option(
-            "--observability",
-            help="Prometheus, Alertmanager, Jaeger, logs and dashboards besides; MARQUEE_ALERT_WEBHOOK "
-            "hears of alerts. The first time, what is lacking is fetched and built: minutes.",
-        ),
-    ] = False,
+    observability: _Observability = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay here, and stop everything on Ctrl-C.")
     ] = False,
