@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -31,7 +32,7 @@ from rating_svc.config import (
 )
 from rating_svc.movies import Movies
 from rating_svc.preparing import connect_shards, open_shards, prepare, register
-from rating_svc.registry import Registry, family
+from rating_svc.registry import Life, Registry, family
 from rating_svc.service import RatingService
 from rating_svc.settled import Settled
 from rating_svc.shards import Shards, configs, of_shard
@@ -99,13 +100,13 @@ async def worker(process: Process) -> None:
     config, kafka_config = load(WorkerConfig), load(KafkaConfig)
     pending_config = load(PendingConfig)
     shards = await open_shards(process)
-    await register(shards)
+    registry = await register(shards)
     producer = process.producer()
     pending = PendingWrites(Pipe(process.redis(), pending_config.redis_pause_s), pending_config)
     settling = Settling(pending, config.settle_s)
     server = process.server
     for number, _ in shards:
-        await _work(process, shards, number, producer, settling)
+        await _work(process, shards, number, registry.lives, producer, settling)
     server.health.depends_on("kafka", producer.ping)
     server.background("replicas of the log", kafka.Replicas(kafka_config).run)
     server.background("letters", LettersWatch(kafka_config, list(_DEAD_LETTERS.values())).run)
@@ -115,7 +116,12 @@ async def worker(process: Process) -> None:
 
 
 async def _work(
-    process: Process, shards: Shards, number: int, producer: KafkaProducer, settling: Settling
+    process: Process,
+    shards: Shards,
+    number: int,
+    known: Sequence[Life],
+    producer: KafkaProducer,
+    settling: Settling,
 ) -> None:
     """Adds what brings one database's part of the log there: it waits for no other database."""
     config, kafka_config, retention = load(WorkerConfig), load(KafkaConfig), load(Retention)
@@ -124,7 +130,7 @@ async def _work(
     def consumer() -> BatchConsumer:
         return BatchConsumer(kafka_config, worker_group(number), [family(topics.SUBMITTED)])
 
-    registry = Registry(await lives.known(shards))
+    registry = Registry(known)
     handler = SubmissionHandler(registry, settling, retention, WORKERS, shards, number)
     reader = make_reader(consumer, kafka_config, producer, pg, handler, config)
     pruner = Pruner(pg, store.aged(retention), metrics.PRUNED, config.prune_interval_s)

@@ -125,7 +125,9 @@ async def redrive(
         MarqueeError: UNAVAILABLE, the log did not take one; those before it were sent.
         KafkaException: no broker answers, or there is no such topic.
     """
-    letters = _named(await read(config, topic), ids, topic) if ids else await read(config, topic)
+    letters = await read(config, topic)
+    if ids:
+        letters = _named(letters, ids, topic)
     for start in range(0, len(letters), _PORTION):
         portion = letters[start : start + _PORTION]
         await asyncio.gather(*(_send_back(producer, letter, topic, routes or Routes()) for letter in portion))

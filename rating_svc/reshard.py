@@ -194,7 +194,7 @@ async def _move(sessions: Sequence[Connection], move: Move, tell: Tell) -> None:
                 f"{_FENCE_S:g} s, and that one is open again: see whether the workers run, and try again"
             ) from error
         raise
-    await _set(target, move, State.OPEN)
+    await _open(target, move)
     now = time.monotonic()
     tell(f"  moved in {now - began:.1f} s; they were closed for {now - closed_at:.2f} s of it")
 
@@ -253,11 +253,9 @@ async def _behind(target: Connection, move: Move, places: Sequence[asyncpg.Recor
 
 async def _close(source: Connection, move: Move) -> list[asyncpg.Record]:
     """Nothing more is stored of these slots; returns up to where it was."""
+    slots = list(move.slots)
     async with source.transaction():
-        claims = await slot_rows.lock(source)
-        version = max(claims.of[slot].version for slot in move.slots)
-        await slot_rows.put(source, move.slots, move.total, version, State.CLOSED)
-        slots = list(move.slots)
+        await _say(source, move, State.CLOSED)
         await source.execute(_RENAME_OFFSETS, WORKERS, move.total, slots, _SET_ASIDE)
         # Also those that were set aside before this command was run again.
         return await source.fetch(_OFFSETS, _SET_ASIDE, move.total, slots)
@@ -265,17 +263,20 @@ async def _close(source: Connection, move: Move) -> list[asyncpg.Record]:
 
 async def _reopen(source: Connection, move: Move) -> None:
     async with source.transaction():
-        claims = await slot_rows.lock(source)
-        version = max(claims.of[slot].version for slot in move.slots)
-        await slot_rows.put(source, move.slots, move.total, version, State.OPEN)
+        await _say(source, move, State.OPEN)
         await source.execute(_RENAME_OFFSETS, _SET_ASIDE, move.total, list(move.slots), WORKERS)
 
 
-async def _set(session: Connection, move: Move, state: State) -> None:
-    async with session.transaction():
-        claims = await slot_rows.lock(session)
-        version = max(claims.of[slot].version for slot in move.slots)
-        await slot_rows.put(session, move.slots, move.total, version, state)
+async def _open(target: Connection, move: Move) -> None:
+    async with target.transaction():
+        await _say(target, move, State.OPEN)
+
+
+async def _say(session: Connection, move: Move, state: State) -> None:
+    """Says of the slots what is done with them now, within a transaction."""
+    claims = await slot_rows.lock(session)
+    version = max(claims.of[slot].version for slot in move.slots)
+    await slot_rows.put(session, move.slots, move.total, version, state)
 
 
 async def _clean(sessions: Sequence[Connection], tell: Tell, grace_s: float) -> None:

@@ -30,6 +30,15 @@ def measure(pids: Iterable[int]) -> dict[int, Usage]:
     return {pid: _sum(pid, children) for pid in pids}
 
 
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants now; none if it is gone."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(found for child in children for found in tree(int(child)))]
+
+
 def own(pid: int) -> Usage:
     """What one process alone uses, without its children."""
     return Usage(_pss(pid), cpu_s(pid))

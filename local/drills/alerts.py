@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ class Alerts:
         url = f"http://{self.stack.address(process, 'http')}/api/{path}"
         try:
             return json.loads(await asyncio.to_thread(_read, url))
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise StackError(f"{process} does not answer, see `marquee status`: {error}") from error
 
 

@@ -1,13 +1,13 @@
 """What a drill is, and the ground that it works on."""
 
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
+from local.commands import usage
 from local.drills.alerts import Alerts
 from local.stack import state as states
 from local.stack.layout import Home, Stack, StackError
@@ -48,7 +48,7 @@ class Ground:
     def pids(self, name: str) -> list[int]:
         """A process and all its children now; none while it is away."""
         found = self.process(name)
-        return list(_tree(found.pid)) if found.alive else []
+        return usage.tree(found.pid) if found.alive else []
 
     def signal(self, name: str, number: int) -> None:
         """Sends a signal to a process and to all its children, where they are still there."""
@@ -111,13 +111,3 @@ class Drill:
     @property
     def runbook(self) -> str:
         return f"k8s/observability/runbooks/{self.alert}.md"
-
-
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    for child in children:
-        yield from _tree(int(child))

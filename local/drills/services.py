@@ -44,7 +44,7 @@ async def slow_omdb(ground: Ground) -> None:
 
 async def quick_omdb(ground: Ground) -> None:
     await _control(ground, latency_ms=0)
-    await _restore_quota(ground)
+    await restore_quota(ground)
 
 
 async def use_quota(ground: Ground) -> None:
@@ -55,7 +55,9 @@ async def use_quota(ground: Ground) -> None:
 
 
 async def restore_quota(ground: Ground) -> None:
-    await _restore_quota(ground)
+    """The count as it was: what the drill has asked for since is no user's."""
+    if "used" in ground.notes:
+        await _set_quota(ground, int(ground.notes["used"]))
 
 
 async def bury_poison(ground: Ground) -> None:
@@ -107,12 +109,6 @@ async def renew_certificate(ground: Ground) -> None:
 async def _note_quota(ground: Ground) -> None:
     used = await ground.sql("postgres", f"SELECT used FROM {_COUNT} WHERE day = {_TODAY}")  # noqa: S608
     ground.keep(used=used or 0)
-
-
-async def _restore_quota(ground: Ground) -> None:
-    """The count as it was: what the drill has asked for since is no user's."""
-    if "used" in ground.notes:
-        await _set_quota(ground, int(ground.notes["used"]))
 
 
 async def _set_quota(ground: Ground, used: int) -> None:

@@ -14,9 +14,8 @@ import pytest
 from local.commands.status import look
 from local.stack import state as states
 from local.stack.layout import Home, Stack
-from tests.support import stacks
-from tests.support.hearing import Heard, hearing
-from tests.support.promtool import programs
+from tests.support import hearing
+from tests.support.hearing import Heard
 from tests.support.waiting import eventually
 
 
@@ -56,18 +55,5 @@ class Mesh:
 
 @pytest.fixture(scope="session")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
-    if programs() is None:
-        pytest.skip("there is no Prometheus, and Debian's packages can't be had")
-    async with hearing() as heard:
-        environment = {
-            "MARQUEE_ALERT_WEBHOOK": heard.url,
-            "MARQUEE_ALERTS_FOR": "1s",
-            "MARQUEE_SCRAPE_INTERVAL": "2s",
-        }
-        home = Home(Path(tmp_path_factory.mktemp("drills")))
-        running = stacks.running(home, ["observability"], environment=environment)
-        stack = await asyncio.to_thread(running.__enter__)
-        try:
-            yield Mesh(stack, heard)
-        finally:
-            await asyncio.to_thread(running.__exit__, None, None, None)
+    async with hearing.watched(Home(Path(tmp_path_factory.mktemp("drills"))), "2s") as (stack, heard):
+        yield Mesh(stack, heard)

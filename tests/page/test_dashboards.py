@@ -3,7 +3,6 @@
 MARQUEE_SCREENSHOTS names a folder to keep pictures in.
 """
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,14 +35,10 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         pytest.skip("there is no Prometheus, and Debian's packages can't be had")
     home = Home(Path(tmp_path_factory.mktemp("dashboards")))
     names = ["observability", *(["traces"] if jaeger.program().exists() else [])]
-    mesh = stacks.running(home, names, environment={"JAEGER_DECISION_WAIT": "3s"})
-    started = await asyncio.to_thread(mesh.__enter__)
-    try:
+    async with stacks.started(home, names, {"JAEGER_DECISION_WAIT": "3s"}) as started:
         if not (bundle.folder() / "index.html").exists():
             pytest.skip("the page could not be made: see what npm says in the log of dash")
         yield started
-    finally:
-        await asyncio.to_thread(mesh.__exit__, None, None, None)
 
 
 @pytest.fixture

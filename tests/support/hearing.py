@@ -5,9 +5,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
 
+from local.stack.layout import Home, Stack
+from tests.support import stacks
 from tests.support.ports import free_port
+from tests.support.promtool import programs
 
 
 @dataclass
@@ -30,6 +34,24 @@ class Heard:
             for one in self.told
             if any(each["labels"]["alertname"] == alert for each in one["alerts"])
         ]
+
+
+@contextlib.asynccontextmanager
+async def watched(home: Home, scrape_interval: str) -> AsyncIterator[tuple[Stack, Heard]]:
+    """A mesh with all that watches it, in which a condition must last a second before its alert fires.
+
+    Skips where there is no Prometheus.
+    """
+    if programs() is None:
+        pytest.skip("there is no Prometheus, and Debian's packages can't be had")
+    async with hearing() as heard:
+        environment = {
+            "MARQUEE_ALERT_WEBHOOK": heard.url,
+            "MARQUEE_ALERTS_FOR": "1s",
+            "MARQUEE_SCRAPE_INTERVAL": scrape_interval,
+        }
+        async with stacks.started(home, ["observability"], environment) as stack:
+            yield stack, heard
 
 
 @contextlib.asynccontextmanager

@@ -5,9 +5,9 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
+from local.commands import usage
 from local.commands.status import look
 from local.stack import state as states
 from local.stack.layout import Shape, Stack
@@ -28,7 +28,7 @@ def pids_of(stack: Stack, name: str) -> list[int]:
     """All that belongs to that process now: its children, and what it started that outlives it."""
     kinds = {kind.name: kind for kind in table(stack.shape)}
     also = kinds[name.partition(".")[0]].also(stack, name)
-    return [pid for root in (pid_of(stack, name), *also) if root for pid in _tree(root)]
+    return [pid for root in (pid_of(stack, name), *also) if root for pid in usage.tree(root)]
 
 
 def is_ready(stack: Stack, *names: str) -> bool:
@@ -55,7 +55,7 @@ def send(pids: Sequence[int], number: signal.Signals) -> None:
 @contextlib.contextmanager
 def hung(*roots: int) -> Iterator[None]:
     """Stops processes and their children for the block: they answer nothing and refuse nothing."""
-    pids = [pid for root in roots for pid in _tree(root)]
+    pids = [pid for root in roots for pid in usage.tree(root)]
     send(pids, signal.SIGSTOP)
     try:
         yield
@@ -152,11 +152,3 @@ def _state(stack: Stack) -> states.State:
     found = states.live(stack.home)
     assert found is not None, "the stack's supervisor is gone"
     return found
-
-
-def _tree(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [pid, *(found for child in children for found in _tree(int(child)))]

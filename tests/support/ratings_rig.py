@@ -23,6 +23,7 @@ from mesh.kafka.topics import bounds_of
 from mesh.pipe import Pipe
 from mesh.postgres import PostgresConfig
 from mesh.redisdb import RedisConfig
+from mesh.tasks import end
 from rating_svc import generations, submissions, topics
 from rating_svc.cache import PendingWrites, Settling
 from rating_svc.config import PendingConfig, SubmissionLogConfig, WorkerConfig
@@ -144,8 +145,7 @@ class Rig:
         try:
             yield worker
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Asks the database, past the code under test."""

@@ -14,6 +14,7 @@ from local.stack.layout import Stack
 from mesh import migrations, names, postgres
 from mesh.kafka import BatchConsumer
 from mesh.postgres import Postgres, PostgresConfig
+from mesh.tasks import end
 from rating_svc import lives, reshard
 from rating_svc.cache import Settling
 from rating_svc.config import WORKERS, WorkerConfig
@@ -90,9 +91,7 @@ class Spread:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def reshard(self, count: int, over: int = 0) -> None:
         shards = self.shards(count)

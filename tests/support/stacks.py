@@ -1,9 +1,10 @@
 """Stacks of their own, for tests and measurements."""
 
+import asyncio
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from local.stack import state as states
@@ -46,3 +47,14 @@ def running(
     finally:
         daemon.terminate()
         daemon.wait(120)
+
+
+@asynccontextmanager
+async def started(home: Home, only: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Stack]:
+    """As `running`, for what goes on in the event loop meanwhile."""
+    stack = running(home, only, environment=environment)
+    ready = await asyncio.to_thread(stack.__enter__)
+    try:
+        yield ready
+    finally:
+        await asyncio.to_thread(stack.__exit__, None, None, None)

@@ -126,14 +126,12 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
         "MARQUEE_TRACE_RATIO": "1",
     }
     names = ["observability", *(["traces"] if TRACED else [])]
-    mesh = stacks.running(home, names, environment=environment)
-    stack = await asyncio.to_thread(mesh.__enter__)
-    loading = asyncio.create_task(load(stack))
-    try:
-        yield Page(stack)
-    finally:
-        await end([loading])
-        await asyncio.to_thread(mesh.__exit__, None, None, None)
+    async with stacks.started(home, names, environment) as stack:
+        loading = asyncio.create_task(load(stack))
+        try:
+            yield Page(stack)
+        finally:
+            await end([loading])
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.name)

@@ -19,10 +19,10 @@ from local.stack.layout import Home, Stack, checkout
 from mesh.kafka import KafkaConfig, KafkaProducer
 from mesh.tasks import end
 from rating_svc import topics
-from tests.support import stacks
-from tests.support.hearing import Heard, hearing
+from tests.support import hearing
+from tests.support.hearing import Heard
 from tests.support.parts import hung, pid_of
-from tests.support.promtool import programs, promtool
+from tests.support.promtool import promtool
 from tests.support.waiting import eventually
 
 METRICS = checkout() / "k8s" / "observability" / "metrics"
@@ -88,21 +88,8 @@ class Watched:
 
 @pytest.fixture(scope="module")
 async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
-    if programs() is None:
-        pytest.skip("there is no Prometheus, and Debian's packages can't be had")
-    async with hearing() as heard:
-        environment = {
-            "MARQUEE_ALERT_WEBHOOK": heard.url,
-            "MARQUEE_ALERTS_FOR": "1s",
-            "MARQUEE_SCRAPE_INTERVAL": "1s",
-        }
-        home = Home(Path(tmp_path_factory.mktemp("watched")))
-        mesh = stacks.running(home, ["observability"], environment=environment)
-        stack = await asyncio.to_thread(mesh.__enter__)
-        try:
-            yield Watched(stack, heard)
-        finally:
-            await asyncio.to_thread(mesh.__exit__, None, None, None)
+    async with hearing.watched(Home(Path(tmp_path_factory.mktemp("watched"))), "1s") as (stack, heard):
+        yield Watched(stack, heard)
 
 
 async def test_every_process_is_scraped_and_every_rule_can_be_read(watched: Watched) -> None:

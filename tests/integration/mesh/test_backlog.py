@@ -17,6 +17,7 @@ from mesh.kafka.fenced import FencedProducer
 from mesh.kafka.offsets import TABLE, Move
 from mesh.kafka.topics import bounds_of
 from mesh.postgres import PostgresConfig
+from mesh.tasks import end
 from tests.support.proxy import Proxy, proxied
 from tests.support.waiting import eventually
 
@@ -72,8 +73,7 @@ async def log(stack: Stack) -> AsyncIterator[Log]:
         producer = KafkaProducer(kafka)
         measuring = asyncio.create_task(Backlog(kafka, pg, READER, interval_s=0.1).run())
         yield Log(name, (await identify(kafka, name)).id, kafka, producer, pg, way)
-        measuring.cancel()
-        await asyncio.gather(measuring, return_exceptions=True)
+        await end([measuring])
         await producer.close()
         await pg.close()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -34,6 +34,7 @@ from mesh.kafka.dead_letters import DeadLetter
 from mesh.kafka.topics import bounds_of
 from mesh.kafka.tracker import EXPIRED
 from mesh.postgres import Connection, PostgresConfig
+from mesh.tasks import end
 from tests.support.batch_readers import stopped
 from tests.support.waiting import eventually
 
@@ -115,8 +116,7 @@ class Bench:
         try:
             yield reader
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
 
     async def fetch(self, query: str) -> list[asyncpg.Record]:
         """Asks the database, past the code under test."""

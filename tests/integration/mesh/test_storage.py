@@ -16,6 +16,7 @@ from mesh import postgres
 from mesh.errors import MarqueeError
 from mesh.migrations import MigrationError, migrate
 from mesh.postgres import PostgresConfig
+from mesh.tasks import end
 from tests.support.waiting import eventually
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/none"
@@ -335,9 +336,7 @@ async def test_who_waits_for_a_connection_is_counted(database: PostgresConfig) -
         await eventually(lambda: pool("waiting") == 3)
         assert pool("limit_connections") == 2
     finally:
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await end(calls)
     await eventually(lambda: pool("waiting") == 0)
     await eventually(lambda: pool("connections", state="used") == 0)
     await pg.close()

@@ -20,6 +20,7 @@ from mesh.hedge import HedgedReads
 from mesh.kafka import BatchConsumer, KafkaConfig, Topic, ensure_topics
 from mesh.outbox import Meters, Relay, Sink
 from mesh.postgres import PostgresConfig
+from mesh.tasks import end
 from mesh.turns import Turns
 from movie_svc import metrics
 from movie_svc.__main__ import MIGRATIONS
@@ -63,8 +64,7 @@ class Bench:
             await eventually(lambda: self.meters.active._value.get() == 1, 30)
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
 
     async def save(self, number: int, title: str, now: datetime) -> None:
         body = {"Response": "True", "imdbID": f"tt{number:07d}", "Title": title, "Type": "movie"}

@@ -19,6 +19,7 @@ from mesh.kafka import KafkaProducer, Topic, ensure_topics
 from mesh.kafka.producer import PRODUCED
 from mesh.kafka.topics import alter_topic, bounds_of
 from mesh.outbox import Relay
+from mesh.tasks import end
 from mesh.turns import Turns
 from rating_svc import changes, metrics, topics
 from tests.support.ratings import RatingProcess
@@ -94,8 +95,7 @@ async def relaying(
         await eventually(lambda: metrics.RELAY_ACTIVE.labels(0)._value.get() == 1)
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end([task])
 
 
 async def outbox_is_empty(bench: Rig) -> bool:
@@ -247,8 +247,7 @@ async def test_an_outbox_that_nobody_empties_grows_older(bench: Rig) -> None:
     async with bench.postgres.write() as connection:
         await connection.execute("DELETE FROM outbox")
     await eventually(lambda: (told("pending"), told("oldest_seconds")) == (0, 0))
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    await end([watching])
 
 
 def _if(events: list[RatingChanged], at_least: int) -> list[RatingChanged]:

@@ -12,7 +12,7 @@ from local.stack.layout import Stack
 from mesh.errors import MarqueeError
 from rating_svc import reshard
 from rating_svc.config import WORKERS
-from rating_svc.slots import Division, State, slot_of
+from rating_svc.slots import Division, slot_of
 from tests.support.spread import PARTITIONS, USERS, Spread, spread_over_four
 from tests.support.waiting import eventually
 
@@ -42,9 +42,9 @@ async def test_a_database_opens_slots_only_with_all_that_the_one_before_had(
 ) -> None:
     """Even if its workers are slow: else users would read older rows than a moment ago."""
     opened = 0
-    original = reshard._set
+    original = reshard._open
 
-    async def opens(session: Any, move: reshard.Move, state: State) -> None:
+    async def opens(session: Any, move: reshard.Move) -> None:
         nonlocal opened
         opened += 1
         query = "SELECT user_id, movie_id, log_epoch, log_offset FROM ratings"
@@ -53,9 +53,9 @@ async def test_a_database_opens_slots_only_with_all_that_the_one_before_had(
         moving = {key for key in old if slot_of(key[0], move.total) in move.slots}
         assert moving
         assert all(old[key] <= new[key] for key in moving)
-        await original(session, move, state)
+        await original(session, move)
 
-    monkeypatch.setattr(reshard, "_set", opens)
+    monkeypatch.setattr(reshard, "_open", opens)
 
     async def falls_behind(source: Any, target: Any, move: reshard.Move) -> None:
         """The old one is closed as soon as it has more than was copied."""
@@ -76,7 +76,7 @@ async def test_a_database_opens_slots_only_with_all_that_the_one_before_had(
     assert opened == 1
 
 
-@pytest.mark.parametrize("step", ["_copy", "_caught_up", "_close", "_reached", "_set", "delete_rows"])
+@pytest.mark.parametrize("step", ["_copy", "_caught_up", "_close", "_reached", "_open", "delete_rows"])
 async def test_what_failed_half_way_goes_on_from_there(
     spread: Spread, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +97,7 @@ async def test_what_failed_half_way_goes_on_from_there(
                 with pytest.raises(RuntimeError, match="killed"):
                     await spread.reshard(2)
             await spread.rate(300)
-        if step not in ("_reached", "_set"):
+        if step not in ("_reached", "_open"):
             # Rows are in two databases and count once.
             await spread.stored()
             assert await spread.totals() == spread.recount()

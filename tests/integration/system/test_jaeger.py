@@ -102,16 +102,12 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
         pytest.skip("Jaeger is not built here: scripts/jaeger.sh builds it, in minutes")
     home = Home(Path(tmp_path_factory.mktemp("jaeger")))
     environment = {"MARQUEE_TRACE_RATIO": "0", "JAEGER_DECISION_WAIT": "3s"}
-    running = stacks.running(home, ["traces"], environment=environment)
-    stack = await asyncio.to_thread(running.__enter__)
-    try:
-        async with (
-            httpx.AsyncClient(base_url=f"http://{stack.address('envoy', 'edge')}", timeout=15) as edge,
-            httpx.AsyncClient(base_url=f"http://{stack.address('jaeger', 'http')}", timeout=15) as asked,
-        ):
-            yield Mesh(stack, edge, asked)
-    finally:
-        await asyncio.to_thread(running.__exit__, None, None, None)
+    async with (
+        stacks.started(home, ["traces"], environment) as stack,
+        httpx.AsyncClient(base_url=f"http://{stack.address('envoy', 'edge')}", timeout=15) as edge,
+        httpx.AsyncClient(base_url=f"http://{stack.address('jaeger', 'http')}", timeout=15) as asked,
+    ):
+        yield Mesh(stack, edge, asked)
 
 
 async def test_jaeger_has_an_operators_rating_whole_from_the_call_to_the_chart(mesh: Mesh) -> None:

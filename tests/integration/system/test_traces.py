@@ -56,15 +56,11 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     async with collecting() as collector:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "MARQUEE_TRACE_RATIO": "0"}
         home = Home(Path(tmp_path_factory.mktemp("traced")))
-        running = stacks.running(home, [], environment=environment)
-        stack = await asyncio.to_thread(running.__enter__)
-        try:
-            async with httpx.AsyncClient(
-                base_url=f"http://{stack.address('envoy', 'edge')}", timeout=15
-            ) as client:
-                yield Mesh(stack, collector, client)
-        finally:
-            await asyncio.to_thread(running.__exit__, None, None, None)
+        async with (
+            stacks.started(home, [], environment) as stack,
+            httpx.AsyncClient(base_url=f"http://{stack.address('envoy', 'edge')}", timeout=15) as client,
+        ):
+            yield Mesh(stack, collector, client)
 
 
 async def test_a_rating_is_one_trace_from_the_call_to_the_chart(mesh: Mesh) -> None:
@@ -124,6 +120,11 @@ async def test_a_call_that_fails_is_told_of_though_it_was_not_sampled(mesh: Mesh
 async def test_each_process_has_one_name(mesh: Mesh) -> None:
     answer = await mesh.http.put(MINE, json={"score": 8}, headers=mesh.user())
     await mesh.trace(answer.headers["x-request-id"], *LAST)
-    named = {resource["service.name"] for resource in mesh.collector.resources}
-    assert named == {"edge"} | {service.process(role) for service in SERVICES for role in service.roles}
+    every = {"edge"} | {service.process(role) for service in SERVICES for role in service.roles}
+
+    def named() -> set[str]:
+        return {resource["service.name"] for resource in mesh.collector.resources}
+
+    await eventually(lambda: named() >= every, what="spans of each: they come by the batch")
+    assert named() == every
     assert {resource["service.namespace"] for resource in mesh.collector.resources} == {"marquee"}

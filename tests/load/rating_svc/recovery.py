@@ -20,6 +20,7 @@ import uvloop
 from local.commands.edge_client import EdgeClient
 from local.stack.layout import Shape, Stack
 from local.supervision import processes
+from mesh.tasks import end
 from tests.faults.rating_svc.plan import PARTS
 from tests.load.rating_svc.rig import MOVIES, Latencies, drained, mesh, table, votes, warm, write
 from tests.support.parts import hung, is_ready, pid_of, send
@@ -66,8 +67,7 @@ async def recovery(
         elif time.monotonic() - calm_since > _CALM_S:
             break
         await asyncio.sleep(0.02)
-    others.cancel()
-    await asyncio.gather(others, return_exceptions=True)
+    await end([others])
     return writes_s, chart_s
 
 
