@@ -1,8 +1,10 @@
 """Free ports."""
 
+import itertools
 import os
 import random
 import socket
+from collections.abc import Iterator
 from typing import Final
 
 # Below what stacks take (`local.stack.layout`) and what the kernel gives to outgoing connections. Test
@@ -12,14 +14,20 @@ _PROCESSES: Final = 8
 
 
 def free_port() -> int:
-    """A port on the loopback that nobody listens on."""
+    """A port on the loopback that nobody listens on; another one at each call, until all were returned."""
+    return next(_free)
+
+
+def _in_turn() -> Iterator[int]:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
     own = _RANGE[worker::_PROCESSES]
-    while True:
-        port = random.choice(own)
+    for port in itertools.cycle(random.sample(own, len(own))):
         with socket.socket() as found:
             try:
                 found.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        return port
+        yield port
+
+
+_free: Final = _in_turn()

@@ -92,10 +92,10 @@ async def test_a_read_that_hangs_is_tried_on_another_instance(pair: Edge) -> Non
         await asyncio.sleep(60)
 
     pair.instances[0].handlers["GetRating"] = hang
-    for _ in range(4):  # some of them come to the instance that hangs first
-        answer = await pair.http.get(RATING, headers=pair.bearer())
-        assert answer.status_code == 200
-    assert pair.instances[0].calls, "it was asked"
+    async with asyncio.timeout(60):
+        while not pair.instances[0].calls:  # chance chooses which of the two a call comes to first
+            answer = await pair.http.get(RATING, headers=pair.bearer())
+            assert answer.status_code == 200
 
 
 async def test_a_client_that_leaves_cancels_its_call(edge: Edge) -> None:

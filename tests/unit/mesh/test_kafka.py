@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ctypes
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +16,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.topics import topic_names
+from tests.support.ports import free_port
 
 OUT_OF_ORDER_SEQUENCE = 45
-
-
-def closed_port() -> int:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return int(reserved.getsockname()[1])
 
 
 @pytest.fixture
@@ -37,7 +31,7 @@ async def mock_brokers() -> AsyncIterator[str]:
 
 
 async def test_a_write_that_no_broker_takes_fails_in_time_and_says_when_to_try_again() -> None:
-    config = KafkaConfig(bootstrap=f"127.0.0.1:{closed_port()}", timeout_s=0.3)
+    config = KafkaConfig(bootstrap=f"127.0.0.1:{free_port()}", timeout_s=0.3)
     producer = KafkaProducer(config)
     with pytest.raises(MarqueeError) as caught:
         async with asyncio.timeout(60):  # Kafka's client by itself goes on for minutes
@@ -56,7 +50,7 @@ async def refused(producer: KafkaProducer) -> str:
 
 
 async def test_more_writes_than_may_be_under_way_are_refused_at_once() -> None:
-    config = KafkaConfig(bootstrap=f"127.0.0.1:{closed_port()}", timeout_s=0.3, max_in_flight=3)
+    config = KafkaConfig(bootstrap=f"127.0.0.1:{free_port()}", timeout_s=0.3, max_in_flight=3)
     producer = KafkaProducer(config)
     waiting = [asyncio.create_task(producer.send("topic", b"k", b"v")) for _ in range(3)]
     await asyncio.sleep(0)
@@ -89,7 +83,7 @@ async def test_a_producer_that_failed_for_good_is_replaced(mock_brokers: str) ->
 
 
 async def test_topics_are_not_waited_for_without_end() -> None:
-    config = KafkaConfig(bootstrap=f"127.0.0.1:{closed_port()}")
+    config = KafkaConfig(bootstrap=f"127.0.0.1:{free_port()}")
     with pytest.raises(RuntimeError, match="stayed away"):
         await ensure_topics(config, [Topic("topic", 1)], timeout_s=0.1)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from marquee.rankings.v1 import rankings_pb2_grpc
 from mesh import health, rpc
 from mesh.server import Server, ServerConfig
 from mesh.tasks import end
+from tests.support.ports import free_port
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RankingService"]
 NAME = "movies/tt0111161/score"
@@ -59,9 +59,7 @@ class Slow:
 
 
 def free_address() -> str:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{reserved.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(autouse=True)

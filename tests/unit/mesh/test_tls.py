@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from mesh.channel import ChannelConfig
 from mesh.config import ConfigError
 from mesh.server import Server, ServerConfig
 from tests.support.errors import Details
+from tests.support.ports import free_port
 
 CALLS = ChannelConfig(timeout_s=5, attempts=1)
 
@@ -34,9 +34,7 @@ class Totals:
 
 @contextlib.asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     server = Server(
         "rating_svc", ServerConfig(address=address, drain_wait_s=0), authority.issue(folder, "rating_svc")
     )
