@@ -102,8 +102,13 @@ async def test_a_rating_is_found_as_a_waterfall_which_leads_to_its_lines_and_bac
             assert process in text
         for step in ("RateMovie", "send marquee.ratings", "postgresql COMMIT", "redis EVALSHA"):
             assert step in text
+        cut_off = """() => [...document.querySelectorAll('[data-page=trace] strong')]
+            .map((name) => name.parentElement).filter((cell) => cell.scrollWidth > cell.clientWidth)
+            .map((cell) => cell.textContent)"""
+        await page.wait_for_function(f"!({cut_off})().length", timeout=5_000)
         await page.get_by_text("postgresql COMMIT").first.click()
         await seen.shown("db.system.name")
+        assert not await page.get_by_text("@jaeger@warnings").count()
         await seen.picture("dashboard-trace")
 
         await page.get_by_role("link", name="Its lines in the logs").click()
