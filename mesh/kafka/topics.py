@@ -211,6 +211,10 @@ def _admin(bootstrap: str) -> AdminClient:
     It asks often who is there. Some requests go to the one broker that it last heard of as the controller,
     and wait while that one is gone: by default, it would ask again after five minutes. And it waits
     shortly for an answer: by default, a broker that hangs would be asked who is there for a minute.
+
+    It keeps a connection to each broker, not only to those it asks something. Else librdkafka (2.16), while
+    a request waits for a controller that is gone, gives the connection up and tries it again without a
+    pause: at the cost of most of a core in each process, just when brokers need the time to elect another.
     """
     return AdminClient(
         {
@@ -218,6 +222,7 @@ def _admin(bootstrap: str) -> AdminClient:
             "log_level": 0,
             "topic.metadata.refresh.interval.ms": 2000,
             "socket.timeout.ms": 3000,
+            "enable.sparse.connections": False,
         }
     )
 

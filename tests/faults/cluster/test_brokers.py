@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from local.stack.layout import Home, Shape, Stack
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, ensure_topics
 from mesh.kafka.topics import identify
-from tests.support.parts import answers, hung, pid_of, unattended
+from tests.support.parts import answers, holder, hung, pid_of, unattended
 from tests.support.repeating import repeatedly
 from tests.support.stacks import running
 from tests.support.waiting import eventually
@@ -47,6 +47,31 @@ def lost(stack: Stack, name: str) -> Iterator[None]:
 def frozen(stack: Stack, name: str) -> Iterator[None]:
     with hung(pid_of(stack, name)):
         yield
+
+
+async def test_who_asks_for_a_lost_controller_waits_without_spinning(brokers: Stack) -> None:
+    """Brokers need the processor themselves, to elect another."""
+    config = KafkaConfig(bootstrap=brokers.kafka_bootstrap, replication=3)
+    await ensure_topics(config, [Topic(TOPIC, PARTITIONS)])
+    known = await identify(config, TOPIC)
+
+    async def identified() -> bool:
+        try:
+            return await identify(config, TOPIC) == known
+        except KafkaException:
+            return False
+
+    async def unanswered() -> bool:
+        return not await identified()
+
+    name = await holder(brokers, "kafka", "controller")
+    with lost(brokers, name):
+        began, used = time.monotonic(), time.process_time()
+        await eventually(unanswered, PATIENCE_S, 0.05, what=f"nobody in the place of {name}")
+        await eventually(identified, PATIENCE_S, 0.2, what=f"the topic's identity without {name}")
+        took, used = time.monotonic() - began, time.process_time() - used
+    print(f"{used:.2f} s of processor time in {took:.1f} s")
+    assert used < 0.1 * took + 0.2
 
 
 @pytest.mark.parametrize("away", [lost, frozen])
