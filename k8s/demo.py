@@ -1,7 +1,8 @@
-"""`python -m k8s.demo up|down`: the mesh on a real Kubernetes, with ratings loaded and the chart checked.
+"""`python -m k8s.demo up|verify|down`: the mesh on a real Kubernetes, with ratings and a checked chart.
 
 `up` finds or builds a cluster, builds the images and brings them there, applies a stage's overlay, loads
 the ratings through the edge and compares the chart with a recount. It leaves all running; `down` removes it.
+`verify` is `marquee verify` there.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Final
 from k8s import place as places
 from k8s.cluster.processes import ClusterError
 from k8s.place import Place, forwarded
-from local.commands import demo
+from local.commands import admin, demo
 from local.commands.loading import Way
 from local.stack.layout import Home, Stack, StackError, default_home
 
@@ -42,10 +43,14 @@ def run(arguments: Sequence[str]) -> int:
     up.add_argument("--data", type=Path, help="the folder of MovieLens' files")
     up.add_argument("--batch", action="store_true", help="load with :batchRate alone")
     up.add_argument("--limit", type=int, default=0, help="only so many ratings")
+    verify = commands.add_parser("verify", help="compares the aggregates with a recount of all ratings")
+    verify.add_argument("--repair", action="store_true", help="sets what differs to what the recount says")
     commands.add_parser("down", help="removes the mesh, and the cluster if it is this machine's own")
     given = parser.parse_args(arguments)
     if given.command == "down":
         return _down(given.home)
+    if given.command == "verify":
+        return _verify(given.home, repair=given.repair)
     place = places.choose(given.home)
     bring(place, given.home, given.overlay)
     with mesh(place, given.home) as stack:
@@ -68,6 +73,16 @@ def _down(home: Path) -> int:
     places.forget(home)
     _say(f"removed from {place.name}")
     return 0
+
+
+def _verify(home: Path, *, repair: bool) -> int:
+    place = places.chosen(home)
+    if place is None:
+        raise ClusterError(f"there is no mesh of {home}: `make k8s` makes one")
+    with mesh(place, home) as stack:
+        answer = admin.reconcile(stack, repair=repair)
+    print(f"compared {answer.compared} movies: {answer.differing} differ, {answer.repaired} repaired")
+    return 0 if answer.differing == answer.repaired else 1
 
 
 def bring(place: Place, home: Path, overlay: str) -> None:

@@ -2,9 +2,9 @@
 
     python -m k8s.secrets --folder DIR | kubectl apply --server-side -f -
 
-For a cluster without a manager of secrets. The folder keeps all of it, so that a second run prints the same:
-it is as secret as what it holds. Where there is a manager (External Secrets, Vault), the names and keys of
-k8s/README.md are what it has to bring.
+For a cluster without a manager of secrets. The folder keeps all of it, so that a second run prints the same,
+except certificates: they hold for 30 days, and a run after 10 makes them again. It is as secret as what it
+holds. Where there is a manager (External Secrets, Vault), it brings the names and keys of k8s/README.md.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge import files, tokens
-from local.stack import authority
+from local.stack import authority, certificates
 from local.stack.layout import Secrets
 from mesh.provision import REDIS_ADMIN, SUPERUSER, WITH_KEYS, WITH_SCHEMA, redis_acl
 from mesh.services import SERVICES, Part
@@ -30,9 +30,9 @@ _BASIC: Final = "kubernetes.io/basic-auth"
 
 
 def objects(
-    folder: Path, omdb_api_key: str = SIMULATED, *, with_certificates: bool = True
+    folder: Path, omdb_api_key: str = SIMULATED, *, with_certificates: bool = True, renew: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """All Secrets, and the ConfigMap of the issuer's keys."""
+    """All Secrets, and the ConfigMap of the issuer's keys; with `renew`, certificates that are all new."""
     passwords = Secrets(folder / "secrets.json")
     for service in SERVICES:
         keys = {}
@@ -58,8 +58,8 @@ def objects(
     yield _secret("edge-log-key", {"log-key": log_key.read_text()})
     if with_certificates:
         for name in (EDGE, *(service.name for service in SERVICES)):
-            yield _secret(f"{host_name(name)}-tls", _certificate(folder, name), _TLS)
-        _certificate(folder, OPERATOR)  # for the operator's own machine: it stays in the folder
+            yield _secret(f"{host_name(name)}-tls", _certificate(folder, name, renew), _TLS)
+        _certificate(folder, OPERATOR, renew)  # for the operator's own machine: it stays in the folder
     jwks = tokens.ensure_keys(folder / "tokens").read_text()
     yield {
         "apiVersion": "v1",
@@ -69,10 +69,10 @@ def objects(
     }
 
 
-def _certificate(folder: Path, name: str) -> dict[str, str]:
-    """A certificate that is made once; a rotation is to remove its files and to run again."""
+def _certificate(folder: Path, name: str, renew: bool) -> dict[str, str]:
+    """A process's certificate, made again when it is due."""
     made: TlsConfig = authority.config_of(folder / "certificates", name)
-    if not Path(made.certificate).exists():
+    if renew or certificates.is_due(made):
         made = authority.issue(folder / "certificates", name)
     paths = {"tls.crt": made.certificate, "tls.key": made.key, "ca.crt": made.authority}
     return {key: Path(path).read_text() for key, path in paths.items()}
@@ -100,9 +100,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--without-certificates", action="store_true", help="cert-manager issues them in the cluster"
     )
+    parser.add_argument("--renew", action="store_true", help="make all certificates again, due or not")
     given = parser.parse_args(argv)
     given.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    items = list(objects(given.folder, given.omdb_api_key, with_certificates=not given.without_certificates))
+    wanted = {"with_certificates": not given.without_certificates, "renew": given.renew}
+    items = list(objects(given.folder, given.omdb_api_key, **wanted))
     for item in items:
         item["metadata"]["namespace"] = given.namespace
     print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1))

@@ -27,7 +27,7 @@ def ensure(home: Home, *, rotate: bool = False) -> None:
     Raises:
         StackError: they could not be made.
     """
-    due = [name for name in NAMES if rotate or _old(of(home, name))]
+    due = [name for name in NAMES if rotate or is_due(of(home, name))]
     if not due:
         return
     command = [sys.executable, "-m", "local.stack.authority", str(home.certificates), *due]
@@ -47,7 +47,8 @@ def expiry(home: Home, name: str) -> datetime:
     return x509.load_pem_x509_certificate(Path(of(home, name).certificate).read_bytes()).not_valid_after_utc
 
 
-def _old(files: TlsConfig) -> bool:
+def is_due(files: TlsConfig) -> bool:
+    """Whether a certificate is missing, or so old that it is time for the next."""
     paths = [Path(files.certificate), Path(files.key), Path(files.authority)]
     if not all(path.exists() for path in paths):
         return True

@@ -3,6 +3,8 @@
 import copy
 import functools
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,27 @@ def test_every_object_is_as_kubernetes_schemas_say(overlay: str) -> None:
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
 
 
+def test_backups_are_as_kubernetes_schemas_say_and_their_pods_as_policies_want_them() -> None:
+    """They are no part of a stage: `early` without them is whole."""
+    policies = {each["metadata"]["name"]: each for each in manifests.render("early")}
+    [opened] = policies["stores-from-services"]["spec"]["ingress"][0]["from"]
+    assert opened["podSelector"]["matchExpressions"][0] == {"key": "marquee/service", "operator": "Exists"}
+    jobs = []
+    for each in manifests.render("../backups"):
+        kubernetes_validate.validate(each, KUBERNETES, strict=True)
+        if each["kind"] == "CronJob":
+            jobs.append(each["metadata"]["name"])
+            template = each["spec"]["jobTemplate"]["spec"]["template"]
+            assert {"marquee/service", "marquee/job"} <= template["metadata"]["labels"].keys()
+            pod = template["spec"]
+            assert pod["automountServiceAccountToken"] is False
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            [container] = pod["containers"]
+            assert container["image"] in IMAGES
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert jobs == ["backup", "restore"]
+
+
 def test_a_field_that_is_not_in_the_schema_is_found() -> None:
     deployment = copy.deepcopy(next(o for o in manifests.render("early") if o["kind"] == "Deployment"))
     deployment["spec"]["template"]["spec"]["containers"][0]["volumemounts"] = []
@@ -55,6 +78,23 @@ def test_the_secrets_are_as_kubernetes_schemas_say_and_the_same_each_time(tmp_pa
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
     assert list(secrets.objects(tmp_path)) == made
     assert {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*key*") if path.suffix != ".json"} <= {0}
+
+
+def test_certificates_are_made_again_before_they_expire_and_when_it_is_asked(tmp_path: Path) -> None:
+    def shown(*, renew: bool = False) -> dict[str, str]:
+        made = Given(secrets.objects(tmp_path, renew=renew))
+        return {name: made.keys("Secret", f"{name}-tls")["tls.crt"] for name in ("edge", "movie-svc")}
+
+    first = shown()
+    file = tmp_path / "certificates" / "movie_svc.pem"
+    long_ago = time.time() - 11 * 86_400
+    os.utime(file, (long_ago, long_ago))
+    second = shown()
+    assert second["movie-svc"] != first["movie-svc"]
+    assert second["edge"] == first["edge"]
+    third = shown(renew=True)
+    assert all(third[name] != second[name] for name in third)
+    assert shown() == third
 
 
 @each_overlay
@@ -169,6 +209,17 @@ def test_each_certificate_that_a_pod_shows_is_issued_with_its_name(overlay: str)
 def test_what_stages_take_from_the_code_is_as_the_code_says() -> None:
     for path, content in stages.pages().items():
         assert path.read_text() == content, f"{path}: run `make manifests`"
+
+
+def test_the_edge_sends_its_clients_away_before_it_ends() -> None:
+    """Envoy breaks off what is open when it is told to end."""
+    for overlay in OVERLAYS:
+        [(_, pod, envoy)] = [
+            found for found in containers(overlay, "marquee-edge") if found[2]["name"] == "envoy"
+        ]
+        module, option = envoy["lifecycle"]["preStop"]["exec"]["command"][-2:]
+        assert module == "edge.drain"
+        assert float(option.removeprefix("--seconds=")) + 5 <= pod["terminationGracePeriodSeconds"]
 
 
 def test_the_command_prints_one_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
