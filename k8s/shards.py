@@ -92,7 +92,7 @@ def autoscaling() -> Object:
     ]
     (trigger,) = own["spec"]["triggers"]
     common = trigger["metadata"] | {"excludePersistentLag": "true"}
-    triggers = [{"type": "kafka", "metadata": common | {"consumerGroup": group}} for group in groups]
+    triggers = [trigger | {"metadata": common | {"consumerGroup": group}} for group in groups]
     return {
         "apiVersion": own["apiVersion"],
         "kind": own["kind"],

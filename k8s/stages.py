@@ -3,8 +3,8 @@
 - `components/canaries`: a second workload of each server that clients reach, for a release on trial
 - `components/pooled-postgres`: the way to PostgreSQL through poolers
 - `components/certificates`: what cert-manager issues
-- `components/monitoring`: the rules of k8s/observability
-- `components/strimzi`: topics as they must be
+- `components/monitoring`: the rules of k8s/observability, exporters with the local ones' options
+- `components/strimzi`: topics as they must be, users and their rights (`k8s.kafka_users`)
 - `components/sharded-ratings`: the databases of ratings beside the first (`k8s.shards`)
 - `components/shared-limits`: what the rate-limit service counts
 """
@@ -16,9 +16,11 @@ from typing import Any, Final
 import yaml
 
 from edge import limits, shared_limits
-from k8s import shards, variables, workloads
+from k8s import kafka_users, shards, variables, workloads
+from local.servers.observability import EDGE_SERIES, EXPORTER_OPTIONS
 from mesh import kafka
 from mesh.kafka.retention import Retention
+from mesh.provision import REDIS_ADMIN
 from mesh.services import PUBLIC, SERVE, SERVICES, Part, Role, Service
 from mesh.tls import EDGE, OPERATOR, TRUST_DOMAIN, host_name
 from movie_svc.storing import changes
@@ -40,7 +42,11 @@ def pages() -> dict[Path, str]:
         COMPONENTS / "pooled-postgres" / "addresses.yaml": _yaml(pooled()),
         COMPONENTS / "certificates" / "certificates.yaml": _yaml(certificates()),
         COMPONENTS / "monitoring" / "rules.yaml": _yaml(rules()),
+        COMPONENTS / "monitoring" / "edge.yaml": _yaml([edge_monitor()]),
+        COMPONENTS / "monitoring" / "redis.yaml": _yaml([redis_exporter()]),
         COMPONENTS / "strimzi" / "topics.yaml": _yaml(topics()),
+        COMPONENTS / "strimzi" / "users.yaml": _yaml(kafka_users.users()),
+        COMPONENTS / "strimzi" / "clients.yaml": _yaml(kafka_users.clients()),
         COMPONENTS / "sharded-ratings" / "databases.yaml": _yaml(shards.databases()),
         COMPONENTS / "sharded-ratings" / "provision.yaml": _yaml(shards.provisions()),
         COMPONENTS / "sharded-ratings" / "addresses.yaml": _yaml(shards.addresses()),
@@ -132,6 +138,54 @@ def rules() -> Iterator[dict[str, Any]]:
             "metadata": {"name": f"marquee-{file.stem}"},
             "spec": yaml.safe_load(file.read_text()),
         }
+
+
+def edge_monitor() -> dict[str, Any]:
+    """What Prometheus asks Envoy for: the series that it asks a local one for."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": "envoy"},
+        "spec": {
+            "selector": {"matchLabels": {"app.kubernetes.io/name": "edge"}},
+            "podMetricsEndpoints": [
+                {
+                    "port": "stats",
+                    "path": "/stats/prometheus",
+                    "params": {"filter": [EDGE_SERIES]},
+                    "interval": "15s",
+                    "relabelings": [
+                        {"targetLabel": "job", "replacement": "envoy"},
+                        {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"},
+                    ],
+                }
+            ],
+        },
+    }
+
+
+def redis_exporter() -> list[dict[str, Any]]:
+    """The patch of Redis' servers: beside each, what tells Prometheus of it."""
+    password = {"secretKeyRef": {"name": "redis-users", "key": "admin-password"}}
+    container = {
+        "name": "exporter",
+        "image": "docker.io/oliver006/redis_exporter:v1.80.0",
+        "args": [
+            "-web.listen-address=0.0.0.0:9100",
+            "-redis.addr=redis://localhost:6379",
+            f"-redis.user={REDIS_ADMIN}",
+            *EXPORTER_OPTIONS,
+        ],
+        "env": [{"name": "REDIS_PASSWORD", "valueFrom": password}, {"name": "GOMEMLIMIT", "value": "32MiB"}],
+        "ports": [{"name": "metrics", "containerPort": 9100}],
+        "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    return [{"op": "add", "path": "/spec/template/spec/containers/-", "value": container}]
 
 
 def counted() -> dict[str, Any]:

@@ -82,7 +82,7 @@ async def await_topic(config: KafkaConfig, name: str) -> None:
 
     A consumer that subscribes before that finds it minutes later only.
     """
-    admin = AdminClient({"bootstrap.servers": config.bootstrap, "log_level": 0})
+    admin = AdminClient({**config.client, "log_level": 0})
     while True:
         try:
             if name in (await asyncio.to_thread(admin.list_topics, timeout=_TIMEOUT_S)).topics:

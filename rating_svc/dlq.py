@@ -187,7 +187,7 @@ def _named(letters: Sequence[Letter], ids: Collection[str], topic: str) -> list[
 def _consumer(config: KafkaConfig, topic: str) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": config.bootstrap,
+            **config.client,
             "group.id": f"{_GROUP}.{topic}",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

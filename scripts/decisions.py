@@ -23,6 +23,7 @@ RANGES: Final = {
     80: "Further decisions",
     90: "What people see and hold",
     95: "Speed",
+    100: "Delivery",
 }
 HEAD: Final = """# Decisions
 

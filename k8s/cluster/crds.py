@@ -53,7 +53,9 @@ _MODULES: Final = (
         "github.com/kedacore/keda/v2",
         "v2.21.0",
         "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
-        ("config/crd/bases/keda.sh_scaledobjects.yaml",),
+        tuple(
+            f"config/crd/bases/keda.sh_{kind}.yaml" for kind in ("scaledobjects", "triggerauthentications")
+        ),
     ),
     (
         "github.com/cloudnative-pg/cloudnative-pg",

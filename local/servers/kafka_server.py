@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import IO, Final
 
-from local.servers import java, kafka_jars
+from local.servers import java, kafka_jars, kafka_users
 from local.stack.child import run_tool
 from local.stack.layout import HOST, Shape, Stack, StackError, write_private
 
@@ -56,7 +56,11 @@ async def prepare(stack: Stack, name: str, log: IO[bytes]) -> None:
     """Fetches the jars, writes the configuration, and formats the log folder, once."""
     async with _FETCHING:  # all brokers of a stack are prepared at once
         await asyncio.to_thread(kafka_jars.fetch)
+        await asyncio.to_thread(kafka_users.prepare, stack)
     settings = _settings(stack, name)
+    for key, value in kafka_users.settings(stack, name).items():
+        # What begins with a comma is one more of several.
+        settings[key] = settings[key] + value if value.startswith(",") else value
     write_private(_config(stack, name), "".join(f"{key}={value}\n" for key, value in settings.items()))
     write_private(_log4j(stack), _LOG4J)
     if (_folder(stack, name) / "meta.properties").exists():

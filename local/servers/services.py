@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Final
 
-from local.servers import jaeger
+from local.servers import jaeger, kafka_users
 from local.stack import certificates
 from local.stack.layout import Shape, Stack, shard_name
 from mesh.services import Part, called_by, named
@@ -93,7 +93,7 @@ def stores(stack: Stack, service: str) -> dict[str, str]:
         values["MARQUEE_REDIS_URL"] = stack.redis_url(service)
         values["MARQUEE_REDIS_SENTINELS"] = stack.sentinels
     if Part.KAFKA in entry.needs:
-        values["MARQUEE_KAFKA_BOOTSTRAP"] = stack.kafka_bootstrap
+        values |= kafka_users.client(stack, service)
         if stack.shape is Shape.CLUSTER:
             values |= {name: os.environ.get(name, value) for name, value in _CLUSTER.items()}
     for other in called_by(entry):

@@ -6,7 +6,7 @@ from typing import Final
 
 from local.cluster import etcd, patroni, proxy
 from local.cluster import probes as cluster_probes
-from local.servers import kafka_server, postgres_server, probes, redis_server
+from local.servers import kafka_server, kafka_users, postgres_server, probes, redis_server
 from local.servers.process import SLOW_START_S, Process
 from local.stack.layout import MOST_SHARDS, Shape, Stack, shard_name
 from local.stack.provision import provision, provision_shard
@@ -68,9 +68,10 @@ _PLAIN: Final = (
     Process(
         "kafka",
         kafka_server.command,
-        ports=["broker", "controller"],
+        ports=["broker", "controller", *kafka_users.ports()],
         probe=probes.kafka,
         prepare=kafka_server.prepare,
+        once_ready=kafka_users.once_ready,
         start_timeout_s=SLOW_START_S,
     ),
 )
@@ -134,9 +135,10 @@ _CLUSTER: Final = (
     Process(
         "kafka",
         kafka_server.command,
-        ports=["broker", "controller"],
+        ports=["broker", "controller", *kafka_users.ports()],
         probe=probes.kafka,
         prepare=kafka_server.prepare,
+        once_ready=kafka_users.once_ready,
         start_timeout_s=SLOW_START_S,
         role=cluster_probes.kafka_role,
     ),

@@ -137,7 +137,7 @@ class _Peeker:
     def __init__(self, config: KafkaConfig, reader: str) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": config.bootstrap,
+                **config.client,
                 # Named for brokers that ask who reads; nothing is committed and no group is joined.
                 "group.id": f"{reader}.backlog",
                 "enable.auto.commit": False,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mesh.config import setting
+from mesh.config import ConfigError, setting
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,35 @@ class KafkaConfig:
         "after how long without a heartbeat a consumer's partitions go to others, in seconds",
         low=6,
     )
+    tls_certificate: str = setting(
+        "MARQUEE_KAFKA_TLS_CERT", "", "the PEM file of the certificate by which brokers know this process"
+    )
+    tls_key: str = setting("MARQUEE_KAFKA_TLS_KEY", "", "the PEM file of its private key")
+    tls_authority: str = setting(
+        "MARQUEE_KAFKA_TLS_CA", "", "the PEM file of the authorities that brokers are verified by"
+    )
+
+    @property
+    def client(self) -> dict[str, str | int]:
+        """What every client is told, in librdkafka's own names: where the brokers are, and who it is.
+
+        Certificates are read when a client is made: a new one needs a restart.
+
+        Raises:
+            ConfigError: some of the three files are given and others are not.
+        """
+        base: dict[str, str | int] = {"bootstrap.servers": self.bootstrap}
+        given = [self.tls_certificate, self.tls_key, self.tls_authority]
+        if not any(given):
+            return base
+        if not all(given):
+            raise ConfigError(
+                "MARQUEE_KAFKA_TLS_CERT, MARQUEE_KAFKA_TLS_KEY and MARQUEE_KAFKA_TLS_CA go together: set all "
+                "or none"
+            )
+        return base | {
+            "security.protocol": "ssl",
+            "ssl.certificate.location": self.tls_certificate,
+            "ssl.key.location": self.tls_key,
+            "ssl.ca.location": self.tls_authority,
+        }

@@ -44,7 +44,7 @@ class BatchConsumer:
     def __init__(self, config: KafkaConfig, group: str, topics: Sequence[str]) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": config.bootstrap,
+                **config.client,
                 "group.id": group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

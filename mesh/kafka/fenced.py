@@ -42,7 +42,7 @@ class FencedProducer:
         """
         producer = Producer(
             {
-                "bootstrap.servers": config.bootstrap,
+                **config.client,
                 "transactional.id": name,
                 "transaction.timeout.ms": int(_TRANSACTION_S * 1000),
                 "message.timeout.ms": int(config.timeout_s * 1000),

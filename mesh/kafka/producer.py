@@ -226,7 +226,7 @@ def _make_producer(config: KafkaConfig) -> Producer:
     request_ms = max(1000, int(config.timeout_s * 500))
     return Producer(
         {
-            "bootstrap.servers": config.bootstrap,
+            **config.client,
             "enable.idempotence": True,
             "acks": "all",
             "compression.type": "lz4",

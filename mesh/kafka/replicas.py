@@ -40,7 +40,7 @@ class Replicas:
     """Looks at all partitions, of all topics."""
 
     def __init__(self, config: KafkaConfig, interval_s: float = _INTERVAL_S) -> None:
-        self._admin = AdminClient({"bootstrap.servers": config.bootstrap, "log_level": 0})
+        self._admin = AdminClient({**config.client, "log_level": 0})
         self._interval_s = interval_s
 
     async def run(self) -> None:

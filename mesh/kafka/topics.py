@@ -89,7 +89,7 @@ def _topic_names(config: KafkaConfig, timeout_s: float) -> set[str]:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return set(_admin(config.bootstrap).list_topics(timeout=2).topics)
+            return set(_admin(config).list_topics(timeout=2).topics)
         except KafkaException as error:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Kafka at {config.bootstrap} stayed away for {timeout_s:g} s") from error
@@ -111,7 +111,7 @@ def _ensure_topics(config: KafkaConfig, topics: Sequence[Topic], timeout_s: floa
                 raise
             log.info("topics are not made yet: %s", error)
             time.sleep(_PAUSE_S)
-    while made and not _usable(_admin(config.bootstrap), sorted(made)):
+    while made and not _usable(_admin(config), sorted(made)):
         if time.monotonic() > deadline:
             log.warning("not all partitions of %s have a leader", ", ".join(sorted(made)))
             return
@@ -126,7 +126,7 @@ def _passes(error: KafkaException, deadline: float) -> bool:
 def _create(config: KafkaConfig, topics: Sequence[Topic]) -> None:
     if not topics:
         return
-    created = _admin(config.bootstrap).create_topics(
+    created = _admin(config).create_topics(
         [NewTopic(t.name, t.partitions, config.replication, config=t.settings()) for t in topics],
         request_timeout=15,
     )
@@ -146,7 +146,7 @@ def _fit(config: KafkaConfig, topics: Sequence[Topic]) -> None:
         RuntimeError: one keeps messages for longer than its readers recognise them.
         KafkaException: the brokers refused.
     """
-    admin = _admin(config.bootstrap)
+    admin = _admin(config)
     bounded = [topic for topic in topics if "segment.ms" in topic.config]
     if not bounded:
         return
@@ -186,7 +186,7 @@ async def alter_topic(config: KafkaConfig, topic: str, settings: Mapping[str, st
     Raises:
         KafkaException: the brokers refused.
     """
-    await asyncio.to_thread(_alter, _admin(config.bootstrap), topic, settings)
+    await asyncio.to_thread(_alter, _admin(config), topic, settings)
 
 
 def _usable(admin: AdminClient, topics: Sequence[str]) -> bool:
@@ -205,7 +205,7 @@ def _usable(admin: AdminClient, topics: Sequence[str]) -> bool:
 
 
 @functools.cache
-def _admin(bootstrap: str) -> AdminClient:
+def _admin(config: KafkaConfig) -> AdminClient:
     """One client a process: each has threads and connections of its own.
 
     It asks often who is there. Some requests go to the one broker that it last heard of as the controller,
@@ -218,7 +218,7 @@ def _admin(bootstrap: str) -> AdminClient:
     """
     return AdminClient(
         {
-            "bootstrap.servers": bootstrap,
+            **config.client,
             "log_level": 0,
             "topic.metadata.refresh.interval.ms": 2000,
             "socket.timeout.ms": 3000,
@@ -264,7 +264,7 @@ async def identify_all(
 
 
 async def _identify_all(config: KafkaConfig, topics: Collection[str]) -> dict[str, TopicIdentity]:
-    asked = _admin(config.bootstrap).describe_topics(TopicCollection(list(topics)), request_timeout=5)
+    asked = _admin(config).describe_topics(TopicCollection(list(topics)), request_timeout=5)
     answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()))
     return {
         name: TopicIdentity(str(answer.topic_id), len(answer.partitions))
@@ -281,7 +281,7 @@ async def held_s(config: KafkaConfig, topic: str) -> float:
         KafkaException: no broker answers, or there is no such topic.
     """
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    answer = _admin(config.bootstrap).describe_configs([resource], request_timeout=10)[resource]
+    answer = _admin(config).describe_configs([resource], request_timeout=10)[resource]
     settings = await asyncio.wrap_future(answer)
     retention_ms, segment_ms = (int(settings[name].value or -1) for name in ("retention.ms", "segment.ms"))
     return math.inf if retention_ms < 0 else (retention_ms + segment_ms) / 1000
@@ -295,7 +295,7 @@ async def bounds_of(
     Raises:
         KafkaException: one of them is not there, or no broker answered.
     """
-    admin = _admin(config.bootstrap)
+    admin = _admin(config)
     specs = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
     asked = [TopicPartition(topic, number) for topic, number in partitions]
     if not asked:

@@ -23,7 +23,7 @@ CHANGED: Final = Topic("marquee.movies.changed.v1", partitions=6, compacted=True
 BATCH: Final = 500
 METERS: Final = Meters(metrics.RELAY_ACTIVE, metrics.PUBLISHED)
 
-_TRANSACTIONS: Final = "movie_svc-relay"
+TRANSACTIONS: Final = "movie_svc-relay"
 """The name under which relays send, one after the other."""
 
 
@@ -44,7 +44,7 @@ async def begin(config: KafkaConfig) -> AsyncIterator[FencedProducer]:
     Raises:
         MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`.
     """
-    producer = await FencedProducer.begin(config, _TRANSACTIONS)
+    producer = await FencedProducer.begin(config, TRANSACTIONS)
     try:
         yield producer
     finally:

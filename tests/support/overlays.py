@@ -1,5 +1,6 @@
 """The stages as Kubernetes would get them, and the containers in them."""
 
+import base64
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +26,39 @@ each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 def given(overlay: str, given_secrets: list[Object]) -> Given:
     """All that a stage's containers may refer to."""
-    return Given([*manifests.render(overlay), *given_secrets])
+    return Given([*manifests.render(overlay), *given_secrets, *_of_strimzi(overlay)])
+
+
+def _of_strimzi(overlay: str) -> Iterator[Object]:
+    """The Secrets that Strimzi makes for Kafka and for its users, with their keys."""
+    for each in manifests.render(overlay):
+        name = each["metadata"]["name"]
+        if each["kind"] == "Kafka":
+            yield _secret(f"{name}-cluster-ca-cert", "ca.crt", "ca.p12", "ca.password")
+        elif each["kind"] == "KafkaUser":
+            [kafka] = [kafka for kafka in manifests.render(overlay) if kafka["kind"] == "Kafka"]
+            prefix = kafka["spec"]["entityOperator"]["userOperator"]["secretPrefix"]
+            yield _secret(prefix + name, "ca.crt", "user.crt", "user.key", "user.p12", "user.password")
+
+
+def _secret(name: str, *keys: str) -> Object:
+    data = dict.fromkeys(keys, base64.b64encode(b"made by Strimzi").decode())
+    return {"kind": "Secret", "metadata": {"name": name}, "data": data}
+
+
+def most_pods(overlay: str) -> dict[str, int]:
+    """Of each workload that is scaled, how many pods it may have."""
+    return {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"].get("maxReplicas")
+        or each["spec"]["maxReplicaCount"]
+        for each in manifests.render(overlay)
+        if each["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
+    }
+
+
+def cores_of(text: str) -> float:
+    """Reads an amount of CPU as Kubernetes writes it: `250m`, `2`."""
+    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 def containers(overlay: str, image: str) -> Iterator[tuple[str, Object, Object]]:

@@ -94,8 +94,8 @@ class Brokers:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def admin(self, bootstrap: str) -> "Brokers":
-        self.asked.append(bootstrap)
+    def admin(self, config: KafkaConfig) -> "Brokers":
+        self.asked.append(config.bootstrap)
         return self
 
     def list_topics(self, timeout: float) -> Any:
