@@ -119,6 +119,7 @@ SERVICES: Final = (
                 "worker",
                 "Brings the log of submissions into PostgreSQL. More instances than partitions are idle.",
                 needs=(Part.PRIMARY, Part.REDIS, Part.KAFKA),
+                cpu_millis=100,
             ),
             Role(
                 "relay",
@@ -148,6 +149,7 @@ SERVICES: Final = (
                 "consumer",
                 "Counts changes of ratings.",
                 needs=(Part.PRIMARY, Part.REDIS, Part.KAFKA),
+                cpu_millis=100,
             ),
         ),
     ),

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import uvloop
@@ -17,8 +17,10 @@ from rich.table import Table
 
 from local.commands import chart, usage
 from local.commands.edge_client import EdgeClient
+from local.commands.http1 import Response
 from local.stack import state as states
 from local.stack.layout import Stack, StackError
+from local.supervision.processes import table
 
 KINDS: Final = ("movie", "score", "top", "search", "rate", "mine")
 _TIER: Final = "partner"
@@ -100,23 +102,33 @@ async def _user(
     kinds, weights = list(mix), list(mix.values())
     while (began := time.perf_counter()) < until:
         kind = chance.choices(kinds, weights)[0]
-        # Some movies are asked for far more than others.
-        movie = movies[min(int(chance.paretovariate(0.8)) - 1, len(movies) - 1)]
         try:
-            if kind == "rate":
-                answer = await client.put_rating(user, movie, chance.randint(1, 10))
-            else:
-                # With a token even where none is needed: else all users would share one address's limits.
-                answer = await client.get(_path(kind, movie, chance), user)
+            answer = await ask(client, kind, user, chance, movies)
         except (ConnectionError, TimeoutError) as error:
             measured.failures[f"{kind}: {type(error).__name__}"] += 1
             await asyncio.sleep(0.1)
             continue
-        # One's own rating of a movie that one has not rated is rightly not found.
-        if answer.status == 200 or (kind == "mine" and answer.status == 404):
+        if is_right(kind, answer):
             measured.latencies[kind].append(time.perf_counter() - began)
         else:
             measured.failures[f"{kind}: {answer.status}"] += 1
+
+
+async def ask(
+    client: EdgeClient, kind: str, user: str, chance: random.Random, movies: Sequence[str]
+) -> Response:
+    """One request of a kind, about a movie that is drawn."""
+    # Some movies are asked for far more than others.
+    movie = movies[min(int(chance.paretovariate(0.8)) - 1, len(movies) - 1)]
+    if kind == "rate":
+        return await client.put_rating(user, movie, chance.randint(1, 10))
+    # With a token even where none is needed: else all users would share one address's limits.
+    return await client.get(_path(kind, movie, chance), user)
+
+
+def is_right(kind: str, answer: Response) -> bool:
+    """Whether it is the answer to such a request: one's rating of a movie may rightly be not found."""
+    return answer.status == 200 or (kind == "mine" and answer.status == 404)
 
 
 def _path(kind: str, movie: str, chance: random.Random) -> str:
@@ -150,16 +162,32 @@ def known_movies(stack: Stack) -> list[str]:
     return movies
 
 
-def pids(stack: Stack) -> dict[str, int]:
-    """The processes of a mesh that is up, by their names."""
+def pids(stack: Stack) -> dict[str, list[int]]:
+    """The processes of a mesh that is up, by name: each with what it started and is no child of it."""
     state = states.live(stack.home)
-    return {name: process.pid for name, process in state.processes.items()} if state else {}
+    if state is None:
+        return {}
+    kinds = {name: kind for kind in table(stack.shape) for name in stack.names(kind.name)}
+    return {
+        name: [process.pid, *(kinds[name].also(stack, name) if name in kinds else ())]
+        for name, process in state.processes.items()
+    }
 
 
-def cpu(pids: Mapping[str, int]) -> dict[str, float]:
-    """CPU time of each process with its descendants (PostgreSQL's sessions), in seconds."""
-    measured = usage.measure(pids.values())
-    return {name: measured[pid].cpu_s for name, pid in pids.items()}
+def used(pids: Mapping[str, Sequence[int]]) -> dict[str, usage.Usage]:
+    """What each process uses, with its descendants (PostgreSQL's sessions)."""
+    measured = usage.measure(pid for own in pids.values() for pid in own)
+    return {
+        name: usage.Usage(
+            sum(measured[pid].memory_bytes for pid in own), sum(measured[pid].cpu_s for pid in own)
+        )
+        for name, own in pids.items()
+    }
+
+
+def cpu(pids: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """CPU time of each process with its descendants, in seconds."""
+    return {name: each.cpu_s for name, each in used(pids).items()}
 
 
 def _show_latencies(console: Console, measured: _Measured, users: int) -> None:

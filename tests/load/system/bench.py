@@ -92,7 +92,7 @@ def kinds(client: EdgeClient, bare: Client, movies: list[str]) -> list[Kind]:
 
 
 async def measure(
-    kind: Kind, users: int, seconds: float, pids: dict[str, int], idle_us_s: dict[str, float]
+    kind: Kind, users: int, seconds: float, pids: dict[str, list[int]], idle_us_s: dict[str, float]
 ) -> None:
     """One round; kept if it is the cheapest so far.
 
@@ -131,7 +131,7 @@ async def measure(
 
 
 @contextlib.asynccontextmanager
-async def running_floor(stack: Stack, answer: bytes) -> AsyncIterator[tuple[Client, dict[str, int]]]:
+async def running_floor(stack: Stack, answer: bytes) -> AsyncIterator[tuple[Client, dict[str, list[int]]]]:
     """Starts the floor; yields a client of it, and its processes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -151,7 +151,7 @@ async def running_floor(stack: Stack, answer: bytes) -> AsyncIterator[tuple[Clie
                 return False
 
             await eventually(answers, what="the floor's first answer")
-            yield client, dict(zip(FLOOR, (process.pid for process in processes), strict=True))
+            yield client, dict(zip(FLOOR, ([process.pid] for process in processes), strict=True))
         finally:
             client.close()
             for process in processes:
@@ -189,7 +189,7 @@ async def rate_some(client: EdgeClient, movies: list[str], number: int) -> None:
         await client.rate(Rating(f"load-{number}", movie, 7, 0))
 
 
-async def used_when_idle(pids: dict[str, int], seconds: float = 5) -> dict[str, float]:
+async def used_when_idle(pids: dict[str, list[int]], seconds: float = 5) -> dict[str, float]:
     """CPU-µs that each process uses in a second without requests."""
     before = loadtest.cpu(pids)
     await asyncio.sleep(seconds)

@@ -16,13 +16,15 @@ from k8s.environment import Given
 from k8s.manifests import OVERLAYS
 from mesh.services import SERVICES
 from mesh.tls import TRUST_DOMAIN
-from tests.support.overlays import containers, each_overlay
+from tests.support.overlays import containers, cores_of, each_overlay, most_pods
 
 KUBERNETES = "1.36"
 """Of the API server that `make test-k8s` builds; whose schemas are checked here."""
 IMAGES = {
     *(f"localhost/{name}:dev" for name in ("marquee", "marquee-edge", "marquee-stores")),
     "docker.io/valkey/valkey:9.0",
+    "docker.io/jaegertracing/jaeger:2.13.0",
+    "docker.io/oliver006/redis_exporter:v1.80.0",
     "docker.io/envoyproxy/ratelimit:3fb70258",
     "registry.k8s.io/pause:3.10",
 }
@@ -157,31 +159,22 @@ def test_all_autoscalers_at_their_end_fit_into_the_quota() -> None:
     """With a rollout of the largest under way, and the stores that operators make."""
     objects = manifests.render("scale-up")
     [quota] = [each["spec"]["hard"] for each in objects if each["kind"] == "ResourceQuota"]
-    most = {
-        each["spec"]["scaleTargetRef"]["name"]: each["spec"].get("maxReplicas")
-        or each["spec"]["maxReplicaCount"]
-        for each in objects
-        if each["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
-    }
+    most = most_pods("scale-up")
     pods, cores = 0, 0.0
     for workload, pod in manifests.pods(objects):
         count = most.get(workload["metadata"]["name"], workload["spec"].get("replicas", 1))
         count += workload["kind"] == "Deployment"  # maxSurge
         pods += count
-        cores += count * sum(_cores(c["resources"]["requests"]["cpu"]) for c in pod["containers"])
+        cores += count * sum(cores_of(c["resources"]["requests"]["cpu"]) for c in pod["containers"])
     for each in objects:
         spec = each.get("spec", {})
         if each["kind"] in ("Cluster", "KafkaNodePool"):
             count = spec.get("instances") or spec["replicas"]
-            pods, cores = pods + count, cores + count * _cores(spec["resources"]["requests"]["cpu"])
+            pods, cores = pods + count, cores + count * cores_of(spec["resources"]["requests"]["cpu"])
         elif each["kind"] == "Pooler":
             pods += spec["instances"]
     assert pods <= int(quota["pods"])
-    assert cores <= _cores(quota["requests.cpu"])
-
-
-def _cores(text: str) -> float:
-    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    assert cores <= cores_of(quota["requests.cpu"])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS[1:])
