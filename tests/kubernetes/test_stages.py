@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from k8s import manifests, workloads
-from k8s.cluster import crds, fake_nodes
+from k8s.cluster import fake_nodes
 from k8s.cluster.control_plane import Cluster
 from k8s.cluster.processes import ClusterError
 from mesh.services import SERVICES
+from tests.support.kinds import NAMESPACE, add_kinds, free_volumes
 
-NAMESPACE = "--namespace=marquee"
 SCRIPT = Path(__file__).parents[2] / "k8s" / "deploy.sh"
 WORKLOADS = {"edge", *(workloads.name(service, role) for service in SERVICES for role in service.roles)}
 
@@ -63,17 +63,7 @@ def available(cluster: Cluster) -> bool:
 def prepared(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with the kinds of the operators, storage, and an empty namespace."""
     fake_nodes.add_storage(cluster, volumes=12)
-    for file in crds.fetch():
-        cluster.apply(file.read_text())
-    names = cluster.get("customresourcedefinitions")["items"]
-    for each in names:
-        condition = [
-            "wait",
-            "--for=condition=Established",
-            f"crd/{each['metadata']['name']}",
-            "--timeout=60s",
-        ]
-        cluster.kubectl(*condition, timeout_s=70)
+    add_kinds(cluster)
     cluster.kubectl("create", "namespace", "marquee")
     yield cluster
     cluster.kubectl("delete", "namespace", "marquee", "--timeout=170s", timeout_s=180)
@@ -84,10 +74,7 @@ def scale_up(prepared: Cluster) -> Cluster:
     """The cluster with the third stage in it, all pods that Kubernetes itself makes running."""
     prepared.kubectl("delete", "namespace", "marquee", "--timeout=170s", timeout_s=180)
     prepared.kubectl("create", "namespace", "marquee")
-    for volume in prepared.get("persistentvolumes")["items"]:
-        # Nobody looks after these volumes: what was claimed once is made free by hand.
-        patch = json.dumps({"spec": {"claimRef": None}})
-        prepared.kubectl("patch", "persistentvolume", volume["metadata"]["name"], "--patch", patch)
+    free_volumes(prepared)
     prepared.apply(manifests.text("scale-up"))
     becomes(lambda: available(prepared), "all deployments are available")
     return prepared
@@ -111,6 +98,9 @@ def test_the_api_server_takes_every_field_of_every_kind(prepared: Cluster, overl
         ("parentRefs:", "parents:"),
         ("podMetricsEndpoints:", "endpoints:"),
         ("retentionPolicy:", "retention:"),
+        ("patternType:", "pattern:"),
+        ("secretTargetRef:", "secretsRef:"),
+        ("secretPrefix:", "prefix:"),
     ],
 )
 def test_a_field_that_nobody_knows_is_refused(prepared: Cluster, right: str, wrong: str) -> None:
