@@ -95,6 +95,10 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     clusters.append(tracing.cluster(settings.traces))
     values["clusters"] = [*clusters, template.load("inner", values, part="cluster")]
     values["listeners"] = [template.load("listener", values), template.load("inner", values, part="listener")]
+    if settings.stats_port is not None:
+        values["stats_port"] = settings.stats_port
+        values["clusters"].append(template.load("stats", values, part="cluster"))
+        values["listeners"].append(template.load("stats", values, part="listener"))
     values["overload_manager"] = template.load("overload", values)
     bootstrap = out / "envoy.yaml"
     files.write_yaml(bootstrap, template.load("bootstrap", values))
@@ -172,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         edge_address=given.edge_address,
         edge_port=given.edge_port,
         admin_port=given.admin_port,
+        stats_port=given.stats_port,
         endpoints={name: getattr(given, name) or by_name(name, given.service_port) for name in _NAMES},
         canaries={name: getattr(given, f"{name}_canary") for name in _NAMES},
         jwks=given.jwks,
@@ -203,6 +208,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--edge-port", type=int, required=True, help="port of the API")
     parser.add_argument(
         "--admin-port", type=int, required=True, help="port of Envoy's admin page, on the loopback"
+    )
+    parser.add_argument(
+        "--stats-port", type=int, help="port of Envoy's statistics for Prometheus, on the API's address"
     )
     for name in _NAMES:
         option = f"--{name.removesuffix('_svc')}"

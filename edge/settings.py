@@ -37,6 +37,8 @@ class EdgeSettings:
     """`HOST:PORT` of each instance of a new release on trial, by service; `edge.canary` sends calls there."""
     edge_address: str = "127.0.0.1"
     """Address that the API is served on."""
+    stats_port: int | None = None
+    """TCP port of Envoy's statistics for Prometheus; else its admin page alone has them."""
     limits_file: Path = limits.DEFAULT_FILE
     """What one client may do."""
     rate_limit_service: str | None = None

@@ -53,9 +53,9 @@ def objects(
     yield _secret("marquee-keys", {"page-token-key": passwords.get("page_token_key")})
     if any(Part.OMDB in service.needs for service in SERVICES):
         yield _secret("omdb", {"api-key": omdb_api_key})
-    log_key = folder / "log-key"
-    files.ensure_secret(log_key)
-    yield _secret("edge-log-key", {"log-key": log_key.read_text()})
+    for key in ("log-key", "trace-key"):
+        files.ensure_secret(folder / key)
+        yield _secret(f"edge-{key}", {key: (folder / key).read_text()})
     if with_certificates:
         for name in (EDGE, *(service.name for service in SERVICES)):
             yield _secret(f"{host_name(name)}-tls", _certificate(folder, name, renew), _TLS)

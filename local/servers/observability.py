@@ -19,14 +19,21 @@ ALERTMANAGER: Final = "alertmanager"
 REDIS_EXPORTER: Final = "redis-exporter"
 
 _FETCHING: Final = asyncio.Lock()
+EXPORTER_OPTIONS: Final = (
+    # A server that hangs is one of which it says `redis_up 0`, before Prometheus gives up.
+    "-connection-timeout=1s",
+    "-set-client-name=false",
+    "-redis-only-metrics",
+)
+"""Of Redis' exporter, here and in a cluster."""
 _PROGRAMS: Final = ("prometheus", "prometheus-alertmanager", "prometheus-redis-exporter")
 _RULES: Final = checkout() / "k8s" / "observability" / "rules"
-# Of the edge's 4,000 series, those that rules and people ask for.
-_EDGE: Final = (
+EDGE_SERIES: Final = (
     r"^(http\.(edge|inner)\.(downstream_rq|downstream_cx_(active|total)|rq_|adaptive|jwt)"
     r"|cluster\.\w+_svc\.(membership|upstream_rq|upstream_cx_(active|connect_fail)|outlier|circuit)"
     r"|edge_route|server\.(live|uptime|memory|days)|dynamicmodulescustom|.*local_rate_limit|.*experiment)"
 )
+"""Of the edge's 4,000 series, those that rules and people ask for: here and in a cluster."""
 
 
 def _haste() -> str:
@@ -71,10 +78,7 @@ def exporter_command(stack: Stack, name: str) -> list[str]:
         f"-web.listen-address={stack.address(name, 'http')}",
         f"-redis.addr=redis://{stack.address('redis', 'redis')}",
         f"-redis.user={REDIS_ADMIN}",
-        # A server that hangs is one of which it says `redis_up 0`, before Prometheus gives up.
-        "-connection-timeout=1s",
-        "-set-client-name=false",
-        "-redis-only-metrics",
+        *EXPORTER_OPTIONS,
     ]
 
 
@@ -147,7 +151,7 @@ def scraping(stack: Stack, interval: str) -> dict[str, Any]:
             {
                 "job_name": "envoy",
                 "metrics_path": "/stats/prometheus",
-                "params": {"filter": [_EDGE]},
+                "params": {"filter": [EDGE_SERIES]},
                 "static_configs": [_target(stack, "envoy/admin")],
             }
         )

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 
+import httpx
+
 from edge.status import look
 from local.commands.edge_cli import healthy
 from local.stack.layout import Stack
 from tests.support.edge.mesh import MOVIES, running_edge
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
@@ -65,3 +68,21 @@ def test_the_command_shows_the_running_mesh(mesh_stack: Stack) -> None:
     found = json.loads(run("--json"))
     assert found["limits"]["free"]["writes"]["per_second"] > 0
     assert {service["name"] for service in found["services"]} >= {"movie_svc", "rating_svc", "ranking_svc"}
+
+
+async def test_prometheus_reads_statistics_from_another_machine_and_nothing_else_of_the_admin_page() -> None:
+    port = free_port()
+    async with running_edge(stats_port=port) as edge, httpx.AsyncClient(timeout=10) as http:
+        at = f"http://127.0.0.1:{port}"
+        assert (await edge.http.get(MOVIE)).status_code == 200
+        answer = await http.get(
+            f"{at}/stats/prometheus", params={"filter": "^cluster\\.movie_svc\\.upstream_rq"}
+        )
+        assert answer.status_code == 200
+        assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="movie_svc"} 1' in answer.text
+        assert "envoy_server_uptime" not in answer.text
+        for path in ("/", "/stats", "/quitquitquit", "/stats/prometheus/x", "/config_dump", "/clusters"):
+            assert (await http.get(f"{at}{path}")).status_code == 404, path
+        for path in ("/quitquitquit", "/stats/prometheus", "/healthcheck/fail"):
+            assert (await http.post(f"{at}{path}")).status_code == 404, path
+        assert (await edge.http.get(MOVIE)).status_code == 200
