@@ -42,6 +42,9 @@ GONE: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # the connection broke between two messages of the protocol
     asyncpg.TooManyConnectionsError,
+    # It takes no connections, or is not there: for a moment, while a backup is put in its place.
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
