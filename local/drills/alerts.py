@@ -55,8 +55,8 @@ class Alerts:
         results = found["data"]["result"]
         return float(results[0]["value"][1]) if results else None
 
-    async def all(self) -> dict[str, Alert]:
-        """Every alert that is pending, fires or is heard of, by name.
+    async def all(self, *, usual: bool = False) -> dict[str, Alert]:
+        """Every alert that is pending, fires or is heard of, by name; with those that fire always if `usual`.
 
         Raises:
             StackError: one of them does not answer.
@@ -70,7 +70,7 @@ class Alerts:
         for each in await self._ask("alertmanager", "v2/alerts"):
             name, state = each["labels"]["alertname"], each["status"]["state"]
             heard[name] = state if heard.get(name) != "active" else "active"
-        names = (states.keys() | heard.keys()) - _USUAL
+        names = (states.keys() | heard.keys()) - (frozenset() if usual else _USUAL)
         return {name: Alert(states.get(name, ""), heard.get(name, "")) for name in sorted(names)}
 
     async def of(self, alert: str) -> Alert:

@@ -6,9 +6,15 @@ from typing import Final
 
 import asyncpg
 
+from local.drills import traffic
 from local.drills.model import Action, Ground
-from mesh import dial
+from local.servers import probes
+from mesh import dial, redisdb
 from mesh.kafka import KafkaConfig, KafkaProducer
+from mesh.redisdb import RedisConfig
+
+TITLES: Final = "movie:m:"
+"""Before a title's number: what movie_svc keeps of it in Redis, and can make again."""
 
 SUBMITTED: Final = "marquee.ratings.submitted.v1"
 """The log of ratings, as rating_svc names it."""
@@ -20,6 +26,9 @@ _END: Final = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = 'marquee-drill' AND pid <> pg_backend_pid()"""
 _POISON: Final = b"a drill of marquee: no rating at all"
+_REDIS_S: Final = 5.0
+# Until every process has heard from Redis that a title has gone.
+_HEARD_S: Final = 0.05
 
 
 def lost(process: str) -> tuple[Action, Action]:
@@ -69,6 +78,18 @@ async def query_slowly(ground: Ground) -> None:
 
 async def end_slow_query(ground: Ground) -> None:
     await ground.sql("postgres", _END)
+
+
+async def forget_titles(ground: Ground) -> None:
+    """Deletes each title from Redis just before many ask for it at once; movie_svc forgets it then."""
+    config = RedisConfig(url=probes.redis_url(ground.stack, "redis"), timeout_s=_REDIS_S)
+    async with redisdb.connect(config) as client:
+
+        async def forget(imdb_id: str) -> None:
+            await client.unlink(f"{TITLES}{int(imdb_id.removeprefix('tt'))}")
+            await asyncio.sleep(_HEARD_S)
+
+        await traffic.crowds(ground, forget)
 
 
 async def send_poison(ground: Ground) -> None:

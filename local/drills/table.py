@@ -56,6 +56,16 @@ DRILLS: Final = (
         needs=("postgres", services.MOVIES),
     ),
     Drill(
+        "cache-stampede",
+        "caches lose each title just before many users ask for it at once",
+        "answers take somewhat longer: one look-up in PostgreSQL serves all who ask at the same time",
+        "MarqueeCacheCold",
+        nothing,
+        nothing,
+        breaking=stores.forget_titles,
+        needs=("redis", "postgres", services.MOVIES),
+    ),
+    Drill(
         "bad-canary",
         "a new release of movie_svc fails every single movie, and is delivered",
         "one in a hundred users sees errors for some seconds, until it is rolled back",

@@ -43,7 +43,7 @@ CAUSES = {"primary-lost"}
 async def test_a_drill_is_heard_of_and_mended(mesh: Mesh, drill: Drill) -> None:
     await eventually(mesh.well, 120, 0.5, what="every part ready")
     mesh.heard.told.clear()
-    follower = Follower(mesh.stack, drill, NAMES)
+    follower = Follower(mesh.stack, drill.alert, NAMES)
     by_runbook = drill.name in BY_RUNBOOK
     hold_s = 150 if by_runbook else 40 if drill.name in CAUSES else 10
     async with mesh.drilling(drill.name, "--hold", str(hold_s)) as process:

@@ -1,14 +1,14 @@
 """Who hears of alerts: a webhook that Alertmanager calls, and what came there."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from local.stack.layout import Home, Stack
+from local.stack.layout import Home, Shape, Stack
 from tests.support import stacks
 from tests.support.ports import free_port
 from tests.support.promtool import programs
@@ -37,8 +37,11 @@ class Heard:
 
 
 @contextlib.asynccontextmanager
-async def watched(home: Home, scrape_interval: str) -> AsyncIterator[tuple[Stack, Heard]]:
-    """A mesh with all that watches it, in which a condition must last a second before its alert fires.
+async def watched(
+    home: Home, scrape_interval: str, only: Sequence[str] = (), shape: Shape = Shape.PLAIN
+) -> AsyncIterator[tuple[Stack, Heard]]:
+    """A mesh, or `only` these of its processes, with all that watches it, in which a condition must last a
+    second before its alert fires.
 
     Skips where there is no Prometheus.
     """
@@ -50,7 +53,7 @@ async def watched(home: Home, scrape_interval: str) -> AsyncIterator[tuple[Stack
             "MARQUEE_ALERTS_FOR": "1s",
             "MARQUEE_SCRAPE_INTERVAL": scrape_interval,
         }
-        async with stacks.started(home, ["observability"], environment) as stack:
+        async with stacks.started(home, [*only, "observability"], environment, shape) as stack:
             yield stack, heard
 
 

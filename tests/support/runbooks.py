@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from local.drills.model import Drill
 from local.stack.layout import Stack, checkout
 from local.stack.provision import SUPERUSER
 from mesh import dial
@@ -20,26 +19,26 @@ _LEFT_OUT = {"up", "down", "restart", "drill"}
 AFTERWARDS = {"verify"}
 
 
-def commands(drill: Drill) -> list[str]:
-    """The commands of a drill's runbook, in their order: of `marquee`, of SQL, and pages to read."""
-    text = (checkout() / drill.runbook).read_text()
+def commands(alert: str) -> list[str]:
+    """The commands of an alert's runbook, in their order: of `marquee`, of SQL, and pages to read."""
+    text = (checkout() / "k8s/observability/runbooks" / f"{alert}.md").read_text()
     found = re.findall(r"`(marquee [^`]+|SELECT [^`]+|/health)`", text)
     return [each for each in dict.fromkeys(found) if each.split()[1:2] not in [[word] for word in _LEFT_OUT]]
 
 
 class Follower:
-    """Follows the runbook of a drill on a running mesh."""
+    """Follows the runbook of an alert on a running mesh."""
 
-    def __init__(self, stack: Stack, drill: Drill, names: Mapping[str, str]) -> None:
+    def __init__(self, stack: Stack, alert: str, names: Mapping[str, str]) -> None:
         """`names`: what stands for the words that a runbook leaves open, such as SERVICE."""
         self._stack = stack
-        self._drill = drill
+        self._alert = alert
         self._names = dict(names)
         self.said: dict[str, str] = {}
         """By command: what it answered."""
 
     async def follow(self, *, afterwards: bool = False) -> None:
-        for command in commands(self._drill):
+        for command in commands(self._alert):
             if (command.split()[-1] in AFTERWARDS) == afterwards:
                 self.said[command] = await self._one(command)
 
@@ -50,16 +49,22 @@ class Follower:
             return await asyncio.to_thread(self._health)
         if command.startswith("SELECT"):
             return await self._sql(command)
+        command, _, wanted = command.partition(" | grep ")
         words = shlex.split(command)[1:]
         done = await asyncio.to_thread(run, self._stack.home, *words)
         # 1: something is not well, which is right while it is broken.
         assert done.returncode in (0, 1), (command, done.stderr)
         assert "Traceback" not in done.stderr, (command, done.stderr)
-        if words[:2] == ["dlq", "list"]:
+        if words[:2] == ["dlq", "list"] and any(each.endswith(" ID") for each in commands(self._alert)):
             await self._learn_letter("")
         if words[:2] == ["dlq", "redrive"]:
             # What can't be read comes back, by another name.
             await self._learn_letter(self._names["ID"])
+        if wanted:
+            (pattern,) = shlex.split(wanted)
+            found = [line for line in done.stdout.splitlines() if pattern in line]
+            assert found, f"{command} shows no line with {pattern}"
+            return "\n".join(found)
         return done.stdout + done.stderr
 
     async def _learn_letter(self, before: str) -> None:

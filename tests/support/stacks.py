@@ -10,6 +10,7 @@ from pathlib import Path
 from local.stack import state as states
 from local.stack.layout import Home, Shape, Stack
 from local.supervision import progress, supervisor
+from local.supervision.stores import INSTANCES
 
 _WITH_US = ("setpriv", "--pdeathsig=SIGTERM", "--")
 
@@ -50,9 +51,12 @@ def running(
 
 
 @asynccontextmanager
-async def started(home: Home, only: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Stack]:
+async def started(
+    home: Home, only: Sequence[str], environment: Mapping[str, str], shape: Shape = Shape.PLAIN
+) -> AsyncIterator[Stack]:
     """As `running`, for what goes on in the event loop meanwhile."""
-    stack = running(home, only, environment=environment)
+    instances = INSTANCES[shape] if shape is Shape.CLUSTER else None
+    stack = running(home, only, instances, environment, shape)
     ready = await asyncio.to_thread(stack.__enter__)
     try:
         yield ready

@@ -1,9 +1,7 @@
 """Kill switches on the whole mesh: what users get while a part is off, and that nothing else misses it."""
 
 import asyncio
-import contextlib
 import json
-import time
 import uuid
 from collections.abc import AsyncIterator
 
@@ -14,11 +12,10 @@ from edge import tokens
 from edge.status import look
 from local.servers import probes
 from local.stack.layout import Stack
-from mesh.switches import EDGE_CACHE, SWITCHES
+from tests.support.switches import off
 from tests.support.waiting import eventually
 
 MOVIE = "/v1/movies/tt0111161"
-PROCESS = {"trending": "ranking_svc", "streams": "ranking_svc", EDGE_CACHE.name: "edge-controller"}
 FRESH = {"cache-control": "no-cache"}
 
 
@@ -27,32 +24,6 @@ async def api(mesh_stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=mesh_stack.edge_url, timeout=20) as client:
         assert (await client.get(MOVIE)).status_code == 200
         yield client
-
-
-@contextlib.asynccontextmanager
-async def off(stack: Stack, name: str) -> AsyncIterator[None]:
-    """For the block, a part is switched off; waits until the process knows, both times."""
-    assert name in {switch.name for switch in SWITCHES}
-
-    async def becomes(value: float) -> None:
-        async def is_so() -> bool:
-            page = await probes.http(stack.port(PROCESS.get(name, "movie_svc"), "metrics"), "/metrics")
-            return f'marquee_switch_on{{switch="{name}"}} {value}' in page.decode()
-
-        await eventually(is_so, 30, 0.1, what=f"{name} {value}")
-
-    before = stack.home.flags_file.read_text()
-    flags = json.loads(before)
-    flags["features"].append({"name": name, "type": "kill-switch", "enabled": False, "strategies": []})
-    began = time.monotonic()
-    stack.home.flags_file.write_text(json.dumps(flags))
-    try:
-        await becomes(0.0)
-        print(f"\n{name} was off {time.monotonic() - began:.1f} s after its flag")
-        yield
-    finally:
-        stack.home.flags_file.write_text(before)
-        await becomes(1.0)
 
 
 def refused(answer: httpx.Response, reason: str) -> None:

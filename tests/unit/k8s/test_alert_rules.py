@@ -13,7 +13,11 @@ import yaml
 from typer.main import get_command
 
 from local.cli import app
+from local.drills.table import DRILLS
 from local.stack.layout import checkout
+from tests.drills import test_alerts
+from tests.faults.cluster import test_alerts as test_cluster_alerts
+from tests.integration.local import test_observability
 from tests.support.metrics import asked, defined
 from tests.support.promtool import promtool
 
@@ -105,6 +109,24 @@ def test_every_alert_is_tested_both_ways() -> None:
     for name in {alert["alert"] for alert in alerts()}:
         wanted = {f"{name} fires"} if name == ALWAYS else {f"{name} fires", f"{name} is silent"}
         assert wanted <= tested, name
+
+
+def test_every_alert_is_seen_on_a_running_mesh_or_told_not_to_be() -> None:
+    seen = {
+        *(drill.alert for drill in DRILLS),
+        *(alert for _, alert in test_observability.BREAKS),
+        *test_alerts.SEEN,
+        *test_cluster_alerts.SEEN,
+        ALWAYS,
+    }
+    text = (checkout() / "docs/operations/observability.md").read_text()
+    _, _, section = text.partition("\n## Alerts\n")
+    told = set(re.findall(r"\| `(Marquee\w+)` \|", section.partition("\n## ")[0]))
+    names = {alert["alert"] for alert in alerts()}
+    assert seen <= names
+    assert names - seen == told
+    assert f"{len(names)} alerts" in section
+    assert f"{len(seen)} of them" in section
 
 
 def test_the_rules_of_the_objectives_are_made_from_them_as_they_are() -> None:

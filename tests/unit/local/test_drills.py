@@ -16,6 +16,7 @@ from local.drills import running, stores
 from local.drills.table import DRILLS, named
 from local.stack import state as states
 from local.stack.layout import Home, Shape, StackError, checkout
+from movie_svc.caching.cache import KEY_PREFIX
 from rating_svc import topics
 
 OBSERVED = {"prometheus/http": 1, "alertmanager/http": 2, "envoy/edge": 3}
@@ -39,7 +40,7 @@ def up(home: Home, **changed: object) -> None:
 
 
 def test_each_drill_has_an_alert_with_its_runbook_and_says_what_users_notice() -> None:
-    assert len({drill.name for drill in DRILLS}) == len(DRILLS) == 11
+    assert len({drill.name for drill in DRILLS}) == len(DRILLS) == 12
     rules = yaml.safe_load((checkout() / "k8s/observability/rules/alerts.yaml").read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     for drill in DRILLS:
@@ -49,6 +50,7 @@ def test_each_drill_has_an_alert_with_its_runbook_and_says_what_users_notice() -
         assert drill.notice
         assert drill.needs, drill.name
     assert stores.SUBMITTED == topics.SUBMITTED
+    assert stores.TITLES == KEY_PREFIX
 
 
 def test_they_are_listed_with_what_they_break_their_alert_and_its_runbook(home: Home) -> None:
