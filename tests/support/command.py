@@ -11,7 +11,11 @@ _PATIENCE_S = 280
 
 
 def run(
-    home: Home, *words: str, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()
+    home: Home,
+    *words: str,
+    environment: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
+    patience_s: float = _PATIENCE_S,
 ) -> subprocess.CompletedProcess[str]:
     """Runs it on that home, by way of the program `before` it; returns how it ended and what it said."""
     usual = {"MARQUEE_HOME": str(home.root), "MARQUEE_EDGE_PORT": "0", "COLUMNS": "200"}
@@ -20,7 +24,7 @@ def run(
         env={**os.environ, **usual, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=_PATIENCE_S,
+        timeout=patience_s,
         check=False,
     )
 
