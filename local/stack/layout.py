@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import random
 import secrets
 import shutil
 import socket
@@ -13,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from local.stack import sections
 from mesh.services import DATABASE
 
 HOST: Final = "127.0.0.1"
@@ -285,13 +285,13 @@ class Stack:
 def choose_ports(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[str, int]) -> dict[str, int]:
     """A free port for each name: the one of last time if it is still free, so that addresses stay.
 
-    `fixed` ones are taken as they are (0: any).
+    No other process is given the new ones while this one lives. `fixed` ones are taken as they are (0: any).
 
     Raises:
         StackError: a fixed port is taken.
     """
     chosen: dict[str, int] = {}
-    candidates = (port for port in random.sample(_PORTS, len(_PORTS)) if port not in fixed.values())
+    candidates = (port for port in sections.own(_PORTS) if port not in fixed.values())
     for name in names:
         wanted = fixed.get(name, 0)
         if wanted:

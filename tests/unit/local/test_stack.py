@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from local.servers import envoy_server
 from local.stack.layout import HOST, Home, Secrets, Shape, Stack, StackError, choose_ports
 from local.supervision.processes import port_names, select, table
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_ports_of_last_time_are_kept_while_they_are_free() -> None:
@@ -30,6 +34,23 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced() -> None:
 def test_no_port_is_given_twice() -> None:
     names = [f"p{i}/x" for i in range(200)]
     assert len(set(choose_ports(names, {}, {}).values())) == len(names)
+
+
+def test_two_processes_that_choose_at_the_same_time_get_different_ports() -> None:
+    """What each is given is taken only when its servers listen."""
+    code = """from local.stack.layout import choose_ports
+print(*choose_ports([str(each) for each in range(250)], {}, {}).values(), flush=True)
+input()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        theirs = set(map(int, other.stdout.readline().split()))
+        ours = set(choose_ports([str(each) for each in range(250)], {}, {}).values())
+        other.stdin.write("\n")
+    assert len(theirs) == len(ours) == 250
+    assert not theirs & ours
 
 
 def test_a_taken_edge_port_is_refused_with_the_variable_that_changes_it() -> None:
