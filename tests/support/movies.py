@@ -38,11 +38,11 @@ class MovieProcess(ServiceProcess):
     def stub(self) -> "movies_pb2_grpc.MovieServiceAsyncStub":
         return movies_pb2_grpc.MovieServiceStub(self.channel)
 
-    async def get(self, name: str, timeout: float = 5, **fields: Any) -> movies_pb2.Movie:
+    async def get(self, name: str, timeout: float = 15, **fields: Any) -> movies_pb2.Movie:
         return (await self.get_with_source(name, timeout, **fields))[0]
 
     async def get_with_source(
-        self, name: str, timeout: float = 5, **fields: Any
+        self, name: str, timeout: float = 15, **fields: Any
     ) -> tuple[movies_pb2.Movie, str]:
         """The movie, and the layer that it came from."""
         call = self.stub.GetMovie(movies_pb2.GetMovieRequest(name=name, **fields), timeout=timeout)

@@ -32,4 +32,4 @@ class RankingProcess(ServiceProcess):
 
     async def votes(self, movie: int) -> int:
         request = pb.GetScoreRequest(name=f"movies/tt{movie:07d}/score")
-        return (await self.rankings.GetScore(request, timeout=2)).votes
+        return (await self.rankings.GetScore(request, timeout=15)).votes

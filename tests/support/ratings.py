@@ -106,7 +106,8 @@ class Service:
 
     def __init__(self, stack: Stack, logs: Path) -> None:
         self.stack = stack
-        settle = {"MARQUEE_RATING_SETTLE_S": "3"}
+        # What is pending is shared only while Redis answers in time, however busy the machine is.
+        settle = {"MARQUEE_RATING_SETTLE_S": "3", "MARQUEE_REDIS_TIMEOUT_S": "5"}
         self.replicas = [RatingProcess(stack, "serve", logs, **settle) for _ in range(2)]
         self.worker = RatingProcess(stack, "worker", logs, **settle)
         self.relay = RatingProcess(stack, "relay", logs)
@@ -145,8 +146,8 @@ def _changes(bootstrap: str, movie: int) -> list[tuple[int | None, int | None]]:
         {"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False, "log_level": 0}
     )
     try:
-        partitions = consumer.list_topics(topics.CHANGED, timeout=5).topics[topics.CHANGED].partitions
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topics.CHANGED, p), 5) for p in partitions}
+        partitions = consumer.list_topics(topics.CHANGED, timeout=30).topics[topics.CHANGED].partitions
+        ends = {p: consumer.get_watermark_offsets(TopicPartition(topics.CHANGED, p), 30) for p in partitions}
         left = {p: high for p, (low, high) in ends.items() if low < high}
         consumer.assign([TopicPartition(topics.CHANGED, p, ends[p][0]) for p in left])
         found = []

@@ -69,7 +69,7 @@ class Rig:
         self.postgres = await postgres.connect(self.postgres_config)
         self._exit.push_async_callback(self.postgres.close)
         await self.register()
-        self.redis = redisdb.connect(RedisConfig(url=self._redis_url))
+        self.redis = redisdb.connect(RedisConfig(url=self._redis_url, timeout_s=5))
         self._exit.push_async_callback(self.redis.aclose)
         self.pending = PendingWrites(Pipe(self.redis, 0.1), PendingConfig())
 

@@ -17,7 +17,7 @@ async def eventually(
     check: Callable[[], T | None], timeout: float = ..., interval: float = ..., *, what: str = ...
 ) -> T: ...
 async def eventually(
-    check: Callable[[], Any], timeout: float = 30.0, interval: float = 0.02, *, what: str = ""
+    check: Callable[[], Any], timeout: float = 60.0, interval: float = 0.02, *, what: str = ""
 ) -> Any:
     """Waits until `check` returns something true, and returns it. Times are in seconds.
 

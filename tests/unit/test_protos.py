@@ -157,8 +157,11 @@ def test_every_message_field_and_rpc_is_documented() -> None:
 
 
 def test_an_internal_client_can_install_the_stubs_alone(tmp_path: Path) -> None:
+    # Of a copy: what is built lies beside its sources meanwhile, where other tests look.
+    sources = tmp_path / "protos"
+    shutil.copytree(PROTOS, sources, ignore=shutil.ignore_patterns("build", "dist", "__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", tmp_path, PROTOS], check=True, capture_output=True)
+    subprocess.run([*command, "--wheel-dir", tmp_path, sources], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("marquee_protos-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for package in ("movies", "ratings", "rankings"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -85,7 +86,7 @@ async def test_other_parameters_are_another_answer(edge: Edge) -> None:
 )
 async def test_what_may_not_be_kept_is_not(edge: Edge, said: str | None) -> None:
     edge.service.headers[:] = [("cache-control", said)] if said else []
-    path = f"/v1/movies/tt9{abs(hash(said)) % 1000000:06}"
+    path = f"/v1/movies/tt9{zlib.crc32(str(said).encode()) % 1000000:06}"
     for _ in range(3):
         assert "age" not in (await edge.http.get(path)).headers
     assert len(edge.service.calls) == 3
@@ -99,7 +100,7 @@ async def test_it_is_kept_no_longer_than_it_says(edge: Edge) -> None:
         await edge.http.get("/v1/movies/tt0000004")
         return bool(edge.service.calls)
 
-    await eventually(asked_again, timeout=5, what="a new answer after two seconds")
+    await eventually(asked_again, timeout=30, what="a new answer after two seconds")
 
 
 async def test_a_token_does_not_keep_a_public_answer_from_the_cache(edge: Edge) -> None:
@@ -312,17 +313,20 @@ async def test_a_client_may_ask_for_a_new_answer(edge: Edge, said: str) -> None:
 
 
 async def test_the_age_that_an_answer_comes_with_counts(edge: Edge) -> None:
+    edge.service.headers[:] = [KEEP, ("age", "30")]
+    path = "/v1/movies/tt0000017"
+    await edge.http.get(path)
+    answer = await edge.http.get(path)
+    assert 30 <= int(answer.headers["age"]) < 60
+    assert len(edge.service.calls) == 1
     edge.service.headers[:] = [KEEP, ("age", "57")]
     path = "/v1/movies/tt0000014"
     await edge.http.get(path)
-    answer = await edge.http.get(path)
-    assert 57 <= int(answer.headers["age"]) < 60
-    assert len(edge.service.calls) == 1
 
     async def asked_again() -> bool:
         return not await is_kept(edge, path)
 
-    await eventually(asked_again, timeout=10, what="a new answer after three seconds")
+    await eventually(asked_again, timeout=30, what="a new answer after three seconds")
     edge.service.headers[:] = [KEEP, ("age", "60")]
     for _ in range(2):
         assert not await is_kept(edge, "/v1/movies/tt0000015"), "it came too old"

@@ -141,10 +141,16 @@ async def test_where_no_new_release_is_left_the_stable_one_answers(edge: Edge, t
     async with under_load(edge) as outcomes:
         await total(outcomes, 200)
         await trial.set_serving(False)
-        await asyncio.sleep(1)  # as the chassis waits before it stops
-        await trial.stop()
+        # The chassis stops once it has waited for that.
+        name = "cluster.movie_svc_canary_hosts.membership_healthy"
+        await eventually(lambda: _is(edge, name, 0), what="an edge that has noticed")
+        await trial.stop(grace=5)
         await total(outcomes, 400)
     assert {status for _, status in outcomes} == {200}, outcomes
+
+
+async def _is(edge: Edge, stat: str, value: int) -> bool:
+    return (await edge.stats(f"^{stat}$"))[stat] == value
 
 
 def flags_file(path: Path, **features: dict[str, Any]) -> None:

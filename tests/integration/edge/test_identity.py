@@ -332,4 +332,4 @@ async def _exchange(raw: socket.socket, request: bytes) -> None:
     loop = asyncio.get_running_loop()
     raw.setblocking(False)
     await loop.sock_sendall(raw, request)
-    await asyncio.wait_for(loop.sock_recv(raw, 65536), 5)
+    await asyncio.wait_for(loop.sock_recv(raw, 65536), 30)

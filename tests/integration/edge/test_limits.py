@@ -133,8 +133,13 @@ async def test_tiers_differ_and_an_unknown_one_counts_as_the_default(edge: Edge)
 
 async def test_a_refusal_says_when_to_come_back(edge: Edge) -> None:
     await passed(edge, MOVIE, at("203.0.113.1"))
-    answer = await edge.http.get(MOVIE, headers=at("203.0.113.1"))
-    assert answer.status_code == 429
+
+    async def refused() -> httpx.Response | None:
+        # A second may just have filled the bucket up by one call.
+        found = await edge.http.get(MOVIE, headers=at("203.0.113.1"))
+        return found if found.status_code == 429 else None
+
+    answer = await eventually(refused)
     assert int(answer.headers["retry-after"]) >= 1
     assert (answer.headers["ratelimit-limit"], answer.headers["ratelimit-remaining"]) == ("5", "0")
     error = answer.json()["error"]
@@ -177,7 +182,7 @@ async def test_connections_are_bounded(tmp_path: Path) -> None:
     limits = tmp_path / "limits.yaml"
     limits.write_text(DEFAULT_FILE.read_text().replace("max_connections: 10000", "max_connections: 20"))
     async with running_edge(limits_file=limits) as edge:
-        clients = [httpx.AsyncClient(base_url=edge.url, timeout=5) for _ in range(40)]
+        clients = [httpx.AsyncClient(base_url=edge.url, timeout=20) for _ in range(40)]
         served = 0
         for client in clients:
             try:

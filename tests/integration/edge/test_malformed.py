@@ -20,8 +20,8 @@ def limits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = DEFAULT_FILE.read_text()
     # The same bounds, sooner.
     limits.write_text(
-        text.replace("request_headers_timeout: 10s", "request_headers_timeout: 1s").replace(
-            "stream_idle_timeout: 30s", "stream_idle_timeout: 1s"
+        text.replace("request_headers_timeout: 10s", "request_headers_timeout: 3s").replace(
+            "stream_idle_timeout: 30s", "stream_idle_timeout: 3s"
         )
     )
     return limits

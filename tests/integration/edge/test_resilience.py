@@ -54,20 +54,20 @@ async def test_a_json_callers_patience_is_the_services_deadline(edge: Edge) -> N
     single, batch = (call.time_remaining for call in edge.service.calls)
     assert single is not None
     assert batch is not None
-    assert 4 < single <= 5
-    assert 14 < batch <= 15
+    assert 2 < single <= 5
+    assert 10 < batch <= 15
 
 
 async def test_a_grpc_callers_deadline_reaches_the_service(edge: Edge) -> None:
     async with grpc.aio.insecure_channel(edge.target) as channel:
         movies = movies_pb2_grpc.MovieServiceStub(channel)
-        await movies.GetMovie(movies_pb2.GetMovieRequest(name="movies/tt1"), timeout=2)
+        await movies.GetMovie(movies_pb2.GetMovieRequest(name="movies/tt1"), timeout=3)
         await movies.GetMovie(movies_pb2.GetMovieRequest(name="movies/tt1"))
     own, none = (call.time_remaining for call in edge.service.calls)
     assert own is not None
     assert none is not None
-    assert 1 < own <= 2
-    assert 4 < none <= 5
+    assert 1 < own <= 3
+    assert 3 < none <= 5
 
 
 async def test_a_hanging_service_ends_in_504_in_time(edge: Edge) -> None:
@@ -206,7 +206,9 @@ async def test_a_draining_instance_costs_no_call(pair: Edge) -> None:
     async with under_load(pair, "GET", MOVIE) as outcomes:
         await enough(outcomes, 100)
         await leaving.set_serving(False)
-        await asyncio.sleep(1)  # as the chassis waits before it stops
+        # The chassis stops once it has waited for that; what was under way then has been recorded.
+        await eventually(lambda: _healthy(pair, 1), what="an edge that has noticed")
+        await enough(outcomes, 50)
         calls_at_stop = len(leaving.calls)
         await leaving.stop(grace=5)
         assert len(leaving.calls) == calls_at_stop
@@ -223,15 +225,11 @@ async def test_a_killed_instance_costs_no_read(edge: Edge) -> None:
     )
     try:
         assert victim.stdout is not None
-        port = int(await asyncio.wait_for(victim.stdout.readline(), 20))
+        port = int(await asyncio.wait_for(victim.stdout.readline(), 60))
         endpoints = {name: [f"127.0.0.1:{edge.service.port}", f"127.0.0.1:{port}"] for name in SERVICES}
         render(dataclasses.replace(edge.settings, endpoints=endpoints), edge.folder / "envoy")
 
-        async def both_healthy() -> bool:
-            name = "cluster.movie_svc.membership_healthy"
-            return (await edge.stats(name))[name] == 2
-
-        await eventually(both_healthy, what="two healthy instances")
+        await eventually(lambda: _healthy(edge, 2), what="two healthy instances")
         async with under_load(edge, "GET", MOVIE) as outcomes:
             await enough(outcomes, 100)
             victim.kill()
@@ -270,12 +268,23 @@ async def test_new_endpoints_are_taken_up_without_a_restart(edge: Edge) -> None:
             await eventually(lambda: _has_calls(newcomer), what="calls to the new instance")
             # An endpoint that is gone from the file serves on until it says that it is going.
             await edge.service.set_serving(False)
-            await asyncio.sleep(1)
+
+            async def left_out() -> bool:
+                before = len(edge.service.calls)
+                await enough(outcomes, 50)
+                return len(edge.service.calls) == before
+
+            await eventually(left_out, what="the last call to the old one")
             await edge.service.stop(grace=5)
             await enough(outcomes, 50)
         assert set(outcomes) == {200}, outcomes
     finally:
         await newcomer.stop()
+
+
+async def _healthy(edge: Edge, count: int) -> bool:
+    name = "cluster.movie_svc.membership_healthy"
+    return (await edge.stats(f"^{name}$"))[name] == count
 
 
 async def _has_calls(instance: Instance) -> bool:

@@ -68,7 +68,7 @@ async def test_a_cluster_of_databases(marquee: Marquee) -> None:
     server = patroni.server_pids(stack, leader)
     assert len(server) == 1
     os.kill(marquee.process(leader)["pid"], signal.SIGKILL)
-    await eventually(lambda: marquee.process(leader)["restarts"] == 1 and marquee.status()["healthy"], 60)
+    await eventually(lambda: marquee.process(leader)["restarts"] == 1 and marquee.status()["healthy"], 120)
     assert roles(marquee)[leader] == "leader"
     assert patroni.server_pids(stack, leader) == server
     await connection.close()

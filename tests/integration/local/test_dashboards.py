@@ -93,8 +93,8 @@ class Page:
     async def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
         return await asyncio.to_thread(send, self.url + path, method, None, headers)
 
-    async def ask(self, query: Query) -> list[list[float]]:
-        """The values of each line in the last quarter of a minute, as the page asks for them."""
+    async def ask(self, query: Query) -> list[list[float]] | str:
+        """The values of each line in the last quarter of a minute, as the page asks for them; or an error."""
         now = time.time()
         asked = {
             "query": query.expression.replace(WINDOW, "[20s]"),
@@ -102,8 +102,13 @@ class Page:
             "end": str(now),
             "step": "5",
         }
-        status, body = await self.get(f"/dash/prometheus/api/v1/query_range?{urllib.parse.urlencode(asked)}")
-        assert status == 200, (query.expression, body)
+        path = f"/dash/prometheus/api/v1/query_range?{urllib.parse.urlencode(asked)}"
+        try:
+            status, body = await self.get(path)
+        except OSError as error:
+            return f"{error!r} of {query.expression}"
+        if status != 200:
+            return f"{status} of {query.expression}: {body[:500]!r}"
         lines: list[dict[str, Any]] = json.loads(body)["data"]["result"]
         return [[float(value) for _, value in line["values"]] for line in lines]
 
@@ -111,6 +116,8 @@ class Page:
         """What is wrong with a panel; nothing if each of its queries shows something."""
         for query in panel.queries:
             lines = await self.ask(query)
+            if isinstance(lines, str):
+                return f"{panel.title}: {lines}"
             if any(math.isnan(value) for line in lines for value in line):
                 return f"{panel.title}: NaN of {query.expression}"
             wanted = TRACED if "traces_span_metrics" in query.expression else not panel.quiet

@@ -104,7 +104,7 @@ async def test_every_process_is_scraped_and_every_rule_can_be_read(watched: Watc
             "redis",
         }
 
-    await eventually(all_up, 30, 0.2)
+    await eventually(all_up, 120, 0.2)
     groups = (await watched.ask("v1/rules"))["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) > 100
@@ -160,7 +160,7 @@ async def test_the_edge_and_redis_export_what_rules_ask_them_for(watched: Watche
         await read(watched.stack, "envoy", "edge", "/readyz")
         return not await missing()
 
-    await eventually(complete, 30, 0.5)
+    await eventually(complete, 120, 0.5)
 
 
 async def test_a_part_that_is_stopped_is_heard_of_and_its_return_too(watched: Watched) -> None:

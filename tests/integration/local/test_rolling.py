@@ -1,7 +1,6 @@
 """Everything of Marquee's own is replaced under load, and no call is lost."""
 
 import asyncio
-import json
 import socket
 import ssl
 import time
@@ -75,8 +74,8 @@ async def test_a_rolling_restart_of_everything_loses_no_call(tmp_path: Path) -> 
         print(f"{outcomes.total()} calls in {time.monotonic() - began:.0f} s: {dict(outcomes)}")
         assert set(outcomes) == {"200"}, outcomes
         assert outcomes.total() > 500
-        state = json.loads(run(home, "status", "--json").stdout)
-        assert state["healthy"]
+        # A process has two seconds to say that it is well, which a busy machine may take by itself.
+        await eventually(lambda: run(home, "status").returncode == 0, interval=0.5, what="a healthy status")
 
 
 async def rotate(stack: Stack, outcomes: Counter[str]) -> None:
@@ -90,7 +89,7 @@ async def rotate(stack: Stack, outcomes: Counter[str]) -> None:
         now = {name: await asyncio.to_thread(shown, stack, name) for name in servers}
         return all(now[name] != old[name] for name in servers)
 
-    await eventually(rotated, timeout=30, what="new certificates at every service")
+    await eventually(rotated, timeout=60, what="new certificates at every service")
     await asyncio.sleep(2)  # what calls others opens its connections again within a second
     during = outcomes - before
     lost = sum(count for outcome, count in during.items() if outcome != "200")

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 
-from local.commands.status import look
+from local.commands.status import Status, look
 from local.stack import state as states
 from local.stack.layout import HOST, Home, Stack
 from mesh import redisdb
@@ -179,7 +179,7 @@ async def test_the_replica_follows_the_primary(stack: Stack) -> None:
         await primary.execute("CREATE TABLE IF NOT EXISTS followed (value int)")
         await primary.execute("INSERT INTO followed VALUES (7)")
         written = await primary.fetchval("SELECT pg_current_wal_lsn() - '0/0'")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 if await replica.fetchval("SELECT pg_last_wal_replay_lsn() - '0/0'") >= written:
                     break
@@ -252,9 +252,13 @@ async def test_redis_lets_nobody_in_without_a_password(stack: Stack) -> None:
 async def test_an_idle_mesh_is_ready_and_small(mesh_stack: Stack) -> None:
     state = states.live(mesh_stack.home)
     assert state is not None
-    status = await asyncio.to_thread(look, mesh_stack.home, state)
-    assert status.healthy, [line for line in status.processes if line.condition != "ready"]
-    assert status.memory_mib < 1536
+
+    async def ready() -> Status | None:
+        # A busy machine may be late with one of the answers.
+        found = await asyncio.to_thread(look, mesh_stack.home, state)
+        return found if found.healthy else None
+
+    assert (await eventually(ready, interval=0.5)).memory_mib < 1536
 
 
 def _stack(marquee: Marquee) -> Stack:

@@ -69,7 +69,7 @@ async def log(stack: Stack) -> AsyncIterator[Log]:
     await ensure_topics(kafka, [Topic(name, 1)])
     async with proxied(stack.port("postgres", "sql")) as way:
         dsn = stack.dsn_at(f"127.0.0.1:{way.port}", "rating_svc", name)
-        pg = await postgres.connect(PostgresConfig(primary=dsn, timeout_s=0.5))
+        pg = await postgres.connect(PostgresConfig(primary=dsn, timeout_s=2))
         producer = KafkaProducer(kafka)
         measuring = asyncio.create_task(Backlog(kafka, pg, READER, interval_s=0.1).run())
         yield Log(name, (await identify(kafka, name)).id, kafka, producer, pg, way)

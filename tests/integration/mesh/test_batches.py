@@ -219,7 +219,7 @@ async def test_a_topic_that_is_made_again_under_a_running_reader_is_read_from_it
     async with bench.reading(bench.reader()):
         await bench.keeps(first)
         await asyncio.wrap_future(bench.admin.delete_topics([bench.name])[bench.name])
-        await eventually(lambda: bench.name not in bench.admin.list_topics(timeout=5).topics)
+        await eventually(lambda: bench.name not in bench.admin.list_topics(timeout=30).topics)
         await bench.make_topic()
         # Far fewer than before: their offsets are below those that were stored.
         await bench.send(second := values("second", 20))
@@ -279,6 +279,7 @@ async def test_what_the_database_refuses_is_found_and_the_rest_is_stored(bench: 
     await bench.send(many := values("a", 80))
     async with bench.reading(bench.reader(batch=80)):
         await bench.keeps([value for value in many if value != "a 0013"])
+        await eventually(lambda: sent(bench, 1))
     assert await bench.letter_count() == 1
 
 

@@ -54,7 +54,7 @@ async def test_it_makes_the_schema_and_the_topics_and_does_no_harm_again(stack: 
         await connection.close()
         assert TOPICS[service] in await topic_names(KafkaConfig(bootstrap=stack.kafka_bootstrap))
     finally:
-        await admin.execute(f"DROP DATABASE {database}")
+        await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
         await admin.close()
 
 

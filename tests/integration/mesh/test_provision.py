@@ -71,7 +71,7 @@ async def test_roles_and_schemas_are_made_and_passwords_are_renewed(server: str,
         assert done.returncode == 0, done.stderr
         for name in provision.WITH_SCHEMA:
             address = server.replace("postgres@", f"{name}@").replace("/postgres", "/marquee")
-            connection = await asyncpg.connect(address, password=value, timeout=5)
+            connection = await asyncpg.connect(address, password=value, timeout=30)
             assert await connection.fetchval("SELECT current_schema()") == name
             own = await connection.fetchval("SELECT rolconfig FROM pg_roles WHERE rolname = current_user")
             assert sorted(own) == sorted(f"{key}={wanted}" for key, wanted in sessions.SETTINGS.items())

@@ -26,7 +26,7 @@ from tests.support.sentinels import DOWN_AFTER_S, Sentinels, running_sentinels
 from tests.support.waiting import eventually
 
 # Electing a leader, promoting, the next look of a client that had left Redis alone; and a busy machine.
-FOLLOWS_WITHIN_S = DOWN_AFTER_S + 8.5
+FOLLOWS_WITHIN_S = DOWN_AFTER_S + 28.5
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ class Users:
     def __init__(self, sentinels: Sentinels) -> None:
         self.movies = redisdb.connect(sentinels.config("movie_svc"))
         self.others = redisdb.connect(sentinels.config("movie_svc"))
-        self.ratings = redisdb.connect(sentinels.config("rating_svc"))
+        # Each of its writes must be taken in time after the failover, by a busy machine too.
+        self.ratings = redisdb.connect(sentinels.config("rating_svc", timeout_s=2))
         self.rankings = redisdb.connect(sentinels.config("ranking_svc"))
         cache = CacheConfig()
         self.l1 = L1(cache)
@@ -117,7 +118,11 @@ async def using(sentinels: Sentinels) -> AsyncIterator[Users]:
 async def test_everything_follows_the_master(sentinels: Sentinels, number: signal.Signals) -> None:
     async with using(sentinels) as users:
         await users.ratings.set("rating:kept", "before")
-        await users.ratings.execute_command("WAIT", 1, 1000)
+
+        async def copied() -> bool:
+            return int(await users.ratings.execute_command("WAIT", 1, 500)) >= 1
+
+        await eventually(copied)
         old = sentinels.processes[sentinels.servers[0]]
         old.send_signal(number)
         started = time.monotonic()
@@ -144,7 +149,7 @@ async def test_everything_follows_the_master(sentinels: Sentinels, number: signa
 
 async def test_a_sentinel_that_hangs_is_passed_over(sentinels: Sentinels) -> None:
     sentinels.processes[sentinels.sentinels[0]].send_signal(signal.SIGSTOP)
-    client = redisdb.connect(sentinels.config("rating_svc"))
+    client = redisdb.connect(sentinels.config("rating_svc", timeout_s=2))
     try:
         assert await client.set("rating:a", "b")
     finally:

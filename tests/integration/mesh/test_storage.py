@@ -274,7 +274,7 @@ async def test_a_transaction_that_fails_changes_nothing(database: PostgresConfig
 
 
 async def test_reads_survive_a_primary_that_is_gone(database: PostgresConfig) -> None:
-    pg = await postgres.connect(PostgresConfig(primary=NOBODY, replicas=database.replicas, timeout_s=1))
+    pg = await postgres.connect(PostgresConfig(primary=NOBODY, replicas=database.replicas, timeout_s=10))
     try:
 
         async def answers() -> bool:
@@ -291,7 +291,7 @@ async def test_reads_survive_a_primary_that_is_gone(database: PostgresConfig) ->
 
 
 async def test_reads_survive_a_replica_that_is_gone(database: PostgresConfig) -> None:
-    pg = await postgres.connect(PostgresConfig(primary=database.primary, replicas=(NOBODY,), timeout_s=1))
+    pg = await postgres.connect(PostgresConfig(primary=database.primary, replicas=(NOBODY,), timeout_s=10))
     try:
         assert await pg.fetchval("SELECT 1") == 1
     finally:

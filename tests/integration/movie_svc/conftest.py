@@ -20,6 +20,8 @@ HASTY = {
     "MARQUEE_OMDB_RATE": "1000",
     "MARQUEE_OMDB_BURST": "1000",
     "MARQUEE_OMDB_DAILY_LIMIT": "100000",
+    # What replicas share they share through Redis, while it answers in time; and a busy machine is slow.
+    "MARQUEE_REDIS_TIMEOUT_S": "5",
 }
 
 

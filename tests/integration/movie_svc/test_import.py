@@ -316,7 +316,7 @@ class _Events:
             except KafkaException:
                 await asyncio.sleep(0.1)
 
-    async def read(self, count: int, timeout_s: float = 20) -> list[tuple[str, events_pb2.MovieChanged]]:
+    async def read(self, count: int, timeout_s: float = 60) -> list[tuple[str, events_pb2.MovieChanged]]:
         """Up to `count` events; fewer if no more come."""
         found: list[tuple[str, events_pb2.MovieChanged]] = []
         deadline = time.monotonic() + timeout_s

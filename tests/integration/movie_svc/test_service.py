@@ -100,7 +100,7 @@ async def test_headers_say_how_old_an_answer_is_and_how_long_it_keeps(replica: M
     found = await headers(call)
     assert found["etag"] == f'"{movie.etag}"'
     age = int(found["age"])
-    assert 0 <= age <= 5
+    assert 0 <= age <= 30
     assert found["cache-control"] == f"public, max-age={age + 60}"
 
 
@@ -177,4 +177,5 @@ async def test_a_changed_title_reaches_all_replicas(start: Start, stack: Stack, 
             async def changed_too(replica: MovieProcess = replica) -> bool:
                 return (await replica.get(MATRIX)).imdb_votes == 9_999_999
 
-            await eventually(changed_too, 2)
+            # Long before it would look by itself, which is after five minutes.
+            await eventually(changed_too, 30)

@@ -215,7 +215,7 @@ async def test_a_nudge_brings_a_change_long_before_the_polling_interval(place: P
             await place.nudges.send()
             return feed.chart.get(1) is not None
 
-        await eventually(there, timeout=10)
+        await eventually(there, timeout=40)
     finally:
         await end(tasks)
 

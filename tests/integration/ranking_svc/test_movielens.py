@@ -44,7 +44,7 @@ async def test_the_chart_of_movielens_is_the_independent_one(place: Place) -> No
     assert len(changes) == 100_836
     async with place.aggregating(batch=1000):
         await place.send(changes)
-        await place.counted(timeout_s=120)
+        await place.counted(timeout_s=240)
     chart, _ = await Rebuilder(place.store, place.feed(), place.nudges, FORMULA).rebuild()
     entries = chart.entries(chart.orders.top_rated.after(None))
     got = [(entry.movie, entry.votes, chart.weighted(entry)) for entry in entries]

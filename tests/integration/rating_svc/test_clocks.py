@@ -37,8 +37,10 @@ class Service:
 
     def __init__(self, stack: Stack, logs: Path) -> None:
         self.stack = stack
-        self.ahead = RatingProcess(stack, "serve", logs, **skewed(HOUR_S))
-        self.right = RatingProcess(stack, "serve", logs)
+        # What is pending is shared only while Redis answers in time, however busy the machine is.
+        shares = {"MARQUEE_REDIS_TIMEOUT_S": "5"}
+        self.ahead = RatingProcess(stack, "serve", logs, **skewed(HOUR_S), **shares)
+        self.right = RatingProcess(stack, "serve", logs, **shares)
         self.worker = RatingProcess(
             stack, "worker", logs, **skewed(HOUR_S), MARQUEE_RATING_PRUNE_INTERVAL_S="0.1"
         )

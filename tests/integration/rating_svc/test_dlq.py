@@ -47,7 +47,7 @@ async def test_a_letter_is_listed_shown_and_sent_again(
     async def one() -> list[str]:
         return await ids(mesh_stack, option)
 
-    (letter,) = await eventually(one, 30, 0.2)
+    (letter,) = await eventually(one, 90, 0.2)
 
     async def waits() -> bool:
         page = await probes.http(mesh_stack.port("rating_svc-worker", "metrics"), "/metrics")
@@ -65,7 +65,7 @@ async def test_a_letter_is_listed_shown_and_sent_again(
         found = await ids(mesh_stack, option)
         return found if found != [letter] else []
 
-    (again,) = await eventually(another, 30, 0.2)
+    (again,) = await eventually(another, 90, 0.2)
     assert again != letter
     assert "sent 1 dead letters again" in marquee(mesh_stack.home, "dlq", "redrive", again, option)
 

@@ -51,7 +51,7 @@ async def reading(config: KafkaConfig, topic: str) -> AsyncIterator[BatchConsume
 async def read(consumer: BatchConsumer, count: int) -> Seen:
     """Reads and commits until `count` different messages have come."""
     seen: Seen = set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(40):
         while len(seen) < count:
             seen |= {(record.partition, record.offset) for record in await consumer.next_batch(1000, 0.2)}
             await consumer.commit()
@@ -84,7 +84,7 @@ async def test_a_batch_that_outlives_its_partitions_is_lost_to_nobody(
     """The database is away while a second consumer joins: part of the batch goes to it, part stays."""
     async with reading(config, topic) as first, reading(config, topic) as second:
         held: Seen = set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(40):
             while len({partition for partition, _ in held}) < PARTITIONS:
                 batch = await first.next_batch(1000, 1)
                 held = {(record.partition, record.offset) for record in batch}
@@ -100,7 +100,7 @@ async def test_a_batch_that_outlives_its_partitions_is_lost_to_nobody(
                 seen.update((r.partition, r.offset) for r in await consumer.next_batch(1000, 0.2))
                 await consumer.commit()
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(40):
             await asyncio.gather(rest(first), rest(second))
     assert held <= seen
 
@@ -124,7 +124,7 @@ async def test_a_consumer_leaves_even_if_it_is_cancelled_while_it_does(
         await producer.send(topic, uuid.uuid4().bytes, b"later")
     await producer.close()
     async with reading(patient, topic) as second:
-        # `read` gives up after 30 s, before the session of the first would have timed out.
+        # `read` gives up after 40 s, before the session of the first would have timed out.
         await read(second, PARTITIONS)
 
 
@@ -145,9 +145,9 @@ async def test_a_topic_that_was_made_anew_is_another_topic(config: KafkaConfig, 
     assert await identify(config, topic) == before
     admin = AdminClient({"bootstrap.servers": config.bootstrap})
     await asyncio.wrap_future(admin.delete_topics([topic])[topic])
-    await eventually(lambda: topic not in admin.list_topics(timeout=5).topics)
+    await eventually(lambda: topic not in admin.list_topics(timeout=30).topics)
     await ensure_topics(config, [Topic(topic, PARTITIONS)])
-    await eventually(lambda: topic in admin.list_topics(timeout=5).topics)
+    await eventually(lambda: topic in admin.list_topics(timeout=30).topics)
     assert (await identify(config, topic)).id != before.id
 
 
@@ -155,7 +155,7 @@ async def test_partitions_that_went_away_during_a_wait_and_came_back_are_read(
     config: KafkaConfig, topic: str
 ) -> None:
     async with reading(config, topic) as first:
-        async with asyncio.timeout(40), reading(config, topic) as second:
+        async with asyncio.timeout(90), reading(config, topic) as second:
             await first.next_batch(1000, 20)
             joining = asyncio.create_task(second.next_batch(1000, 25))
             while await first.wait(0.2):

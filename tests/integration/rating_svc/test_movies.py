@@ -45,7 +45,7 @@ async def replica(
     stack: Stack, movies: MovieProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RatingProcess]:
     logs: Path = tmp_path_factory.mktemp("ratings")
-    patient = {"MARQUEE_RATING_MOVIE_TIMEOUT_S": "1.5", "MARQUEE_RATING_MOVIE_MISSING_S": "0.5"}
+    patient = {"MARQUEE_RATING_MOVIE_TIMEOUT_S": "4", "MARQUEE_RATING_MOVIE_MISSING_S": "0.5"}
     async with RatingProcess(stack, "serve", logs, MARQUEE_MOVIE_SVC=movies.address, **patient) as role:
         yield role
 

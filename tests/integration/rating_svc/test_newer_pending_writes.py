@@ -3,19 +3,21 @@
 import time
 import uuid
 
+from local.servers.services import stores
 from local.stack.layout import Stack
+from mesh import redisdb
 from mesh.pipe import Pipe
+from mesh.redisdb import RedisConfig
 from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.config import PendingConfig
 from rating_svc.submissions import Position
-from tests.support.clients import redis_of
 
 MORE = b":77"
 
 
 async def test_a_pending_write_of_a_newer_release_is_read_as_far_as_it_is_known(stack: Stack) -> None:
     user, request_id = f"user-{uuid.uuid4()}", uuid.uuid4()
-    redis = redis_of(stack, "rating_svc")
+    redis = redisdb.connect(RedisConfig(url=stores(stack, "rating_svc")["MARQUEE_REDIS_URL"], timeout_s=5))
     try:
         write = PendingWrite(1, 8, Position(1, 5), time.time_ns() // 1000, request_id)
         assert await PendingWrites(Pipe(redis, 0.5), PendingConfig()).put(user, [write]) == [write]

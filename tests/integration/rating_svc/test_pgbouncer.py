@@ -99,11 +99,11 @@ def pooled(stack: Stack, pgbouncer: Path, request: pytest.FixtureRequest) -> Ite
         for role in ("rating_svc", "ranking_svc")
     } | {"cache": str(request.param)}
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(60)
 
 
 def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection((HOST, port), 0.2).close()

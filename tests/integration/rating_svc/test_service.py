@@ -90,7 +90,7 @@ async def test_nobody_ever_reads_an_old_score_while_writes_become_rows(
 
 async def test_pending_writes_are_compared_by_epoch_before_offset(stack: Stack) -> None:
     """The log began a new life: its offsets are small again."""
-    redis = redisdb.connect(RedisConfig(url=stores(stack, "rating_svc")["MARQUEE_REDIS_URL"]))
+    redis = redisdb.connect(RedisConfig(url=stores(stack, "rating_svc")["MARQUEE_REDIS_URL"], timeout_s=5))
     user, at = f"user-{uuid.uuid4()}", time.time_ns() // 1000
     old, new = PendingWrite(1, 3, Position(1, 900), at), PendingWrite(1, 8, Position(2, 5), at + 1)
     try:

@@ -185,7 +185,7 @@ async def test_a_topic_that_is_made_again_under_a_running_worker_is_a_later_life
         await bench.stored({("ann", 1): 6})
         admin = AdminClient({"bootstrap.servers": bench.kafka.bootstrap})
         await asyncio.wrap_future(admin.delete_topics([bench.topic])[bench.topic])
-        await eventually(lambda: bench.topic not in admin.list_topics(timeout=5).topics)
+        await eventually(lambda: bench.topic not in admin.list_topics(timeout=30).topics)
         await bench.register()
         # Offset 0 of the new topic is later than offset 1 of the old one.
         await bench.submit([submission("ann", 1, 9)])

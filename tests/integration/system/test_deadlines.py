@@ -29,8 +29,9 @@ from tests.support.waiting import eventually
 EDGE_S = 3.0
 """How long the edge waits for a rating here; a service alone would wait for five."""
 OWN_S = "5"
-CLOCKS_S = 0.1
-"""How far a remaining time may be off: gRPC passes it on in rounded units."""
+SLACK_S = 1.0
+"""How much of it may get lost on the way: what is passed on is how much time is left, which counts from when
+that comes, on a busy machine a while later. Who passes nothing on waits two seconds longer at least."""
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ class Seen:
 
     def assert_bounded(self, began: float, patience_s: float) -> None:
         assert self.remaining is not None
-        assert self.remaining <= patience_s - (self.at - began) + CLOCKS_S, "no more than the first had left"
+        assert self.remaining <= patience_s - (self.at - began) + SLACK_S, "no more than the first had left"
 
 
 def unheard_of() -> str:

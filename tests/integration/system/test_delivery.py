@@ -218,7 +218,7 @@ def is_slow(build: Build) -> None:
     build.change(
         f"{SERVICE}/service.py",
         "        found = await self._reader.get_many(",
-        "        await asyncio.sleep(1)\n        found = await self._reader.get_many(",
+        "        await asyncio.sleep(3)\n        found = await self._reader.get_many(",
     )
 
 

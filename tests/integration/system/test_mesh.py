@@ -39,8 +39,8 @@ def headers_of(stack: Stack, subject: str, ttl_s: int = 600) -> dict[str, str]:
 async def until(
     api: httpx.AsyncClient, path: str, fits: Callable[[Any], bool], headers: dict[str, str] | None = None
 ) -> Any:
-    """Reads a path until its answer fits; fails after 20 seconds, showing the last one."""
-    deadline = time.monotonic() + 20
+    """Reads a path until its answer fits; fails after a minute, showing the last one."""
+    deadline = time.monotonic() + 60
     while True:
         answer = await api.get(path, headers=headers)
         if answer.status_code == 200 and fits(answer.json()):

@@ -84,9 +84,11 @@ async def test_an_outsiders_call_is_not_sampled_anywhere(mesh: Mesh) -> None:
 
 async def test_ratings_of_one_batch_keep_their_traces_and_link_it(mesh: Mesh) -> None:
     users = [mesh.user() for _ in range(12)]
-    answers = await asyncio.gather(
-        *(mesh.http.put(MINE, json={"score": 7}, headers=headers) for headers in users)
-    )
+    # The worker stands still meanwhile: then it finds them together.
+    with hung(pid_of(mesh.stack, "rating_svc-worker")):
+        answers = await asyncio.gather(
+            *(mesh.http.put(MINE, json={"score": 7}, headers=headers) for headers in users)
+        )
     traces = [
         await mesh.trace(answer.headers["x-request-id"], "ranking_svc-consumer", f"process {CHANGED}")
         for answer in answers

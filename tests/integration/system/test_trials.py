@@ -72,7 +72,7 @@ def variant_of(answer: httpx.Response) -> str:
 
 def envoy_exposures(stack: Stack) -> dict[str, int]:
     url = f"http://{stack.address('envoy', 'admin')}/stats/prometheus?filter=exposures"
-    page = urllib.request.urlopen(url, timeout=5).read().decode()
+    page = urllib.request.urlopen(url, timeout=30).read().decode()
     return {
         found[1]: int(found[2])
         for found in re.finditer(r'^\S*exposures\{.*variant="([^"]*)".*\} (\d+)$', page, re.MULTILINE)
@@ -155,7 +155,7 @@ async def users_stay_with_their_variants(
 
 def service_exposures(stack: Stack) -> dict[str, float]:
     url = f"http://{stack.address('ranking_svc', 'metrics')}/metrics"
-    page = urllib.request.urlopen(url, timeout=5).read().decode()
+    page = urllib.request.urlopen(url, timeout=30).read().decode()
     counter = r'^marquee_experiment_exposures_total\{.*variant="([^"]*)"\} (\S+)$'
     found = re.finditer(counter, page, re.MULTILINE)
     return {each[1]: float(each[2]) for each in found}
@@ -219,11 +219,14 @@ async def test_a_new_release_stands_in_the_status(mesh_stack: Stack) -> None:
         assert trial["uptime_s"] <= time.monotonic() - before + 1
 
         os.kill(trial["pid"], signal.SIGKILL)
-        ended = json.loads(await asyncio.to_thread(marquee, mesh_stack.home, "status", "--json", code=1))
-        (trial,) = [each for each in ended["processes"] if each["name"] == "movie_svc-canary"]
-        assert trial["condition"] == "failed"
+
+        async def failed() -> dict[str, Any] | None:
+            ended = json.loads((await asyncio.to_thread(run, mesh_stack.home, "status", "--json")).stdout)
+            (now,) = [each for each in ended["processes"] if each["name"] == "movie_svc-canary"]
+            return now if now["condition"] == "failed" and not ended["healthy"] else None
+
+        trial = await eventually(failed, interval=0.5)
         assert "marquee logs movie_svc-canary" in trial["detail"]
     finally:
         await asyncio.to_thread(marquee, mesh_stack.home, "canary", "stop", "movie_svc")
-    shown = await asyncio.to_thread(marquee, mesh_stack.home, "status")
-    assert "canary" not in shown
+    assert "canary" not in await healthy_status(mesh_stack)

@@ -83,7 +83,8 @@ class Instance:
         ratings_pb2_grpc.add_RatingServiceServicer_to_server(self._servicer(_Ratings), self._server)
         rankings_pb2_grpc.add_RankingServiceServicer_to_server(self._servicer(_Rankings), self._server)
         await self.set_serving(True)
-        address = f"127.0.0.1:{port}"
+        # Below the kernel's own range: else, while it is stopped, its port may become somebody's source port.
+        address = f"127.0.0.1:{port or free_port()}"
         if credentials:
             self.port = self._server.add_secure_port(address, credentials)
         else:

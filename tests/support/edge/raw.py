@@ -11,7 +11,7 @@ async def raw_exchange(edge: Edge, request: bytes) -> tuple[int, bytes]:
     writer.write(request)
     received = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not received.endswith((b"}\n", b"}")):
                 piece = await reader.read(65536)
                 if not piece:
@@ -31,6 +31,6 @@ async def raw(edge: Edge, request: str) -> bytes:
     """All that the edge sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.edge_port)
     writer.write(request.encode())
-    received = await asyncio.wait_for(reader.read(), 10)
+    received = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return received

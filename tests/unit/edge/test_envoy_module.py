@@ -29,7 +29,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     build += [f"-I{envoy_module.SOURCES}", f"-fsanitize={request.param}", "-fno-sanitize-recover=all"]
     sources = [path for folder in (HOST, envoy_module.SOURCES) for path in folder.glob("*.c")]
     build += ["-o", str(program), *map(str, sources)]
-    subprocess.run(build, check=True, timeout=120)
+    subprocess.run(build, check=True, timeout=280)
 
     def run(*arguments: str, given: str = "") -> str:
         ran = subprocess.run(
@@ -38,7 +38,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=120,
+            timeout=280,
             check=False,
         )
         assert ran.returncode == 0, ran.stderr[-4000:]

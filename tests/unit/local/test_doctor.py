@@ -13,13 +13,14 @@ import pytest
 from local.commands import doctor
 from local.stack import state as states
 from local.stack.layout import Home
+from tests.support.ports import free_port
 
 
 def test_a_port_of_another_program_is_named() -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        port = free_port()
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         found = doctor._port(port, ours=False)
         assert f"port {port} is taken" in found.problem
         assert "MARQUEE_EDGE_PORT" in found.problem

@@ -168,4 +168,5 @@ async def test_in_flight_falls_back_to_zero() -> None:
 
     async with serving(unary) as channel:
         await failure(rankings_pb2_grpc.RankingServiceStub(channel).GetScore(SCORE))
-    assert REGISTRY.get_sample_value("grpc_server_in_flight") == before
+    # Counted when the answer is on its way, not before it arrives.
+    await eventually(lambda: REGISTRY.get_sample_value("grpc_server_in_flight") == before)

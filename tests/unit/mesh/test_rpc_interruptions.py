@@ -17,7 +17,7 @@ from tests.support.rpc import SCORE, failure, handled, served, serving
 from tests.support.waiting import eventually
 
 
-@pytest.mark.parametrize("timeout", [None, 5.0])
+@pytest.mark.parametrize("timeout", [None, 60.0])
 async def test_a_timeout_below_is_a_bug_and_not_the_callers_deadline(timeout: float | None) -> None:
     async def unary(request: Any, context: rpc.Context) -> pb.Score:
         raise TimeoutError("of something below")
@@ -27,7 +27,8 @@ async def test_a_timeout_below_is_a_bug_and_not_the_callers_deadline(timeout: fl
         stub = rankings_pb2_grpc.RankingServiceStub(channel)
         code, reason, _ = await failure(stub.GetScore(SCORE, timeout=timeout))
     assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
-    assert handled("Internal") == before + 1
+    # Counted when the answer is on its way, not before it arrives.
+    await eventually(lambda: handled("Internal") == before + 1)
 
 
 async def test_a_stray_cancellation_from_below_does_not_hang_the_client() -> None:
@@ -36,7 +37,7 @@ async def test_a_stray_cancellation_from_below_does_not_hang_the_client() -> Non
 
     async with serving(unary) as channel:
         stub = rankings_pb2_grpc.RankingServiceStub(channel)
-        assert (await failure(stub.GetScore(SCORE, timeout=5)))[0] is grpc.StatusCode.INTERNAL
+        assert (await failure(stub.GetScore(SCORE, timeout=60)))[0] is grpc.StatusCode.INTERNAL
 
 
 async def test_a_caller_without_a_deadline_gets_one() -> None:
@@ -63,11 +64,12 @@ async def test_a_caller_that_goes_away_ends_its_handler() -> None:
     before = handled("Canceled")
     async with serving(unary) as channel:
         stub = rankings_pb2_grpc.RankingServiceStub(channel)
-        assert (await failure(stub.GetScore(SCORE, timeout=0.1)))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
-        async with asyncio.timeout(5):
+        await channel.channel_ready()
+        # Long enough for the call to begin, on a busy machine too.
+        assert (await failure(stub.GetScore(SCORE, timeout=1.5)))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+        async with asyncio.timeout(60):
             await ended.wait()
-        await asyncio.sleep(0)
-    assert handled("Canceled") == before + 1
+        await eventually(lambda: handled("Canceled") == before + 1)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ async def test_what_an_interruption_makes_of_the_parts_below_is_no_fault_of_ours
     with caplog.at_level(logging.ERROR):
         async with serving(unary) as channel:
             call = rankings_pb2_grpc.RankingServiceStub(channel).GetScore(SCORE)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 # A call begins when it is first awaited.
                 waiting = asyncio.ensure_future(call.code())
                 await began.wait()
@@ -132,7 +134,7 @@ async def test_a_stream_of_a_caller_that_was_cut_off_is_not_taken_for_a_whole_on
     async with served(service, Imports()) as address, grpc.aio.insecure_channel(address) as channel:
         before = ended("Canceled")
         call = ratings_pb2_grpc.RatingServiceStub(channel).ImportRatings(requests())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await arrived.wait()
         call.cancel()
         await eventually(lambda: ended("Canceled") == before + 1)

@@ -18,6 +18,7 @@ from mesh.config import ConfigError
 from mesh.server import Server, ServerConfig
 from tests.support.errors import Details
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 CALLS = ChannelConfig(timeout_s=5, attempts=1)
 
@@ -41,7 +42,17 @@ async def serving(folder: Path) -> AsyncIterator[str]:
     service = internal_pb2.DESCRIPTOR.services_by_name["RatingTotalsService"]
     server.add(service, Totals(), callers=["edge", "ranking_svc"])
     running = asyncio.create_task(server.run())
+
+    async def listens() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*address.split(":"))
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     try:
+        await eventually(listens)
         yield address
     finally:
         server.stop()
@@ -53,7 +64,7 @@ async def believed(channel_: grpc.aio.Channel, subject: str = "mallory") -> str:
     call = stub.StreamTotals(
         internal_pb2.StreamTotalsRequest(),
         metadata=[(identity.SUBJECT_HEADER, subject)],
-        timeout=5,
+        timeout=60,
         wait_for_ready=True,
     )
     return (await anext(aiter(call))).totals[0].movie
@@ -100,7 +111,7 @@ async def test_without_a_certificate_of_ours_nothing_gets_through(tmp_path: Path
         async with opened:
             stub = internal_pb2_grpc.RatingTotalsServiceStub(opened)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                [part async for part in stub.StreamTotals(internal_pb2.StreamTotalsRequest(), timeout=5)]
+                [part async for part in stub.StreamTotals(internal_pb2.StreamTotalsRequest(), timeout=60)]
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -110,7 +121,7 @@ async def test_a_client_notices_the_wrong_service_behind_an_address(tmp_path: Pa
         async with channel.connect(address, CALLS, service="movie_svc", certificate=certificate) as opened:
             stub = internal_pb2_grpc.RatingTotalsServiceStub(opened)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                [part async for part in stub.StreamTotals(internal_pb2.StreamTotalsRequest(), timeout=5)]
+                [part async for part in stub.StreamTotals(internal_pb2.StreamTotalsRequest(), timeout=60)]
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -130,7 +141,7 @@ async def test_certificates_rotate_on_both_sides_without_a_lost_call(
                     authority.issue(tmp_path, "edge")
                     authority.issue(tmp_path, "rating_svc")
                 request = internal_pb2.StreamTotalsRequest()
-                answers += len([part async for part in stub.StreamTotals(request, timeout=5)])
+                answers += len([part async for part in stub.StreamTotals(request, timeout=60)])
             assert opened.current is not before
     assert answers == 60
 

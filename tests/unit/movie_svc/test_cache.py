@@ -210,7 +210,7 @@ async def test_a_fill_ends_where_the_primary_goes_away_meanwhile() -> None:
 
 
 async def test_nothing_is_renewed_early_while_that_is_switched_off() -> None:
-    l1 = cache(l1_ttl_s=0.2)
+    l1 = cache(l1_ttl_s=600)
     redis, store = Mock(), Mock()
     redis.get_many = AsyncMock(return_value={1: entry(b"new")})
     renewal = Renewal(l1, redis, store)

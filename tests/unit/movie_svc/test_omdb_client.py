@@ -25,8 +25,8 @@ from tests.support.waiting import eventually
 MATRIX = 133093
 CONFIG = OmdbConfig(
     api_key="k",
-    deadline_s=1.0,
-    attempt_s=0.3,
+    deadline_s=3.0,
+    attempt_s=1.0,
     attempts=2,
     rate_per_s=10_000,
     daily_limit=100_000,

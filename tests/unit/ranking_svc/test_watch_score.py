@@ -37,9 +37,10 @@ async def test_a_watcher_sees_the_score_at_once_and_then_changes(
 async def test_changes_within_a_moment_are_one(
     here: Here, stub: "rankings_pb2_grpc.RankingServiceAsyncStub"
 ) -> None:
+    # From before the first is sent: it may arrive a while later.
+    started = time.monotonic()
     stream = aiter(stub.WatchScore(pb.WatchScoreRequest(name="movies/tt0000005/score")))
     await anext(stream)
-    started = time.monotonic()
     for count in range(2, 12):
         here.change(5, *[10] * count)
     assert (await anext(stream)).votes == 11
@@ -91,7 +92,7 @@ async def test_watchers_are_limited_and_leave_nothing_behind(
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     for stream in streams:
         stream.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 assert (await stub.WatchScore(request).read()).votes == 1  # type: ignore[attr-defined]
