@@ -9,6 +9,12 @@ own=$cache/pgbouncer
 
 PATH=$PATH:/usr/sbin command -v pgbouncer && exit
 if [ ! -x "$own/pgbouncer" ]; then
+    # Who comes while another unpacks waits for that.
+    mkdir -p "$cache"
+    exec 9>"$own.lock"
+    flock 9
+fi
+if [ ! -x "$own/pgbouncer" ]; then
     ./unpack.sh pgbouncer "$own"
     cat >"$own/pgbouncer.$$" <<'RUN'
 #!/bin/sh

@@ -7,10 +7,12 @@ cd "$(dirname "$0")"
 cache=${MARQUEE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/marquee}
 own=$cache/prometheus
 
-# Who comes while another unpacks waits for that.
-mkdir -p "$cache"
-exec 9>"$own.lock"
-flock 9
+if [ ! -e "$own/prometheus-redis-exporter" ]; then
+    # Who comes while another unpacks waits for that.
+    mkdir -p "$cache"
+    exec 9>"$own.lock"
+    flock 9
+fi
 if [ ! -e "$own/prometheus-redis-exporter" ]; then
     ./unpack.sh --alone prometheus "$own.server"
     ./unpack.sh --alone prometheus-alertmanager "$own.alertmanager"

@@ -11,6 +11,12 @@ if compgen -G '/usr/lib/*-linux-gnu/rsyslog/omelasticsearch.so' >/dev/null && PA
     exit
 fi
 if [ ! -x "$own/rsyslogd" ]; then
+    # Who comes while another unpacks waits for that.
+    mkdir -p "$cache"
+    exec 9>"$own.lock"
+    flock 9
+fi
+if [ ! -x "$own/rsyslogd" ]; then
     ./unpack.sh rsyslog-elasticsearch "$own"
     cat >"$own/rsyslogd.$$" <<'RUN'
 #!/bin/sh

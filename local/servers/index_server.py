@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 import yaml
 
-from local.servers import java, maven, postgres_server, probes
+from local.servers import bringing, java, maven, postgres_server, probes
 from local.stack.layout import HOST, Stack, StackError, cache_folder, write_private
 
 log = logging.getLogger(__name__)
@@ -175,9 +175,14 @@ def ask(stack: Stack, method: str, path: str, body: object = None) -> Any:
 
 
 def _fetch() -> None:
-    target = _program()
-    if target.exists():
+    if _program().exists():
         return
+    with bringing.alone("opensearch"):
+        if not _program().exists():
+            _unpack(_program())
+
+
+def _unpack(target: Path) -> None:
     archive = maven.fetch(maven.context(), *_ARCHIVE)
     with tempfile.TemporaryDirectory(prefix="opensearch-", dir=cache_folder()) as made:
         with zipfile.ZipFile(archive) as packed:
