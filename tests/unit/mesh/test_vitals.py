@@ -45,19 +45,28 @@ async def test_a_process_tells_its_release_its_loops_lag_and_its_certificates_en
     async def told() -> dict[tuple[str, ...], float] | None:
         return (await look()).get("marquee_certificate_expiry_timestamp_seconds")
 
-    async def late() -> bool:
-        buckets = (await look()).get("marquee_event_loop_lag_seconds_bucket")
-        return buckets is not None and buckets["+Inf",] > buckets["0.25",]
+    async def told_this_one() -> dict[tuple[str, ...], float] | None:
+        # Until then an earlier server of this process may have told its own.
+        found = await told()
+        return found if found and found.get(("own",)) == end_of(Path(certificate.certificate)) else None
+
+    async def lates() -> float:
+        buckets = (await look()).get("marquee_event_loop_lag_seconds_bucket", {})
+        return buckets.get(("+Inf",), 0) - buckets.get(("0.25",), 0)
 
     try:
-        ends = await eventually(told)
-        assert ends["own",] == end_of(Path(certificate.certificate))
+        ends = await eventually(told_this_one)
         assert ends["authority",] > ends["own",]
         found = await look()
         assert any("movie_svc" in labels for labels in found["marquee_build_info"])
         assert not [name for name in found if name.endswith("_created")]
 
+        lates_before = await lates()
         time.sleep(1)  # noqa: ASYNC251 - the loop must stand still
+
+        async def late() -> bool:
+            return await lates() > lates_before
+
         await eventually(late)
 
         before = ends["own",]
