@@ -214,9 +214,12 @@ class Edge:
     settings: EdgeSettings
     process: asyncio.subprocess.Process
     http: httpx.AsyncClient = field(init=False)
+    pages: httpx.AsyncClient = field(init=False)
+    """Of `admin`. One for all questions: each new client reads all certificates that the machine trusts."""
 
     def __post_init__(self) -> None:
         self.http = httpx.AsyncClient(base_url=self.url, timeout=20)
+        self.pages = httpx.AsyncClient(base_url=self.admin, timeout=20)
 
     @property
     def target(self) -> str:
@@ -246,8 +249,7 @@ class Edge:
 
     async def stats(self, pattern: str) -> dict[str, int]:
         """Envoy's counters and gauges whose names match."""
-        async with httpx.AsyncClient() as client:
-            page = await client.get(f"{self.admin}/stats", params={"filter": pattern})
+        page = await self.pages.get("/stats", params={"filter": pattern})
         return {name: int(value) for name, value in re.findall(r"^(\S+): (\d+)$", page.text, re.MULTILINE)}
 
 
@@ -258,6 +260,14 @@ def envoy_command(folder: Path) -> list[str]:
         *("--config-path", str(folder / "envoy.yaml")),
         *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
     ]
+
+
+def _be_patient(configuration: Path) -> None:
+    """The services answer health checks from the test's own loop: while that is busy, they are not dead."""
+    before = configuration.read_text()
+    checks = "unhealthy_edge_interval: 0.2s\n      timeout: "
+    assert f"{checks}2s\n" in before
+    configuration.write_text(before.replace(f"{checks}2s\n", f"{checks}60s\n"))
 
 
 @contextlib.asynccontextmanager
@@ -284,7 +294,7 @@ async def running_edge(
                 **settings,
             }
         )
-        render(given, folder / "envoy")
+        _be_patient(render(given, folder / "envoy"))
         with (folder / "envoy.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *envoy_command(folder / "envoy"), stdout=log, stderr=log
@@ -305,6 +315,7 @@ async def running_edge(
             yield edge
         finally:
             await edge.http.aclose()
+            await edge.pages.aclose()
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
