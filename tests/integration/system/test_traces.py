@@ -120,6 +120,9 @@ async def test_a_call_that_fails_is_told_of_though_it_was_not_sampled(mesh: Mesh
 
 
 async def test_each_process_has_one_name(mesh: Mesh) -> None:
+    # rating_svc asks movie_svc only once for a movie: maybe before, and not sampled.
+    asked = await mesh.http.get(f"/v1/movies:batchGet?names=movies/{MOVIE}", headers=mesh.user())
+    assert asked.status_code == 200
     answer = await mesh.http.put(MINE, json={"score": 8}, headers=mesh.user())
     await mesh.trace(answer.headers["x-request-id"], *LAST)
     every = {"edge"} | {service.process(role) for service in SERVICES for role in service.roles}
