@@ -18,7 +18,7 @@ from mesh import dial, redisdb
 from mesh.kafka import KafkaConfig, KafkaProducer
 from mesh.redisdb import RedisConfig
 from rating_svc import topics
-from tests.drills.people import MOVIE, asking, rate
+from tests.drills.people import MOVIE, asking, rate, statuses
 from tests.support.command import marquee
 from tests.support.parts import hung, pid_of, unattended
 from tests.support.repeating import repeatedly
@@ -172,6 +172,8 @@ async def locked_out(stack: Stack) -> AsyncIterator[None]:
             await eventually(lambda: replica.fetchval(known), 30, 0.2, what="the replica's word")
             for server in (primary, replica):
                 await server.execute(ends)
+            # With sessions that were ended, and then with none: neither is an error of our own.
+            assert await statuses(stack, "/v1/movies?genre=Drama&pageSize=5", 10) == {503}
             yield
         finally:
             await primary.execute("ALTER ROLE movie_svc LOGIN")

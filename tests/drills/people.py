@@ -50,6 +50,15 @@ async def asking(stack: Stack, *paths: str, at_once: int = 1, pause_s: float) ->
         client.close()
 
 
+async def statuses(stack: Stack, path: str, times: int) -> set[int]:
+    """How so many calls for a path end, past the edge's cache."""
+    client = EdgeClient(stack, "partner")
+    try:
+        return {(await client.get(path, name, _FRESH)).status for name in _NAMES[:times]}
+    finally:
+        client.close()
+
+
 async def rate(stack: Stack) -> None:
     """A rating by somebody who has never rated."""
     client = EdgeClient(stack, "partner")
