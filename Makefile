@@ -9,7 +9,7 @@ PYTEST := $(PYTHON_BIN) -m pytest
 run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down ci test test-unit test-integration test-page test-examples test-faults test-drills test-mutations test-k8s test-k8s-full k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs docs-site manifests protos lock clean
+.PHONY: help install demo up down ci test test-unit test-integration test-page test-examples test-faults test-drills test-mutations test-k8s test-k8s-full test-compose k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs docs-site manifests protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,11 @@ test-k8s: install ## Run the tests on a real Kubernetes control plane, which is 
 
 test-k8s-full: install ## Run those, and the mesh's images as pods of a real node (needs root, Go, containers' tools)
 	$(PYTEST) tests/kubernetes
+
+test-compose: install ## Run the first stage as containers by podman-compose (needs root, podman, netavark, aardvark-dns)
+	$(PYTHON_BIN) -m pip install -q --disable-pip-version-check --require-hashes -r tests/compose/requirements.lock
+	k8s/images/build.sh
+	unshare --net --mount $(PYTEST) tests/compose
 
 k8s: install ## Bring the mesh to a real Kubernetes, of this machine or kubectl's, and check the chart there
 	$(PYTHON_BIN) -m k8s.demo up $(if $(DATA),--data $(DATA))
@@ -143,6 +148,8 @@ lock: install ## Renew requirements.lock and the lists of jars
 	    -c requirements.lock -o tests/page/requirements.lock -
 	printf 'sphinx\nmyst-parser\nfuro\n' | $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 \
 	    --generate-hashes --no-header -c requirements.lock -o scripts/site/requirements.lock -
+	echo podman-compose==1.6.0 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	    -c requirements.lock -o tests/compose/requirements.lock -
 	k8s/images/lock.sh
 	$(PYTHON_BIN) -m local.servers.kafka_jars --lock
 	$(PYTHON_BIN) -m k8s.cluster.crds --lock
