@@ -2,9 +2,9 @@
 
 A command of its own costs redis-py ~100 CPU-µs, one of a pipeline a quarter of
 that; and Kafka acknowledges writes by the batch, so they come here by the batch.
-The connection is kept, and one deadline holds for all that goes out together:
-redis-py's own pipeline takes a connection from its pool each time, and sets a
-timer for each answer.
+The connection is kept (`mesh.redis_link`), and one deadline holds for all that
+goes out together: redis-py's own pipeline takes a connection from its pool each
+time, and sets a timer for each answer.
 """
 
 import asyncio
@@ -15,11 +15,12 @@ from typing import Any, Final
 
 import redis.asyncio as redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from mesh import spans
 from mesh.pause import Pause
-from mesh.redisdb import AWAY, is_current
+from mesh.redis_link import Link
+from mesh.redisdb import AWAY, has_no_master, is_current
 
 _MAX_COMMANDS: Final = 512
 
@@ -47,6 +48,7 @@ class Pipe:
         self._client = client
         self._timeout_s: float | None = client.connection_pool.connection_kwargs.get("socket_timeout")
         self._connection: Any = None
+        self._link: Link | None = None
         self._pause = Pause("Redis", pause_s)
         self._queue: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
@@ -120,35 +122,28 @@ class Pipe:
         whole = False
         try:
             async with asyncio.timeout(self._timeout_s):
-                connection = await self._connected()
-                await connection.send_packed_command(connection.pack_commands(commands))
-                answers = [await _answer(connection) for _ in commands]
+                answers = await (await self._connected()).ask(commands)
+            if any(
+                isinstance(answer, RedisError) and has_no_master(self._client, answer) for answer in answers
+            ):
+                raise RedisConnectionError("it leads to no master any more")
             whole = True
             return answers
         finally:
             if not whole:
                 await self._hang_up()
 
-    async def _connected(self) -> Any:
+    async def _connected(self) -> Link:
         """The connection that is kept, to the server that is the master now."""
         if self._connection is not None and not is_current(self._client, self._connection):
             await self._hang_up()
-        if self._connection is None:
+        if self._link is None:
             self._connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-            # It would set one for each answer.
-            self._connection.socket_timeout = None
-        return self._connection
+            self._link = Link(self._connection)
+        return self._link
 
     async def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._link = self._connection, None, None
         if connection is not None:
-            connection.socket_timeout = self._timeout_s
             await connection.disconnect(nowait=True)
             await self._client.connection_pool.release(connection)
-
-
-async def _answer(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error

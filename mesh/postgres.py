@@ -10,25 +10,24 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import asyncpg
-from prometheus_client import Gauge
 
-from mesh import dial, spans
+from mesh import dial, kept, spans
 from mesh.config import setting
 from mesh.errors import MarqueeError, unavailable
+from mesh.kept import Kept
 from mesh.lag import Lag, Server
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 if TYPE_CHECKING:  # asyncpg's classes take type parameters in its stubs only
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
     _Connection = asyncpg.Connection[asyncpg.Record]
 else:
-    Connection = asyncpg.pool.PoolConnectionProxy
     _Connection = asyncpg.Connection
+Connection: TypeAlias = kept.Connection
 
 # What a connection raises when the server, or the way to it, is gone, or when the server ends what
 # takes too long (mesh.sessions): all of it may be tried again.
@@ -52,25 +51,6 @@ GONE: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
-)
-
-
-CONNECTIONS: Final = Gauge(
-    "marquee_postgres_pool_connections",
-    "Connections of this process to a database, by state: used, idle. All of MARQUEE_PG_POOL used for long, "
-    "with others waiting: look for slow statements before making the pool larger.",
-    ("server", "state"),
-)
-LIMIT: Final = Gauge(
-    "marquee_postgres_pool_limit_connections",
-    "Connections that this process may have to a database at most: MARQUEE_PG_POOL.",
-    ("server",),
-)
-WAITING: Final = Gauge(
-    "marquee_postgres_pool_waiting",
-    "Calls of this process that wait for a connection to a database. Above zero for long: statements are "
-    "slow, or the database does not answer.",
-    ("server",),
 )
 
 
@@ -140,6 +120,7 @@ class _Node:
 
     server: Server
     pool: "asyncpg.Pool[asyncpg.Record]"
+    kept: Kept
 
     @property
     def label(self) -> str:
@@ -164,6 +145,10 @@ class Postgres:
         self._turn = 0
 
     @property
+    def _nodes(self) -> list[_Node]:
+        return [self._primary, *self._replicas]
+
+    @property
     def name(self) -> str:
         """Which database it is; empty for the first one."""
         return self._config.name
@@ -176,8 +161,9 @@ class Postgres:
     def _node(self, role: str, dsn: str) -> _Node:
         label = f"{self.name}-{role}" if self.name else role
         pool = self._pool(dsn)
-        _export(label, pool)
-        return _Node(Server(label, dsn), pool)
+        kept_out = Kept(pool, self._config.pool_size)
+        kept.export(label, pool, kept_out)
+        return _Node(Server(label, dsn), pool, kept_out)
 
     def _pool(self, dsn: str) -> "asyncpg.Pool[asyncpg.Record]":
         return asyncpg.create_pool(
@@ -194,16 +180,21 @@ class Postgres:
 
     async def open(self) -> None:
         """Makes the pools ready. Connects to nothing: a database may come later."""
-        for node in [self._primary, *self._replicas]:
+        for node in self._nodes:
             await node.pool
         await self.measure()
 
     async def close(self) -> None:
         """Closes all connections, within two seconds."""
         await self._lag.close()
-        for node in [self._primary, *self._replicas]:
+        for node in self._nodes:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(node.pool.close(), 2)
+                await asyncio.wait_for(self._close(node), 2)
+
+    @staticmethod
+    async def _close(node: _Node) -> None:
+        await node.kept.close()
+        await node.pool.close()
 
     async def ping(self) -> None:
         """Raises if the primary does not answer. For health."""
@@ -250,19 +241,17 @@ class Postgres:
 
     async def fetch(self, query: str, *args: Any, fresh: bool = False) -> list[asyncpg.Record]:
         """Rows of a query that only reads; see `_anywhere`."""
-        return await self._anywhere(query, lambda pool: pool.fetch(query, *args), fresh)
+        return await self._anywhere(query, lambda connection: connection.fetch(query, *args), fresh)
 
     async def fetchrow(self, query: str, *args: Any, fresh: bool = False) -> asyncpg.Record | None:
         """The first row of a query that only reads; see `_anywhere`."""
-        return await self._anywhere(query, lambda pool: pool.fetchrow(query, *args), fresh)
+        return await self._anywhere(query, lambda connection: connection.fetchrow(query, *args), fresh)
 
     async def fetchval(self, query: str, *args: Any, fresh: bool = False) -> Any:
         """The first value of a query that only reads; see `_anywhere`."""
-        return await self._anywhere(query, lambda pool: pool.fetchval(query, *args), fresh)
+        return await self._anywhere(query, lambda connection: connection.fetchval(query, *args), fresh)
 
-    async def _anywhere(
-        self, query: str, ask: "Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[T]]", fresh: bool
-    ) -> T:
+    async def _anywhere(self, query: str, ask: Callable[[Connection], Awaitable[T]], fresh: bool) -> T:
         """Asks one server after another until one answers; with `fresh` the primary first.
 
         Raises:
@@ -275,7 +264,7 @@ class Postgres:
         for node in order:
             try:
                 with spans.statement(query, node.label):
-                    return await ask(node.pool)
+                    return await node.kept.use(ask)
             except GONE as error:
                 last = error
                 self._suspect(node)
@@ -306,25 +295,11 @@ class Postgres:
     async def watch(self) -> None:
         """Measures the replicas' lag, and hears the primary's clock, forever. A background task of every
         process: without it a replica counts as late, and so gets no reads."""
-        await self._lag.watch()
+        await asyncio.gather(self._lag.watch(), *(node.kept.watch() for node in self._nodes))
 
     async def measure(self) -> None:
         """Does both once."""
         await self._lag.measure()
-
-
-def _export(label: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Asked at each scrape, in its thread: none of this moves anything."""
-    LIMIT.labels(label).set(pool.get_max_size())
-    CONNECTIONS.labels(label, "used").set_function(lambda: pool.get_size() - pool.get_idle_size())
-    CONNECTIONS.labels(label, "idle").set_function(pool.get_idle_size)
-    WAITING.labels(label).set_function(lambda: _waiting(pool))
-
-
-def _waiting(pool: "asyncpg.Pool[asyncpg.Record]") -> int:
-    # asyncpg does not tell it otherwise. There is no queue before the pool is first used.
-    queue: Any = getattr(pool, "_queue", None)
-    return len(queue._getters) if queue is not None else 0
 
 
 async def connect(config: PostgresConfig) -> Postgres:

@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import (
 )
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import MasterDownError, ReadOnlyError, RedisError, ResponseError
 
 from mesh import spans
 from mesh.config import ConfigError, setting
@@ -47,7 +47,8 @@ LIMIT: Final = Gauge(
 AWAY: Final = (RedisError, OSError, TimeoutError)
 
 # What a server says that is no master any more, or none that may write.
-_NO_MASTER: Final = ("NOREPLICAS", "MASTERDOWN", "MISCONF")
+_NO_MASTER: Final = (ReadOnlyError, MasterDownError)
+_CANT_WRITE: Final = ("NOREPLICAS", "MISCONF")
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,13 @@ def is_current(client: "redis.Redis", connection: Any) -> bool:
     return known is None or known == (connection.host, connection.port)
 
 
+def has_no_master(client: "redis.Redis", error: RedisError) -> bool:
+    """Whether a refusal says that there is another master now: sentinels know which."""
+    if not isinstance(client.connection_pool, SentinelConnectionPool):
+        return False
+    return isinstance(error, _NO_MASTER) or str(error).startswith(_CANT_WRITE)
+
+
 class _Client(redis.Redis):
     """Whose commands are part of the trace of what they are sent for."""
 
@@ -146,7 +154,7 @@ class _Follows(SentinelManagedConnection):
         try:
             return await super().read_response(*args, **named)
         except ResponseError as error:
-            if str(error).startswith(_NO_MASTER):
+            if isinstance(error, _NO_MASTER) or str(error).startswith(_CANT_WRITE):
                 await self.disconnect(nowait=True)
                 raise RedisConnectionError(str(error)) from error
             raise

@@ -45,23 +45,33 @@ class Turn(Generic[K]):
 
 
 class Batches(Generic[K, T]):
-    """Calls `read` in batches: what is loaded within one turn of the event loop, and, while as many as
-    allowed are under way, all that comes meanwhile.
+    """Calls `read` in batches: what is loaded within one turn of the event loop, and all that comes while
+    one is under way.
 
-    So the busier it gets, the larger the batches.
+    So the busier it gets, the larger the batches. Who is slow holds up nobody for long: once the newest batch
+    has been under way for a while, the next one does not wait for it.
 
     Args:
         at_once: batches under way, at most.
         largest: keys of a batch, at most; more only if one caller loads more.
+        alone_s: for how long a batch is alone, in seconds.
     """
 
     def __init__(
-        self, read: Callable[[list[K]], Coroutine[Any, Any, T]], *, at_once: int, largest: int
+        self,
+        read: Callable[[list[K]], Coroutine[Any, Any, T]],
+        *,
+        at_once: int,
+        largest: int,
+        alone_s: float = 0.0,
     ) -> None:
         self._read = read
         self._room = at_once
         self._largest = largest
+        self._alone_s = alone_s
         self._going = False
+        self._alone: asyncio.TimerHandle | None = None
+        """Set while the newest batch is under way and has to be alone."""
         self._waiting: deque[tuple[list[K], asyncio.Future[T]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,20 +80,33 @@ class Batches(Generic[K, T]):
         loop = asyncio.get_running_loop()
         loaded: asyncio.Future[T] = loop.create_future()
         self._waiting.append((keys, loaded))
-        if not self._going and self._room:
+        if not self._going and self._may_go:
             self._going = True
             loop.call_soon(self._go)
         return await loaded
 
+    @property
+    def _may_go(self) -> bool:
+        return self._room > 0 and self._alone is None
+
     def _go(self) -> None:
         self._going = False
-        while self._waiting and self._room:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._may_go:
             self._room -= 1
-            task = asyncio.get_running_loop().create_task(self._load_waiting(*self._next()))
+            if self._alone_s:
+                self._alone = loop.call_later(self._alone_s, self._end_of_alone)
+            task = loop.create_task(self._load_waiting(*self._next(), self._alone))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _load_waiting(self, keys: list[K], loads: "Sequence[asyncio.Future[T]]") -> None:
+    def _end_of_alone(self) -> None:
+        self._alone = None
+        self._go()
+
+    async def _load_waiting(
+        self, keys: list[K], loads: "Sequence[asyncio.Future[T]]", alone: asyncio.TimerHandle | None
+    ) -> None:
         try:
             found = await self._read(keys)
         except Exception as error:
@@ -96,6 +119,9 @@ class Batches(Generic[K, T]):
                     load.set_result(found)
         finally:
             self._room += 1
+            if alone is not None and alone is self._alone:
+                alone.cancel()
+                self._alone = None
             self._go()
 
     def _next(self) -> "tuple[list[K], list[asyncio.Future[T]]]":

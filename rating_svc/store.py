@@ -26,10 +26,12 @@ from rating_svc.submissions import Position
 
 OUTBOX_CHANNEL: Final = "rating_outbox"
 
-_AT_ONCE: Final = 2
+_AT_ONCE: Final = 4
 """Batches of single ratings under way to the database, at most."""
-_LARGEST: Final = 16
+_LARGEST: Final = 32
 """Ratings of such a batch, at most."""
+_ALONE_S: Final = 0.02
+"""For how long such a batch is alone, in seconds: far over what the database takes for one."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -169,7 +171,7 @@ class RatingStore:
         self._hedged = hedged
         # Most of what a read costs is the way to the server, and that is shared.
         self._got = tuple(
-            Batches(partial(self._rows_of, fresh=fresh), at_once=_AT_ONCE, largest=_LARGEST)
+            Batches(partial(self._rows_of, fresh=fresh), at_once=_AT_ONCE, largest=_LARGEST, alone_s=_ALONE_S)
             for fresh in (False, True)
         )
 

@@ -14,6 +14,7 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     def hold(self) -> None:
@@ -24,8 +25,15 @@ class Proxy:
         """What waited goes on."""
         self._open.set()
 
+    def cut(self) -> None:
+        """Closes all connections; new ones are welcome."""
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {back, writer}
         for source, sink in ((reader, back), (there, writer)):
             task = asyncio.create_task(self._pump(source, sink))
             self._tasks.add(task)

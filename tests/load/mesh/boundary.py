@@ -10,9 +10,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import uvloop
@@ -23,6 +23,10 @@ from local.stack.layout import HOST
 from mesh import rpc, tls
 from mesh.tls import TlsConfig
 from tests.support.ports import free_port
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+Asked: TypeAlias = tuple[bytes, Headers]
+"""A request's bytes, and its headers."""
 
 SERVICE = ratings_pb2.DESCRIPTOR.services_by_name["RatingService"]
 NAME = "users/me/ratings/tt0111161"
@@ -72,8 +76,16 @@ async def serve(kind: str, port: int, folder: str) -> None:
     await server.wait_for_termination()
 
 
-async def call(port: int, folder: str, calls: int, measured: Callable[[], None]) -> None:
-    """Calls to warm up, then those that are measured, and two that tell valgrind so."""
+def users(names: Sequence[str] = ("load-1",) * AT_ONCE) -> list[Asked]:
+    """What callers of these names ask for: the same rating, each its own."""
+    request = ratings_pb2.GetRatingRequest(name=NAME).SerializeToString()
+    return [(request, (("x-marquee-subject", name), *HEADERS[1:])) for name in names]
+
+
+async def call(
+    port: int, folder: str, calls: int, measured: Callable[[], None], asked: Sequence[Asked]
+) -> None:
+    """As many calls of each that is `asked` at the same time, to warm up; then those that are measured."""
     options = [
         ("grpc.ssl_target_name_override", tls.host_name("rating_svc")),
         ("grpc.max_reconnect_backoff_ms", 500),
@@ -81,26 +93,28 @@ async def call(port: int, folder: str, calls: int, measured: Callable[[], None])
     credentials = tls.channel_credentials(files(folder, tls.EDGE).read())
     async with grpc.aio.secure_channel(f"{HOST}:{port}", credentials, options=options) as channel:
         ask = channel.unary_unary(f"/{SERVICE.full_name}/GetRating")
-        request = ratings_pb2.GetRatingRequest(name=NAME).SerializeToString()
 
-        async def user() -> None:
-            for _ in range(calls // AT_ONCE):
-                await ask(request, metadata=HEADERS, timeout=60)
+        async def user(request: bytes, headers: Headers) -> None:
+            for _ in range(calls):
+                await ask(request, metadata=headers, timeout=60)
 
         # It takes valgrind a while to get there.
-        await ask(request, metadata=HEADERS, timeout=300, wait_for_ready=True)
+        request, headers = asked[0]
+        await ask(request, metadata=headers, timeout=300, wait_for_ready=True)
         for _ in range(2):
-            await asyncio.gather(*(user() for _ in range(AT_ONCE)))
+            await asyncio.gather(*(user(*each) for each in asked))
             measured()
 
 
-def instructions(kind: str, calls: int, folder: str) -> float:
-    """Of one call to a server of that kind."""
+def instructions(
+    kind: str, calls: int, folder: str, asked: Sequence[Asked], module: str = "tests.load.mesh.boundary"
+) -> float:
+    """Of one call to a server of that kind, which `module` starts; of each that is asked, so many calls."""
     port, counted = free_port(), f"{folder}/counted"
     server = subprocess.Popen(
         [
             *("valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={counted}"),
-            *(sys.executable, "-m", "tests.load.mesh.boundary", kind, str(port), folder),
+            *(sys.executable, "-m", module, kind, str(port), folder),
         ],
         stderr=subprocess.DEVNULL,
     )
@@ -109,14 +123,14 @@ def instructions(kind: str, calls: int, folder: str) -> float:
         subprocess.run(["callgrind_control", "--dump", str(server.pid)], check=True, capture_output=True)
 
     try:
-        uvloop.run(call(port, folder, calls, dump))
+        uvloop.run(call(port, folder, calls, dump, asked))
     finally:
         server.terminate()
         server.wait()
     # A dump has what came since the one before: the second is that of the calls that are measured.
     total = re.search(r"^(?:totals|summary): (\d+)", Path(f"{counted}.2").read_text(errors="replace"), re.M)
     assert total is not None
-    return int(total[1]) / (calls // AT_ONCE * AT_ONCE)
+    return int(total[1]) / (calls * len(asked))
 
 
 def main(calls: int) -> None:
@@ -124,7 +138,8 @@ def main(calls: int) -> None:
         for name in (tls.EDGE, "rating_svc"):
             authority.issue(Path(folder), name)
         for kind in HANDLERS:
-            print(f"{kind:10} {instructions(kind, calls, folder):10,.0f} instructions a call")
+            cost = instructions(kind, calls // AT_ONCE, folder, users())
+            print(f"{kind:10} {cost:10,.0f} instructions a call")
 
 
 if __name__ == "__main__":

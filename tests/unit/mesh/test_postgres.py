@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.kept import Kept
 from mesh.lag import Lag, Positions, Server
 from mesh.postgres import Postgres, PostgresConfig, _Node
 
@@ -83,8 +84,8 @@ def order(*lags: float | None, times: int = 1, primary: bool = True) -> list[lis
         for name, lag in zip("abc", lags, strict=True)
     ]
     postgres._config = CONFIG
-    postgres._primary = _Node(Server("primary", ""), pool)
-    postgres._replicas = [_Node(server, pool) for server in servers]
+    postgres._primary = _Node(Server("primary", ""), pool, Kept(pool, 8))
+    postgres._replicas = [_Node(server, pool, Kept(pool, 8)) for server in servers]
     postgres._lag = Lag(postgres._primary.server, servers, 60, 1, 0)
     postgres._primary.server.answers = primary
     postgres._turn = 0

@@ -49,6 +49,46 @@ async def test_what_is_loaded_in_one_turn_goes_together_and_the_rest_collects_wh
     assert await asyncio.gather(*loads) == [*2 * [[0, 1]], *3 * [[2, 3, 4]], *3 * [[5, 6, 7]]]
 
 
+async def test_what_comes_while_a_batch_is_alone_goes_together_though_there_is_room() -> None:
+    seen: list[list[int]] = []
+    gate = asyncio.Event()
+
+    async def read(batch: list[int]) -> list[int]:
+        seen.append(batch)
+        await gate.wait()
+        return batch
+
+    batches = Batches(read, at_once=9, largest=9, alone_s=3600)
+    loads = [asyncio.create_task(batches.load([0]))]
+    while not seen:
+        await asyncio.sleep(0)
+    for number in (1, 2, 3):
+        loads.append(asyncio.create_task(batches.load([number])))
+        await asyncio.sleep(0.001)
+    assert seen == [[0]]
+    gate.set()
+    assert await asyncio.gather(*loads) == [[0], *3 * [[1, 2, 3]]]
+    # Nothing is under way any more: the next one waits for nobody.
+    assert await batches.load([4]) == [4]
+
+
+async def test_a_batch_that_hangs_holds_up_the_next_one_for_a_moment_only() -> None:
+    hangs = asyncio.Event()
+
+    async def read(batch: list[int]) -> list[int]:
+        if batch[0] == 0:
+            hangs.set()
+            await asyncio.Event().wait()
+        return batch
+
+    batches = Batches(read, at_once=2, largest=9, alone_s=0.01)
+    hanging = asyncio.create_task(batches.load([0]))
+    await hangs.wait()
+    for number in (1, 2, 3):
+        assert await batches.load([number]) == [number]
+    hanging.cancel()
+
+
 async def test_one_who_leaves_ends_nobody_elses_load() -> None:
     gate = asyncio.Event()
 
