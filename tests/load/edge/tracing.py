@@ -5,7 +5,6 @@ Calls that reach a service (no cache), by HTTP/JSON; "off" is Envoy without its 
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,12 +15,12 @@ from unittest import mock
 import edge.tracing
 from edge.tracing import EdgeTraceConfig
 from tests.load.edge.calls import without_limits
-from tests.load.mesh.tracing import cpu_s
+from tests.load.mesh.tracing import cpu_s, show
 from tests.support.edge.mesh import Edge, running_edge
 from tests.support.traces import Collector, collecting
 
-_AT_ONCE: Final = 8
-_ROUNDS: Final = 4
+AT_ONCE: Final = 8
+ROUNDS: Final = 4
 _PATH: Final = "/v1/users/me/ratings/tt0111161"
 
 
@@ -47,12 +46,12 @@ async def _edges(stack: AsyncExitStack, collector: Collector, limits: Path) -> M
     }
 
 
-async def _drive(edge: Edge, calls: int, headers: Mapping[str, str]) -> None:
+async def drive(edge: Edge, calls: int, headers: Mapping[str, str]) -> None:
     async def some() -> None:
-        for _ in range(calls // _AT_ONCE):
+        for _ in range(calls // AT_ONCE):
             (await edge.http.get(_PATH, headers=headers)).raise_for_status()
 
-    await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
     for service in edge.instances:
         service.calls.clear()
 
@@ -64,24 +63,20 @@ async def _run(calls: int) -> None:
         collector = await stack.enter_async_context(collecting())
         edges = await _edges(stack, collector, without_limits(folder / "limits.yaml"))
         tokens = {way: edge.bearer() for way, edge in edges.items()}
-        for number in range(_ROUNDS + 1):
+        for number in range(ROUNDS + 1):
             for way, edge in edges.items():
                 before = cpu_s(edge.pid)
-                await _drive(edge, calls, tokens[way])
+                await drive(edge, calls, tokens[way])
                 if number:  # the first round warms up
                     found.setdefault(way, []).append((cpu_s(edge.pid) - before) / calls * 1e6)
-    off = statistics.median(found["off"])
-    for way, each in found.items():
-        median = statistics.median(each)
-        spread = f"rounds {min(each):.0f}-{max(each):.0f}"
-        print(f"{way:14} {median:6.0f} CPU-µs a call ({median - off:+5.0f}), {spread}")
+    show(found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=800, help="calls a round (default: 800)")
     given = parser.parse_args()
-    asyncio.run(_run(given.calls - given.calls % _AT_ONCE))
+    asyncio.run(_run(given.calls - given.calls % AT_ONCE))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +21,11 @@ from tests.support.traces import Collector, collecting
 
 _TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
 _WAYS: Final = ("off", "on, unsampled", "on, sampled")
-_AT_ONCE: Final = 16
-_ROUNDS: Final = 5
+AT_ONCE: Final = 16
+ROUNDS: Final = 5
 
 
-class _Movies:
+class Movies:
     """Asks two stores a call, as a read that misses the memory does."""
 
     async def _never(self, request: Any, context: Any) -> movies_pb2.Movie:
@@ -44,7 +45,7 @@ async def _serve(port: int, endpoint: str) -> None:
     tracing.init("bench", tracing.TraceConfig(endpoint, slow_s=1e9))
     server = grpc.aio.server()
     service = movies_pb2.DESCRIPTOR.services_by_name["MovieService"]
-    server.add_generic_rpc_handlers([rpc.handlers(service, _Movies())])
+    server.add_generic_rpc_handlers([rpc.handlers(service, Movies())])
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print("ready", flush=True)
@@ -57,15 +58,15 @@ def cpu_s(pid: int) -> float:
     return sum(int(text.split()[0]) for text in times) / 1e9
 
 
-async def _drive(stub: Any, calls: int, flags: str) -> None:
+async def drive(stub: Any, calls: int, flags: str) -> None:
     metadata = (("traceparent", _TRACE + flags), ("x-request-id", "bench"))
     request = movies_pb2.GetMovieRequest(name="movies/tt0111161")
 
     async def some() -> None:
-        for _ in range(calls // _AT_ONCE):
+        for _ in range(calls // AT_ONCE):
             await stub.GetMovie(request, metadata=metadata, timeout=30)
 
-    await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 
 
 async def _measure(calls: int, collector: Collector) -> dict[str, list[float]]:
@@ -83,11 +84,11 @@ async def _measure(calls: int, collector: Collector) -> dict[str, list[float]]:
         stubs[way] = movies_pb2_grpc.MovieServiceStub(channels[-1])
     found: dict[str, list[float]] = {way: [] for way in _WAYS}
     try:
-        for number in range(_ROUNDS + 1):
+        for number in range(ROUNDS + 1):
             for way in _WAYS:
                 server = way.split(",")[0]
                 before = cpu_s(processes[server].pid)
-                await _drive(stubs[server], calls, "01" if way.endswith(" sampled") else "00")
+                await drive(stubs[server], calls, "01" if way.endswith(" sampled") else "00")
                 if number:  # the first round warms up
                     found[way].append((cpu_s(processes[server].pid) - before) / calls * 1e6)
     finally:
@@ -99,14 +100,19 @@ async def _measure(calls: int, collector: Collector) -> dict[str, list[float]]:
     return found
 
 
-async def _run(calls: int) -> None:
-    async with collecting() as collector:
-        found = await _measure(calls - calls % _AT_ONCE, collector)
-    off = statistics.median(found["off"])
+def show(found: Mapping[str, Sequence[float]]) -> None:
+    """Prints the median of each way in CPU-µs a call, and how far it is from the first one's."""
+    base = statistics.median(next(iter(found.values())))
     for way, each in found.items():
         median = statistics.median(each)
         spread = f"rounds {min(each):.0f}-{max(each):.0f}"
-        print(f"{way:14} {median:6.0f} CPU-µs a call ({median - off:+5.0f}), {spread}")
+        print(f"{way:28} {median:6.0f} CPU-µs a call ({median - base:+5.0f}), {spread}")
+
+
+async def _run(calls: int) -> None:
+    async with collecting() as collector:
+        found = await _measure(calls - calls % AT_ONCE, collector)
+    show(found)
     print(f"{len(collector.spans)} spans came to the collector")
 
 
