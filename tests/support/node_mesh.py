@@ -20,7 +20,7 @@ from mesh.services import DATABASE
 from tests.support.steady import Load
 
 OVERLAY: Final = "../../tests/kubernetes/overlay"
-"""From k8s/overlays: `early`, with a place for releases on trial and flags in a file."""
+"""From k8s/overlays: `early`, with a place for releases on trial."""
 SERVERS: Final = ("edge", "movie-svc", "rating-svc", "ranking-svc")
 BEHIND: Final = ("rating-worker", "rating-relay", "ranking-consumer")
 _NAMESPACE: Final = "marquee"
