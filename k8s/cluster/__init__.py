@@ -6,5 +6,6 @@
 - `processes`: programs that are started, awaited, and stopped by process id
 - `control_plane`: etcd, API server, controller manager, scheduler
 - `fake_nodes`: kwok's nodes in three zones, and metrics-server with the usage that annotations say
-- `real_node`: containerd, kubelet, kube-proxy: pods that really run
+- `worker`, `real_node`: containerd, kubelet, kube-proxy: nodes whose pods really run
+- `policies`: what enforces network policies there; a test starts it
 """

@@ -21,7 +21,6 @@ from k8s.cluster.processes import ClusterError, Processes
 INIT: Final = Path(__file__).with_name("machine.sh")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _NETWORKS: Final = ipaddress.ip_network("10.213.0.0/16")
-_NAME: Final = "machine"
 _TIMEOUT_S: Final = 15.0
 
 # Of CPU time where it is short: as much as sixteen ordinary processes, which is what the pods replace.
@@ -56,9 +55,10 @@ def missing() -> str:
 class Machine:
     """The machine of one folder; `here` and `there` are the two ends of the wire to it."""
 
-    def __init__(self, folder: Path, processes: Processes) -> None:
+    def __init__(self, folder: Path, processes: Processes, name: str = "machine") -> None:
         self.folder = folder
         self._processes = processes
+        self._name = name
         # One for each folder: two clusters on this machine must not meet.
         number = zlib.crc32(str(folder.resolve()).encode())
         self.wire = f"mq{number:08x}"
@@ -89,17 +89,31 @@ class Machine:
         self._make_cgroups()
         (self.folder / "ready").unlink(missing_ok=True)
         namespaces = ["--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"]
-        self._processes.start(_NAME, ["unshare", *namespaces, "sh", str(INIT), str(self.folder)])
-        self._processes.await_true(_NAME, (self.folder / "ready").exists, "the namespaces", _TIMEOUT_S)
+        self._processes.start(self._name, ["unshare", *namespaces, "sh", str(INIT), str(self.folder)])
+        self._processes.await_true(self._name, (self.folder / "ready").exists, "the namespaces", _TIMEOUT_S)
         self._connect()
 
     def stop(self) -> None:
         """Ends all of its processes at once, and removes what is left: nothing of it needs a goodbye."""
         if pid := self._first():
             os.kill(pid, signal.SIGKILL)
-        self._processes.stop(_NAME)
+        self._processes.stop(self._name)
         _await_gone(self._cgroup)
         self._remove_cgroups()
+
+    def meet(self, other: "Machine", own_pods: str, other_pods: str, wire: str) -> None:
+        """Lays a wire between two machines, by which each reaches the other and the other's pods."""
+        ours, theirs = f"{wire}a", f"{wire}b"
+        ends = ["netns", str(self._first()), "type", "veth", "peer", "name", theirs]
+        _run("ip", "link", "add", ours, *ends, "netns", str(other._first()))
+        for machine, end, beyond, pods in (
+            (self, ours, other, other_pods),
+            (other, theirs, self, own_pods),
+        ):
+            _run(*machine.inside(["ip", "link", "set", end, "up"]))
+            _run(*machine.inside(["ip", "address", "add", f"{machine.there}/32", "dev", end]))
+            _run(*machine.inside(["ip", "route", "add", beyond.there, "dev", end, "src", machine.there]))
+            _run(*machine.inside(["ip", "route", "add", pods, "via", beyond.there, "dev", end, "onlink"]))
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command line that runs a command in it.
@@ -112,13 +126,24 @@ class Machine:
             raise ClusterError("the node's machine does not run")
         return ["nsenter", f"--target={pid}", "--net", "--mount", "--pid", "--uts", "--", *command]
 
+    def end(self, name: str, timeout_s: float = _TIMEOUT_S) -> None:
+        """Ends a program that was started `inside`: what this machine sees of it is only what went in."""
+        if outer := self._processes.running(name):
+            for inner in Path(f"/proc/{outer}/task/{outer}/children").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(inner), signal.SIGTERM)
+            deadline = time.monotonic() + timeout_s
+            while self._processes.running(name) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        self._processes.stop(name)
+
     def environment(self, programs: Path) -> Mapping[str, str]:
         """What programs inside find others by."""
         return {"PATH": f"{programs}:{_path()}"}
 
     def _first(self) -> int | None:
         """Its first process, as this machine counts."""
-        outer = self._processes.running(_NAME)
+        outer = self._processes.running(self._name)
         if outer is None:
             return None
         with contextlib.suppress(OSError):

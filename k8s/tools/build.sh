@@ -6,6 +6,7 @@
 #   build.sh [kubernetes] [PROGRAM...]   controlplane, node, kwok, metrics-server
 #   build.sh runtime                     containerd, ctr, containerd-shim-runc-v2
 #   build.sh pods                        dns, pause: what runs in pods of the cluster's own
+#   build.sh policies                    kube-router, for `make test-k8s-full`: enforces network policies
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -24,7 +25,7 @@ v=k8s.io/component-base/version w=k8s.io/client-go/pkg/version
 flags="-s -w"
 module=kubernetes
 case ${1:-} in
-    kubernetes | runtime | pods) module=$1; shift ;;
+    kubernetes | runtime | pods | policies) module=$1; shift ;;
 esac
 programs=("$@")
 case $module in
@@ -42,6 +43,7 @@ case $module in
         [ $# -gt 0 ] || case $module in
             runtime) programs=(containerd ctr containerd-shim-runc-v2) ;;
             pods) programs=(dns pause) ;;
+            policies) programs=(kube-router) ;;
         esac
         ;;
 esac
@@ -53,6 +55,7 @@ for each in "${programs[@]}"; do
         kwok) package=sigs.k8s.io/kwok/cmd/kwok ;;
         metrics-server) package=sigs.k8s.io/metrics-server/cmd/metrics-server ;;
         containerd | ctr | containerd-shim-runc-v2) package=github.com/containerd/containerd/v2/cmd/$each ;;
+        kube-router) package=github.com/cloudnativelabs/kube-router/v2/cmd/kube-router ;;
         *) say "there is no program $each"; exit 2 ;;
     esac
     say "building $each"

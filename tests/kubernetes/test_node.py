@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from k8s.cluster import machine
-from k8s.cluster.real_node import DNS, DNS_ADDRESS, RealNode
+from k8s.cluster.real_node import RealNode
+from k8s.cluster.worker import DNS, DNS_ADDRESS, Worker
 
 pytestmark = [
     pytest.mark.kubernetes,
@@ -57,13 +59,14 @@ spec:
 """
 
 
-def traces(node: RealNode) -> str:
-    """What of a node can be seen from outside."""
+def traces(node: RealNode, worker: Worker | None = None) -> str:
+    """What of a node can be seen from outside: of the first, or of one that has joined."""
+    seen_of = worker or node.first
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     mounts = Path("/proc/self/mounts").read_text()
-    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**{node.machine.cgroup}")]
-    seen = [line for line in links.splitlines() if line.startswith(node.machine.wire)]
-    seen += [line for line in mounts.splitlines() if str(node.folder) in line]
+    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**{seen_of.machine.cgroup}")]
+    seen = [line for line in links.splitlines() if line.startswith(seen_of.machine.wire)]
+    seen += [line for line in mounts.splitlines() if str(seen_of.folder) in line]
     return "\n".join(seen + cgroups)
 
 
@@ -109,6 +112,27 @@ def test_a_second_start_leaves_what_runs_running(node: RealNode) -> None:
     while subprocess.run(ask, capture_output=True, check=False).returncode:
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+def test_pods_of_two_nodes_reach_each_other(node: RealNode) -> None:
+    joined = node.join()
+    try:
+        where = {"nodeName": joined.name}
+        pod = next(each for each in yaml.safe_load_all(SERVER.replace("IMAGE", DNS)) if each["kind"] == "Pod")
+        pod["metadata"] = {"name": "far", "labels": {"app": "far"}}
+        pod["spec"] |= where | {"volumes": [v for v in pod["spec"]["volumes"] if v["name"] == "config"]}
+        [container] = pod["spec"]["containers"]
+        container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] == "config"]
+        node.cluster.apply(json.dumps(pod), "--namespace=default")
+        node.cluster.kubectl("wait", "--for=condition=Ready", "pod/far", "--timeout=60s", timeout_s=70)
+        address = node.cluster.get("pod", "far", "--namespace=default")["status"]["podIP"]
+        near = node.cluster.get("pod", "server", "--namespace=default")["status"]["podIP"]
+        get = "import sys, urllib.request as r; r.urlopen(f'http://{sys.argv[1]}:8080/health', timeout=5)"
+        for machine_of, to in ((node.machine, address), (joined.machine, near)):
+            node.cluster.processes.run(machine_of.inside([sys.executable, "-c", get, to]), 30)
+    finally:
+        node.leave(joined)
+    assert traces(node, joined) == ""
 
 
 def test_nothing_of_it_is_seen_from_outside_but_its_wire_and_its_cgroups(node: RealNode) -> None:
