@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--prometheus", required=True, help="URL of Prometheus")
     parser.add_argument("--index", default="", help="URL of the index of logs; none without it")
     parser.add_argument("--jaeger", default="", help="URL of Jaeger's API; none without it")
-    parser.add_argument("--link", action="append", default=[], metavar="TITLE=URL", help="another page")
+    parser.add_argument("--alertmanager", required=True, help="URL of Alertmanager")
+    parser.add_argument("--runbooks", type=Path, required=True, help="folder of the alerts' runbooks")
     parser.add_argument("--scrape-interval", default="5s", help="how often Prometheus looks")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -29,7 +30,8 @@ def main() -> None:
         prometheus=given.prometheus,
         index=given.index,
         jaeger=given.jaeger,
-        links=dict(link.split("=", 1) for link in given.link),
+        alertmanager=given.alertmanager,
+        runbooks=given.runbooks,
         scrape_interval=given.scrape_interval,
     )
     host, _, port = given.address.rpartition(":")

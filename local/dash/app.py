@@ -1,7 +1,7 @@
-"""The server of the page: files, and questions to Prometheus, the index and Jaeger that change nothing."""
+"""The server of the page: files, and questions to what watches the mesh, which change nothing."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from local.dash.alerts import Alerts, NoAlertsError
 from local.dash.logs import Logs, NoIndexError
 from local.dash.traces import NoSuchTraceError, NoTracesError, Traces
 
@@ -49,8 +50,10 @@ class Settings:
     """The URL of the index of logs; empty if there is none."""
     jaeger: str
     """Its URL; empty if there is none."""
-    links: Mapping[str, str]
-    """URLs of other pages by their titles."""
+    alertmanager: str
+    """Its URL."""
+    runbooks: Path
+    """The folder of what is to be done about each alert."""
     scrape_interval: str
     """How often Prometheus looks, such as `5s`."""
 
@@ -62,6 +65,7 @@ class Page:
         self._settings = settings
         self._logs = Logs(settings.index)
         self._traces = Traces(settings.jaeger)
+        self._alerts = Alerts(settings.alertmanager, settings.runbooks)
         self._known = {name for name, _ in settings.pages}
 
     def app(self) -> web.Application:
@@ -74,6 +78,7 @@ class Page:
         app.router.add_route("GET", "/dash/prometheus/api/v1/{question}", self.ask)
         app.router.add_route("POST", "/dash/prometheus/api/v1/{question}", self.ask)
         app.router.add_get("/dash/prometheus/api/v1/label/{label}/values", self.ask)
+        app.router.add_get("/dash/alerts.json", self.alerts)
         app.router.add_get("/dash/logs.json", self.logs)
         app.router.add_get("/dash/traces.json", self.traces)
         app.router.add_get("/dash/traces/{trace}.json", self.trace)
@@ -87,7 +92,6 @@ class Page:
         return web.json_response(
             {
                 "pages": [{"name": name, "title": title} for name, title in self._offered()],
-                "links": [{"title": title, "url": url} for title, url in self._settings.links.items()],
                 "scrapeInterval": self._settings.scrape_interval,
             }
         )
@@ -95,7 +99,7 @@ class Page:
     def _offered(self) -> list[tuple[str, str]]:
         traces = [("traces", "Traces")] if self._settings.jaeger else []
         logs = [("logs", "Logs")] if self._settings.index else []
-        return [*self._settings.pages, *traces, *logs]
+        return [*self._settings.pages, ("alerts", "Alerts"), *traces, *logs]
 
     async def dashboard(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -103,6 +107,10 @@ class Page:
         if name not in self._known or not path.exists():
             raise web.HTTPNotFound(text=f"there is no dashboard {name!r}")
         return web.FileResponse(path)
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        """What fires now: see `Alerts.find`."""
+        return await _found(self._alerts.find(request.app[_SESSION]))
 
     async def logs(self, request: web.Request) -> web.Response:
         """Lines of the logs, newest first: see `Logs.find`."""
@@ -154,7 +162,7 @@ async def _found(answer: Awaitable[dict[str, Any]]) -> web.Response:
     """What was looked for, as JSON, or what is wrong, as a sentence."""
     try:
         return web.json_response(await answer)
-    except (NoIndexError, NoTracesError) as error:
+    except (NoAlertsError, NoIndexError, NoTracesError) as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
     except NoSuchTraceError as error:
         raise web.HTTPNotFound(text=str(error)) from None

@@ -9,11 +9,12 @@ from local.stack.layout import Stack, checkout
 
 DASH: Final = "dash"
 
-_DASHBOARDS: Final = checkout() / "k8s" / "observability" / "dashboards" / "perses"
+_OBSERVABILITY: Final = checkout() / "k8s" / "observability"
+_DASHBOARDS: Final = _OBSERVABILITY / "dashboards" / "perses"
+_RUNBOOKS: Final = _OBSERVABILITY / "runbooks"
 
 
 def command(stack: Stack, name: str) -> list[str]:
-    links = {"Alerts": observability.ALERTMANAGER, "Prometheus": observability.PROMETHEUS}
     return [
         *(sys.executable, "-m", "local.dash"),
         f"--address={stack.address(name, 'http')}",
@@ -23,7 +24,8 @@ def command(stack: Stack, name: str) -> list[str]:
         f"--index=http://{stack.address(index_server.INDEX, 'http')}/{index_server.PATTERN}",
         *_traces(stack),
         f"--scrape-interval={observability.scrape_interval()}",
-        *(f"--link={title}=http://{stack.address(process, 'http')}" for title, process in links.items()),
+        f"--alertmanager=http://{stack.address(observability.ALERTMANAGER, 'http')}",
+        f"--runbooks={_RUNBOOKS}",
     ]
 
 

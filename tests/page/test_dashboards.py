@@ -20,6 +20,7 @@ from local.stack.layout import Home, Stack
 from mesh.services import SERVICES
 from tests.support import stacks
 from tests.support.page.looking import Tab, tab
+from tests.support.parts import hung, pid_of
 from tests.support.promtool import programs
 
 _PATIENCE_MS = 120_000
@@ -35,7 +36,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         pytest.skip("there is no Prometheus, and Debian's packages can't be had")
     home = Home(Path(tmp_path_factory.mktemp("dashboards")))
     names = ["observability", *(["traces"] if jaeger.program().exists() else [])]
-    async with stacks.started(home, names, {"JAEGER_DECISION_WAIT": "3s"}) as started:
+    environment = {"JAEGER_DECISION_WAIT": "3s", "MARQUEE_ALERTS_FOR": "1s", "MARQUEE_SCRAPE_INTERVAL": "2s"}
+    async with stacks.started(home, names, environment) as started:
         if not (bundle.folder() / "index.html").exists():
             pytest.skip("the page could not be made: see what npm says in the log of dash")
         yield started
@@ -67,6 +69,19 @@ async def look(seen: Tab, dashboard: Dashboard) -> None:
     assert not await seen.page.get_by_role("button", name="Edit", exact=True).is_visible()
     assert seen.complaints == []
     seen.stays_at_home()
+
+
+async def test_what_fires_is_told_with_what_to_do(browser: Any, stack: Stack, address: str) -> None:
+    async with tab(browser, address) as seen:
+        await seen.page.set_viewport_size({"width": 1600, "height": 1200})
+        await seen.open("/dash/alerts")
+        with hung(pid_of(stack, "redis-exporter")):
+            for told in ("MarqueeTargetDown", "redis is not scraped", "its last words"):
+                await seen.page.get_by_text(told).first.wait_for(timeout=_PATIENCE_MS)
+            await seen.picture("dashboard-alerts")
+        await seen.page.get_by_text("redis is not scraped").wait_for(state="hidden", timeout=_PATIENCE_MS)
+        assert seen.complaints == []
+        seen.stays_at_home()
 
 
 async def test_lines_of_all_processes_are_listed_and_searched(browser: Any, address: str) -> None:

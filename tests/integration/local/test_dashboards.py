@@ -178,7 +178,7 @@ async def test_each_panel_shows_something_under_a_small_load(page: Page, dashboa
 
 async def test_the_page_offers_all_dashboards_and_says_how_often_prometheus_looks(page: Page) -> None:
     offered = json.loads((await page.get("/dash/pages.json"))[1])
-    more = ["traces", "logs"] if TRACED else ["logs"]
+    more = ["alerts", "traces", "logs"] if TRACED else ["alerts", "logs"]
     assert [each["name"] for each in offered["pages"]] == [*(each.name for each in DASHBOARDS), *more]
     assert offered["scrapeInterval"] == "1s"
     for each in DASHBOARDS:

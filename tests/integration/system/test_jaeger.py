@@ -155,7 +155,8 @@ async def test_each_step_is_counted_and_timed_for_prometheus(mesh: Mesh) -> None
 async def test_the_page_lists_a_trace_and_shows_it_whole(mesh: Mesh, tmp_path: Path) -> None:
     trace_id = await mesh.rate(7, traced=True)
     spans = await mesh.whole(trace_id)
-    settings = Settings(tmp_path, tmp_path, (), "", "", str(mesh.jaeger.base_url).rstrip("/"), {}, "5s")
+    url = str(mesh.jaeger.base_url).rstrip("/")
+    settings = Settings(tmp_path, tmp_path, (), "", "", url, "", tmp_path, "5s")
     async with TestClient(TestServer(Page(settings).app())) as page:
         listed = await (await page.get("/dash/traces.json?since=15m&service=ranking_svc")).json()
         assert {"edge", *(each.service for each in spans)} <= set(listed["services"])

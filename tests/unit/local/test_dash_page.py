@@ -1,8 +1,11 @@
 """The page's server: what it asks the index of logs, and what it says where there is nothing to ask."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from edge import npm
@@ -50,7 +53,8 @@ def settings(tmp_path: Path, index: str = "", jaeger: str = "") -> Settings:
         prometheus="http://127.0.0.1:9",
         index=index,
         jaeger=jaeger,
-        links={},
+        alertmanager="http://127.0.0.1:9",
+        runbooks=tmp_path,
         scrape_interval="5s",
     )
 
@@ -67,7 +71,45 @@ async def test_without_its_parts_the_page_says_which_are_missing(tmp_path: Path)
         answer = await client.get("/dash/traces.json")
         assert (answer.status, "marquee up --observability" in await answer.text()) == (503, True)
         offered = await (await client.get("/dash/pages.json")).json()
-        assert [each["name"] for each in offered["pages"]] == ["overview"]
+        assert [each["name"] for each in offered["pages"]] == ["overview", "alerts"]
+        answer = await client.get("/dash/alerts.json")
+        assert (answer.status, "Alertmanager does not answer" in await answer.text()) == (503, True)
+
+
+def told(name: str, severity: str, since: int, state: str = "active") -> dict[str, Any]:
+    """An alert, as Alertmanager tells of it."""
+    return {
+        "labels": {"alertname": name, "severity": severity, "follows": "kafka", "job": "edge"},
+        "annotations": {"summary": f"{name} fires"},
+        "startsAt": f"2026-11-26T20:00:{since:02}Z",
+        "status": {"state": state},
+    }
+
+
+async def test_what_wakes_somebody_comes_first_and_what_is_silent_last(tmp_path: Path) -> None:
+    async def alerts(_request: web.Request) -> web.Response:
+        found = [
+            told("Silent", "page", 9, "suppressed"),
+            told("Ticket", "ticket", 8),
+            told("Older", "page", 1),
+            told("Newer", "page", 2),
+            told("Watchdog", "none", 3),
+            told("../Secret", "ticket", 4),
+        ]
+        return web.json_response(found)
+
+    (tmp_path / "Newer.md").write_text("# Newer\n\nEnd it.")
+    (tmp_path.parent / "Secret.md").write_text("secret")
+    manager = web.Application()
+    manager.router.add_get("/api/v2/alerts", alerts)
+    async with TestServer(manager) as server:
+        asked = replace(settings(tmp_path), alertmanager=str(server.make_url("")).rstrip("/"))
+        async with TestClient(TestServer(Page(asked).app())) as client:
+            rows = (await (await client.get("/dash/alerts.json")).json())["alerts"]
+    assert [row["name"] for row in rows] == ["Newer", "Older", "Ticket", "../Secret", "Silent"]
+    assert [row["silent"] for row in rows] == [False] * 4 + [True]
+    assert [row["runbook"] for row in rows] == ["# Newer\n\nEnd it.", "", "", "", ""]
+    assert rows[0]["labels"] == {"job": "edge"}
 
 
 async def test_what_is_no_question_is_handed_on_to_nobody(tmp_path: Path) -> None:
@@ -87,7 +129,7 @@ async def test_what_is_no_question_is_handed_on_to_nobody(tmp_path: Path) -> Non
         foreign = {"Sec-Fetch-Site": "cross-site"}
         assert (await client.get("/dash/pages.json", headers=foreign)).status == 403
         offered = await (await client.get("/dash/pages.json")).json()
-        assert [each["name"] for each in offered["pages"]] == ["overview", "traces", "logs"]
+        assert [each["name"] for each in offered["pages"]] == ["overview", "alerts", "traces", "logs"]
 
 
 def test_the_bundle_is_made_again_when_its_sources_change(

@@ -23,12 +23,6 @@ export function Frame({ children }) {
               {title}
             </Button>
           ))}
-          <Box sx={{ flexGrow: 1 }} />
-          {(data?.links ?? []).map(({ title, url }) => (
-            <Button key={url} size="small" color="inherit" href={url} target="_blank" sx={{ textTransform: 'none' }}>
-              {title} ↗
-            </Button>
-          ))}
         </Toolbar>
       </AppBar>
       {error && <Alert severity="error">{error.message}</Alert>}

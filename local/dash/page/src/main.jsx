@@ -6,6 +6,7 @@ import { PluginRegistry } from '@perses-dev/plugin-system';
 import { BrowserRouter, Navigate, Route, Routes } from 'react-router-dom';
 import { QueryParamProvider } from 'use-query-params';
 import { ReactRouter6Adapter } from 'use-query-params/adapters/react-router-6';
+import { Alerts } from './Alerts.jsx';
 import { Dashboard } from './Dashboard.jsx';
 import { Frame } from './Frame.jsx';
 import { Logs } from './Logs.jsx';
@@ -33,6 +34,7 @@ createRoot(document.getElementById('root')).render(
                 <Frame>
                   <Routes>
                     <Route path="/" element={<Navigate to="/overview" replace />} />
+                    <Route path="/alerts" element={<Alerts />} />
                     <Route path="/logs" element={<Logs />} />
                     <Route path="/traces" element={<Traces />} />
                     <Route path="/traces/:id" element={<Trace />} />
