@@ -1,12 +1,14 @@
 """Which database has which users, by what the databases say."""
 
+from typing import Any
+
 import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.config import ConfigError
-from rating_svc import shards
+from rating_svc import shards, slot_rows
 from rating_svc.registry import Life
 from rating_svc.slots import NOTHING, Claim, Claims, Conflict, Division, Own, Owner, State, own, plan, slot_of
 
@@ -62,6 +64,25 @@ def test_the_later_version_counts_when_a_database_was_set_back() -> None:
     assert own(0, old, [None]).slots == {0, 1}
 
 
+def test_each_slot_is_listed_with_the_database_that_has_it() -> None:
+    division = Division([says(s0=(1, OPEN), s1=(1, OPEN)), says(s2=(1, OPEN))])
+    assert (division.slots_of(0), division.slots_of(1)) == ([0, 1], [2])
+
+
+def test_what_a_database_has_closed_hides_nothing_of_what_it_has() -> None:
+    assert own(0, says(s0=(1, CLOSED), s1=(1, OPEN)), []).slots == {1}
+
+
+def test_only_a_later_version_takes_a_slot_away() -> None:
+    assert own(0, says(s1=(1, OPEN)), [says(s1=(1, OPEN))]).slots == {1}
+
+
+def test_rows_of_slots_say_what_a_database_has() -> None:
+    rows: list[Any] = [(3, 4, 7, "open")]
+    assert slot_rows.claims(rows) == Claims(4, {3: Claim(7, OPEN)})
+    assert slot_rows.claims([]) == NOTHING
+
+
 def test_databases_of_two_divisions_are_refused() -> None:
     with pytest.raises(Conflict, match="4 and 8 slots"):
         Division([says(s0=(1, OPEN)), Claims(8, {0: Claim(1, OPEN)})])
@@ -102,8 +123,9 @@ class Database:
     def __init__(self, *answers: list[tuple[int, int, int, str]] | Exception) -> None:
         self.answers = list(answers)
 
-    async def fetch(self, _query: str, *_: object, fresh: bool) -> list[tuple[int, int, int, str]]:
+    async def fetch(self, query: str, *_: object, fresh: bool) -> list[tuple[int, int, int, str]]:
         assert fresh
+        assert query == slot_rows.ALL
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -125,6 +147,23 @@ async def test_a_database_that_has_closed_is_read_for_a_moment_more() -> None:
     now += shards.CLOSED_S + 0.1
     await known.look()
     assert known.find("ann") is None
+
+
+async def test_who_knew_of_no_division_reads_a_database_that_has_closed_for_a_moment_more() -> None:
+    known = shards.Shards([Database([], every("closed")), Database([])])  # type: ignore[list-item]
+    assert known.find("ann") == 0
+    await known.look()
+    await known.look()
+    assert known.find("ann") == 0
+
+
+async def test_a_slot_that_nobody_had_is_not_read_once_it_is_closed() -> None:
+    user = next(name for name in ("ann", "bob", "eve", "kim") if slot_of(name, 2) == 1)
+    known = shards.Shards([Database(every("open")[:1], every("closed"))])  # type: ignore[list-item]
+    await known.look()
+    assert known.find(user) is None
+    await known.look()
+    assert known.find(user) is None
 
 
 async def test_who_starts_after_it_has_closed_does_not_read_it() -> None:
@@ -149,7 +188,9 @@ async def test_a_release_before_knows_of_no_slots() -> None:
     assert known.find("ann") == 0
 
 
-def test_each_database_has_addresses_of_its_own_and_the_rest_in_common() -> None:
+def test_each_database_has_addresses_of_its_own_and_the_rest_in_common(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     environ = {
         "MARQUEE_RATING_SHARDS": "3",
         "MARQUEE_PG_POOL": "5",
@@ -168,6 +209,9 @@ def test_each_database_has_addresses_of_its_own_and_the_rest_in_common() -> None
     ]
     assert {config.pool_size for config in found} == {5}
     assert [config.name for config in found] == ["", "shard-1", "shard-2"]
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert shards.configs() == found
     del environ["MARQUEE_PG_PRIMARY_SHARD2"]
     with pytest.raises(ConfigError, match="MARQUEE_PG_PRIMARY_SHARD2"):
         shards.configs(environ)
