@@ -20,13 +20,6 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.drills, pytest.mark.timeout(1500)]
 
-NAMES = {
-    "SERVICE": "movie_svc",
-    "INSTANCE": "rating_svc-worker",
-    "NAME": "rating_svc-worker",
-    "JOB": "movie_svc",
-}
-
 
 @dataclass(frozen=True)
 class Case:
@@ -98,10 +91,10 @@ async def test_alerts_reach_the_operators_and_end(mesh: Mesh, name: str) -> None
             await mesh.hears(alert, "firing")
         for alert in case.alerts:
             if alert not in case.by_hand:
-                await Follower(mesh.stack, alert, NAMES).follow()
+                await Follower(mesh.stack, alert).follow()
     for alert in case.afterwards:
         await mesh.hears(alert, "firing")
-        await Follower(mesh.stack, alert, NAMES).follow()
+        await Follower(mesh.stack, alert).follow()
     async with content(mesh.stack):
         for alert in every:
             await mesh.hears(alert, "resolved")

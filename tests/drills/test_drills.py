@@ -25,14 +25,6 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.drills, pytest.mark.timeout(900)]
 
-# The words that runbooks leave open.
-NAMES = {
-    "SERVICE-canary": "movie_svc-canary",
-    "SERVICE": "movie_svc",
-    "INSTANCE": "rating_svc-worker",
-    "NAME": "rating_svc-worker",
-    "JOB": "movie_svc",
-}
 # Whose runbook mends them by its commands; of the others it says where to look.
 BY_RUNBOOK = {"poison-message", "slow-query", "bad-canary", "old-certificate"}
 # What follows from these has no voice of its own meanwhile.
@@ -43,7 +35,7 @@ CAUSES = {"primary-lost"}
 async def test_a_drill_is_heard_of_and_mended(mesh: Mesh, drill: Drill) -> None:
     await eventually(mesh.well, 120, 0.5, what="every part ready")
     mesh.heard.told.clear()
-    follower = Follower(mesh.stack, drill.alert, NAMES)
+    follower = Follower(mesh.stack, drill.alert)
     by_runbook = drill.name in BY_RUNBOOK
     hold_s = 150 if by_runbook else 40 if drill.name in CAUSES else 10
     async with mesh.drilling(drill.name, "--hold", str(hold_s)) as process:

@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from k8s.cluster import machine
 from k8s.cluster.real_node import RealNode
 from k8s.cluster.worker import DNS, DNS_ADDRESS, Worker
+from tests.support.node_mesh import on_a_node
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node(timeout_s=900)
 
 # CoreDNS is what the node has as an image in any case: a server, and of names too.
 SERVER = """

@@ -5,19 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 from k8s import demo
-from k8s.cluster import machine
 from tests.support.documents import commands, typed
-from tests.support.node_mesh import OVERLAY, NodeMesh
+from tests.support.node_mesh import OVERLAY, NodeMesh, on_a_node
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node()
 
 PAGE, HEADING = "docs/operations/kubernetes.md", "Backup and restore of `early`"
 

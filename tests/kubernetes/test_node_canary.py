@@ -5,19 +5,12 @@ import json
 from typing import Any
 
 import httpx
-import pytest
 
-from k8s.cluster import machine
 from tests.support.edge.trials import rollout
-from tests.support.node_mesh import NodeMesh
+from tests.support.node_mesh import NodeMesh, on_a_node
 from tests.support.steady import Load, while_it_runs
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node()
 
 RELEASE = "x-marquee-release"
 

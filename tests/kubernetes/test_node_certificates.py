@@ -6,24 +6,17 @@ import ssl
 import subprocess
 import sys
 
-import pytest
 from cryptography import x509
 
 from k8s import demo
-from k8s.cluster import machine
 from k8s.place import forwarded
 from local.stack.certificates import of
 from local.stack.layout import Home, checkout
 from mesh.tls import EDGE, OPERATOR
-from tests.support.node_mesh import SERVERS, NodeMesh
+from tests.support.node_mesh import SERVERS, NodeMesh, on_a_node
 from tests.support.steady import while_it_runs
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node()
 
 ASK_ENVOY = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9901/certs').read().decode())"
 

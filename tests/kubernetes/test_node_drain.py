@@ -4,17 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from k8s.cluster import machine
 from k8s.cluster.worker import Worker
-from tests.support.node_mesh import SERVERS, NodeMesh
+from tests.support.node_mesh import SERVERS, NodeMesh, on_a_node
 from tests.support.steady import while_it_runs
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node()
 
 # As kube-proxy itself divides the calls, the edge's pods on all nodes get some.
 ANY_NODE = '{"spec": {"externalTrafficPolicy": "%s"}}'

@@ -4,16 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from k8s.cluster import machine
-from tests.support.node_mesh import BEHIND, SERVERS, NodeMesh, is_ready
+from tests.support.node_mesh import BEHIND, SERVERS, NodeMesh, is_ready, on_a_node
 from tests.support.steady import READS, WRITES, while_it_runs
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node()
 
 
 # What calls may fail with when a process is killed, by kind of call; all that is not here is answered. A

@@ -6,18 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from k8s.cluster import machine, policies
+from k8s.cluster import policies
 from k8s.cluster.processes import ClusterError
-from tests.support.node_mesh import NodeMesh
+from tests.support.node_mesh import NodeMesh, on_a_node
 from tests.support.steady import while_it_runs
 
-LACKS = machine.missing() or policies.missing()
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(LACKS), reason=LACKS or "all is there"),
-]
+pytestmark = on_a_node(also_missing=policies.missing())
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()"
 TARGETS = [("rating-svc.marquee", 50051), ("postgres-rw.marquee", 5432), ("kafka.marquee", 9092)]

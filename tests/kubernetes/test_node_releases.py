@@ -4,16 +4,10 @@ import asyncio
 
 import pytest
 
-from k8s.cluster import machine
-from tests.support.node_mesh import BEHIND, SERVERS, NodeMesh
+from tests.support.node_mesh import BEHIND, SERVERS, NodeMesh, on_a_node
 from tests.support.steady import while_it_runs
 
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.node,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(bool(machine.missing()), reason=machine.missing() or "all is there"),
-]
+pytestmark = on_a_node()
 
 
 @pytest.mark.parametrize("name", [*SERVERS, *BEHIND])

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from k8s import demo
+from k8s.cluster import machine
 from k8s.cluster.processes import ClusterError
 from k8s.place import OWN, OwnCluster
 from local.commands import admin
@@ -27,6 +30,17 @@ _NAMESPACE: Final = "marquee"
 _RATINGS: Final = 2000
 _MOVIES: Final = 60
 _POLL_S: Final = 0.3
+
+
+def on_a_node(timeout_s: int = 1800, also_missing: str = "") -> list[pytest.MarkDecorator]:
+    """The marks of tests on a real node. Where this machine lacks something for that, they are skipped."""
+    lacks = machine.missing() or also_missing
+    return [
+        pytest.mark.kubernetes,
+        pytest.mark.node,
+        pytest.mark.timeout(timeout_s),
+        pytest.mark.skipif(bool(lacks), reason=lacks or "all is there"),
+    ]
 
 
 @dataclass

@@ -4,7 +4,6 @@ import asyncio
 import re
 import shlex
 import urllib.request
-from collections.abc import Mapping
 from typing import Any
 
 from local.stack.layout import Stack, checkout
@@ -15,6 +14,13 @@ from tests.support.waiting import eventually
 
 # They begin or end the mesh, or are for another case than that of a drill.
 _LEFT_OUT = {"up", "down", "restart", "drill"}
+# What stands for the words that runbooks leave open.
+_MEANT = {
+    "SERVICE": "movie_svc",
+    "INSTANCE": "rating_svc-worker",
+    "NAME": "rating_svc-worker",
+    "JOB": "movie_svc",
+}
 # What it says counts when all is mended.
 AFTERWARDS = {"verify"}
 
@@ -29,11 +35,10 @@ def commands(alert: str) -> list[str]:
 class Follower:
     """Follows the runbook of an alert on a running mesh."""
 
-    def __init__(self, stack: Stack, alert: str, names: Mapping[str, str]) -> None:
-        """`names`: what stands for the words that a runbook leaves open, such as SERVICE."""
+    def __init__(self, stack: Stack, alert: str) -> None:
         self._stack = stack
         self._alert = alert
-        self._names = dict(names)
+        self._names = dict(_MEANT)
         self.said: dict[str, str] = {}
         """By command: what it answered."""
 

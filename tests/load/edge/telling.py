@@ -14,8 +14,8 @@ from unittest import mock
 
 from edge import template
 from tests.load.edge.calls import without_limits
-from tests.load.edge.tracing import AT_ONCE, ROUNDS, drive
-from tests.load.mesh.tracing import cpu_s, show
+from tests.load.edge.tracing import AT_ONCE, compare
+from tests.load.mesh.tracing import show
 from tests.support.edge.mesh import Edge, running_edge
 
 _WAYS: Final[Mapping[str, frozenset[str]]] = {
@@ -38,18 +38,11 @@ async def _edge(stack: AsyncExitStack, limits: Path, names: frozenset[str]) -> E
 
 
 async def _run(calls: int) -> None:
-    found: dict[str, list[float]] = {way: [] for way in _WAYS}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         limits = without_limits(folder / "limits.yaml")
         edges = {way: await _edge(stack, limits, names) for way, names in _WAYS.items()}
-        tokens = {way: edge.bearer() for way, edge in edges.items()}
-        for number in range(ROUNDS + 1):
-            for way, edge in edges.items():
-                before = cpu_s(edge.pid)
-                await drive(edge, calls, tokens[way])
-                if number:  # the first round warms up
-                    found[way].append((cpu_s(edge.pid) - before) / calls * 1e6)
+        found = await compare(edges, calls)
         logs = {way: edge.folder / "access.log" for way, edge in edges.items()}
         lines = {way: len(log.read_text().splitlines()) if log.exists() else 0 for way, log in logs.items()}
     show(found)

@@ -8,6 +8,7 @@ import asyncio
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -15,12 +16,12 @@ from unittest import mock
 import edge.tracing
 from edge.tracing import EdgeTraceConfig
 from tests.load.edge.calls import without_limits
-from tests.load.mesh.tracing import cpu_s, show
+from tests.load.mesh.tracing import in_turns, show
 from tests.support.edge.mesh import Edge, running_edge
 from tests.support.traces import Collector, collecting
 
 AT_ONCE: Final = 8
-ROUNDS: Final = 4
+_ROUNDS: Final = 4
 _PATH: Final = "/v1/users/me/ratings/tt0111161"
 
 
@@ -46,7 +47,13 @@ async def _edges(stack: AsyncExitStack, collector: Collector, limits: Path) -> M
     }
 
 
-async def drive(edge: Edge, calls: int, headers: Mapping[str, str]) -> None:
+async def compare(edges: Mapping[str, Edge], calls: int) -> dict[str, list[float]]:
+    """CPU-µs a call of each Envoy, round by round."""
+    ways = {way: (edge.pid, partial(_drive, edge, calls, edge.bearer())) for way, edge in edges.items()}
+    return await in_turns(ways, calls, _ROUNDS)
+
+
+async def _drive(edge: Edge, calls: int, headers: Mapping[str, str]) -> None:
     async def some() -> None:
         for _ in range(calls // AT_ONCE):
             (await edge.http.get(_PATH, headers=headers)).raise_for_status()
@@ -57,18 +64,11 @@ async def drive(edge: Edge, calls: int, headers: Mapping[str, str]) -> None:
 
 
 async def _run(calls: int) -> None:
-    found: dict[str, list[float]] = {}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         collector = await stack.enter_async_context(collecting())
         edges = await _edges(stack, collector, without_limits(folder / "limits.yaml"))
-        tokens = {way: edge.bearer() for way, edge in edges.items()}
-        for number in range(ROUNDS + 1):
-            for way, edge in edges.items():
-                before = cpu_s(edge.pid)
-                await drive(edge, calls, tokens[way])
-                if number:  # the first round warms up
-                    found.setdefault(way, []).append((cpu_s(edge.pid) - before) / calls * 1e6)
+        found = await compare(edges, calls)
     show(found)
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +22,10 @@ import grpc
 from marquee.movies.v1 import movies_pb2, movies_pb2_grpc
 from prometheus_client import Counter, Gauge, Histogram
 
-from mesh import logs, metrics, rpc, tracing
+from mesh import logs, metrics
 from mesh.span_log import CALLS
 from movie_svc.metrics import CACHE
-from tests.load.mesh.tracing import AT_ONCE, ROUNDS, Movies, cpu_s, drive, show
+from tests.load.mesh.tracing import AT_ONCE, Movies, drive, in_turns, serve, show
 from tests.support.ports import free_port
 from tests.support.traces import collecting
 
@@ -68,14 +69,7 @@ async def _serve(way: str, port: int, endpoint: str) -> None:
     logs.init("bench", logs.LogConfig("info", ""))
     if "without" in way:
         logging.getLogger(CALLS).setLevel(logging.ERROR)
-    tracing.init("bench", tracing.TraceConfig(endpoint, slow_s=1e9))
-    server = grpc.aio.server()
-    service = movies_pb2.DESCRIPTOR.services_by_name["MovieService"]
-    server.add_generic_rpc_handlers([rpc.handlers(service, _Counting())])
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    print("ready", flush=True)
-    await server.wait_for_termination()
+    await serve(_Counting(), port, endpoint)
 
 
 @contextlib.asynccontextmanager
@@ -98,20 +92,15 @@ async def _server(way: str, endpoint: str, log: Path) -> AsyncIterator[tuple[int
 
 
 async def _run(calls: int) -> None:
-    found: dict[str, list[float]] = {way: [] for way in _WAYS}
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         collector = await stack.enter_async_context(collecting())
-        servers = {}
+        ways = {}
         for way, flags in _WAYS.items():
             endpoint = collector.endpoint if flags == "01" else ""
-            servers[way] = await stack.enter_async_context(_server(way, endpoint, folder / f"{way}.log"))
-        for number in range(ROUNDS + 1):
-            for way, (pid, stub) in servers.items():
-                before = cpu_s(pid)
-                await drive(stub, calls, _WAYS[way])
-                if number:  # the first round warms up
-                    found[way].append((cpu_s(pid) - before) / calls * 1e6)
+            pid, stub = await stack.enter_async_context(_server(way, endpoint, folder / f"{way}.log"))
+            ways[way] = (pid, partial(drive, stub, calls, flags))
+        found = await in_turns(ways, calls)
         written = {way: len((folder / f"{way}.log").read_text().splitlines()) for way in _WAYS}
     show(found)
     print(f"lines of the log: {written}")

@@ -8,7 +8,8 @@ import argparse
 import asyncio
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,11 +42,12 @@ class Movies:
         return movies_pb2.Movie(name=request.name)
 
 
-async def _serve(port: int, endpoint: str) -> None:
+async def serve(movies: Movies, port: int, endpoint: str) -> None:
+    """Serves forever; says so in a line once it does. Without an endpoint, it makes no spans."""
     tracing.init("bench", tracing.TraceConfig(endpoint, slow_s=1e9))
     server = grpc.aio.server()
     service = movies_pb2.DESCRIPTOR.services_by_name["MovieService"]
-    server.add_generic_rpc_handlers([rpc.handlers(service, Movies())])
+    server.add_generic_rpc_handlers([rpc.handlers(service, movies)])
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print("ready", flush=True)
@@ -56,6 +58,24 @@ def cpu_s(pid: int) -> float:
     """CPU time of all threads of a process, in seconds."""
     times = (file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     return sum(int(text.split()[0]) for text in times) / 1e9
+
+
+async def in_turns(
+    ways: Mapping[str, tuple[int, Callable[[], Awaitable[None]]]], calls: int, rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """CPU-µs a call of a process, round by round, of each way to make that many calls; they take turns.
+
+    Args:
+        ways: the process' id, and what makes the calls.
+    """
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds + 1):
+        for way, (pid, make_calls) in ways.items():
+            before = cpu_s(pid)
+            await make_calls()
+            if number:  # the first round warms up
+                found[way].append((cpu_s(pid) - before) / calls * 1e6)
+    return found
 
 
 async def drive(stub: Any, calls: int, flags: str) -> None:
@@ -82,22 +102,19 @@ async def _measure(calls: int, collector: Collector) -> dict[str, list[float]]:
         processes[way] = process
         channels.append(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         stubs[way] = movies_pb2_grpc.MovieServiceStub(channels[-1])
-    found: dict[str, list[float]] = {way: [] for way in _WAYS}
+    ways = {}
+    for way in _WAYS:
+        server = way.split(",")[0]
+        flags = "01" if way.endswith(" sampled") else "00"
+        ways[way] = (processes[server].pid, partial(drive, stubs[server], calls, flags))
     try:
-        for number in range(ROUNDS + 1):
-            for way in _WAYS:
-                server = way.split(",")[0]
-                before = cpu_s(processes[server].pid)
-                await drive(stubs[server], calls, "01" if way.endswith(" sampled") else "00")
-                if number:  # the first round warms up
-                    found[way].append((cpu_s(processes[server].pid) - before) / calls * 1e6)
+        return await in_turns(ways, calls)
     finally:
         for channel in channels:
             await channel.close()
         for process in processes.values():
             process.terminate()
             await process.wait()
-    return found
 
 
 def show(found: Mapping[str, Sequence[float]]) -> None:
@@ -122,7 +139,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs=2, metavar=("PORT", "ENDPOINT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        asyncio.run(_serve(int(given.serve[0]), given.serve[1]))
+        asyncio.run(serve(Movies(), int(given.serve[0]), given.serve[1]))
     else:
         asyncio.run(_run(given.calls))
 
