@@ -134,8 +134,10 @@ def is_current(client: "redis.Redis", connection: Any) -> bool:
 
 def has_no_master(client: "redis.Redis", error: RedisError) -> bool:
     """Whether a refusal says that there is another master now: sentinels know which."""
-    if not isinstance(client.connection_pool, SentinelConnectionPool):
-        return False
+    return isinstance(client.connection_pool, SentinelConnectionPool) and _says_no_master(error)
+
+
+def _says_no_master(error: RedisError) -> bool:
     return isinstance(error, _NO_MASTER) or str(error).startswith(_CANT_WRITE)
 
 
@@ -154,7 +156,7 @@ class _Follows(SentinelManagedConnection):
         try:
             return await super().read_response(*args, **named)
         except ResponseError as error:
-            if isinstance(error, _NO_MASTER) or str(error).startswith(_CANT_WRITE):
+            if _says_no_master(error):
                 await self.disconnect(nowait=True)
                 raise RedisConnectionError(str(error)) from error
             raise
