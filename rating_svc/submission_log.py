@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mesh.errors import MarqueeError, unavailable
@@ -42,9 +42,52 @@ class SubmissionLog:
             # Written, but nobody says where. Its second copy has a place, and the worker drops that one.
             position = await self._send(submission.user, value, headers)
         if position.offset < 0:
-            # Without a place, it would not show over an earlier rating.
-            raise unavailable("QUEUE_UNAVAILABLE", "the write could not be placed; try again", 1)
+            raise _unplaced()
         return position
+
+    async def append_all(
+        self, user: str, wanted: Sequence[Submission], headers: Mapping[str, str]
+    ) -> list[Position | MarqueeError]:
+        """Appends submissions of one user in their order; returns of each what `append` returns or raises."""
+        if not wanted:
+            return []
+        values = submissions.encode_all(wanted)
+        places = await self._send_all(user, values, headers)
+        lost = [i for i, place in enumerate(places) if isinstance(place, Position) and place.offset < 0]
+        if lost:
+            # As in `append`.
+            second = await self._send_all(user, [values[i] for i in lost], headers)
+            for i, place in zip(lost, second, strict=True):
+                unplaced = isinstance(place, Position) and place.offset < 0
+                places[i] = _unplaced() if unplaced else place
+        return places
+
+    async def _send_all(
+        self, user: str, values: Sequence[bytes], headers: Mapping[str, str]
+    ) -> list[Position | MarqueeError]:
+        try:
+            life = self._registry.newest()
+        except MarqueeError as error:
+            return [error] * len(values)
+        places = await self._send_all_to(life, user, values, headers)
+        closed = [i for i, place in enumerate(places) if isinstance(place, MarqueeError) and refused(place)]
+        if closed:
+            why = places[closed[0]]
+            assert isinstance(why, MarqueeError)
+            with contextlib.suppress(MarqueeError):
+                newest = await self._after(life, why)
+                again = await self._send_all_to(newest, user, [values[i] for i in closed], headers)
+                for i, place in zip(closed, again, strict=True):
+                    places[i] = place
+        return places
+
+    async def _send_all_to(
+        self, life: Life, user: str, values: Sequence[bytes], headers: Mapping[str, str]
+    ) -> list[Position | MarqueeError]:
+        partition = life.partition_of(user)
+        sent = await self._producer.send_in_order(life.topic, user.encode(), values, headers, partition)
+        epoch = self._registry.epoch(Place(life.topic_id, partition))
+        return [end if isinstance(end, MarqueeError) else Position(epoch, end) for end in sent]
 
     async def _send(self, user: str, value: bytes, headers: Mapping[str, str]) -> Position:
         life = self._registry.newest()
@@ -101,3 +144,8 @@ class SubmissionLog:
         """Raises if it is not known where submissions go, or no broker answers. For health."""
         self._registry.newest()
         await self._producer.ping()
+
+
+def _unplaced() -> MarqueeError:
+    """Without a place, a write would not show over an earlier rating."""
+    return unavailable("QUEUE_UNAVAILABLE", "the write could not be placed; try again", 1)

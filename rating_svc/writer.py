@@ -1,6 +1,5 @@
 """The write path of the RPC front: into the log, then visible to its author."""
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from mesh.errors import MarqueeError, invalid
 from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.metrics import REPEATED, SUBMITTED
 from rating_svc.submission_log import SubmissionLog
-from rating_svc.submissions import Submission
+from rating_svc.submissions import Position, Submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,12 @@ class Writer:
                 `REQUEST_ID_REUSED`: its request_id is known to be another one's.
         """
         (checked,) = await self._checked(user, [write])
-        (end,) = await self._show(user, [await self._append(user, checked)], kind)
-        if isinstance(end, MarqueeError):
-            raise end
-        return end
+        if isinstance(checked, MarqueeError):
+            raise checked
+        submission = _submission(user, checked, clock.now_us())
+        position = await self._log.append(submission, _headers())
+        (shown,) = await self._show(user, [_pending(checked, submission, position)], kind)
+        return shown
 
     async def submit_all(
         self, user: str, writes: Sequence[Write | MarqueeError], kind: str
@@ -56,9 +57,11 @@ class Writer:
         Returns:
             For each what `submit` returns, or why it was not taken. An error stays as it is.
         """
-        checked = await self._checked(user, writes)
-        ends = await asyncio.gather(*(self._append(user, write) for write in checked))
-        return await self._show(user, ends, kind)
+        ends = await self._append_all(user, await self._checked(user, writes))
+        taken = {i: end for i, end in ends.items() if isinstance(end, PendingWrite)}
+        shown = await self._show(user, list(taken.values()), kind)
+        ends.update(zip(taken, shown, strict=True))
+        return [ends[i] for i in range(len(writes))]
 
     async def _checked(
         self, user: str, writes: Sequence[Write | MarqueeError]
@@ -80,30 +83,35 @@ class Writer:
                 checked.append(write)
         return checked
 
-    async def _append(self, user: str, write: Write | MarqueeError) -> PendingWrite | MarqueeError:
-        if isinstance(write, MarqueeError):
-            return write
-        submission = Submission(
-            user, write.movie, write.score, write.request_id or uuid.uuid4(), clock.now_us()
-        )
-        try:
-            position = await self._log.append(submission, _headers())
-        except MarqueeError as error:
-            return error
-        return PendingWrite(write.movie, write.score, position, submission.submit_us, write.request_id)
+    async def _append_all(
+        self, user: str, writes: Sequence[Write | MarqueeError]
+    ) -> dict[int, PendingWrite | MarqueeError]:
+        """Appends those that are writes, as taken at the same time; what became of each, by its number."""
+        now = clock.now_us()
+        given = {i: write for i, write in enumerate(writes) if isinstance(write, Write)}
+        wanted = [_submission(user, write, now) for write in given.values()]
+        places = await self._log.append_all(user, wanted, _headers())
+        ends: dict[int, PendingWrite | MarqueeError] = {
+            i: write for i, write in enumerate(writes) if isinstance(write, MarqueeError)
+        }
+        for (i, write), submission, place in zip(given.items(), wanted, places, strict=True):
+            ends[i] = place if isinstance(place, MarqueeError) else _pending(write, submission, place)
+        return ends
 
-    async def _show(
-        self, user: str, ends: Sequence[PendingWrite | MarqueeError], kind: str
-    ) -> list[PendingWrite | MarqueeError]:
-        """Lets the author see the writes that the log has; the earlier one in place of each repeat."""
-        taken = {i: end for i, end in enumerate(ends) if isinstance(end, PendingWrite)}
-        SUBMITTED.labels(kind).inc(len(taken))
-        shown = list(ends)
-        if taken:
-            for i, write in zip(taken, await self._pending.put(user, list(taken.values())), strict=True):
-                shown[i] = write
-        REPEATED.inc(sum(end is not write for end, write in zip(ends, shown, strict=True)))
+    async def _show(self, user: str, writes: Sequence[PendingWrite], kind: str) -> list[PendingWrite]:
+        """Lets the author see the writes, which the log has; the earlier one in place of each repeat."""
+        SUBMITTED.labels(kind).inc(len(writes))
+        shown = await self._pending.put(user, writes) if writes else []
+        REPEATED.inc(sum(one is not write for one, write in zip(shown, writes, strict=True)))
         return shown
+
+
+def _submission(user: str, write: Write, submit_us: int) -> Submission:
+    return Submission(user, write.movie, write.score, write.request_id or uuid.uuid4(), submit_us)
+
+
+def _pending(write: Write, submission: Submission, position: Position) -> PendingWrite:
+    return PendingWrite(write.movie, write.score, position, submission.submit_us, write.request_id)
 
 
 def _reused() -> MarqueeError:

@@ -52,6 +52,14 @@ class EdgeClient:
         body = b'{"score":%d}' % score
         return await self._client.request("PUT", f"/v1/users/me/ratings/{movie}", self._as(user), body)
 
+    async def post(self, path: str, user: str, body: bytes) -> Response:
+        """One POST, as it comes.
+
+        Raises:
+            ConnectionError, TimeoutError: no whole answer came.
+        """
+        return await self._client.request("POST", path, self._as(user), body)
+
     async def rate(self, rating: Rating) -> None:
         """Gives a rating, again and again with one request id until it is taken.
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from prometheus_client import REGISTRY
 
 from mesh import identity
 from mesh.errors import MarqueeError
 from mesh.kafka import KafkaConfig, KafkaProducer, producer
+from mesh.kafka.portion import PLACE_UNKNOWN, Portion
 from mesh.kafka.producer import PRODUCED, Sent, header_of
 
 PARTITIONS = 4
@@ -245,3 +246,85 @@ async def test_a_message_keeps_its_own_headers_beside_those_of_its_trace(
         await kafka.send("traced", b"k", b"v", {"own": "1"}, partition=0)
     (message,) = await asyncio.to_thread(read, brokers, "traced", [0], 1)
     assert dict(message.headers() or ()) == {identity.TRACEPARENT_HEADER: b"00-one", "own": b"1"}
+
+
+async def test_values_sent_in_order_stand_where_they_are_said_to_stand(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.tracing.traceparent", lambda: "00-one")
+    values = [b"v%d" % number for number in range(100)]
+    async with producing(brokers) as kafka:
+        await kafka.send("ordered", b"k", b"before", partition=2)
+        assert await kafka.send_in_order("ordered", b"k", values, {"own": "1"}, 2) == list(range(1, 101))
+        assert await kafka.send_in_order("ordered", b"k", [], {}, 2) == []
+        assert under_way() == 0
+    found = (await asyncio.to_thread(read, brokers, "ordered", [2], 101))[1:]
+    assert [message.value() for message in found] == values
+    assert {message.key() for message in found} == {b"k"}
+    assert all(dict(m.headers() or ()) == {"traceparent": b"00-one", "own": b"1"} for m in found)
+    assert counted("ordered", "acknowledged") == 101
+
+
+async def test_of_values_sent_in_order_none_goes_after_one_that_found_no_room(brokers: str) -> None:
+    async with producing(brokers, max_in_flight=3) as kafka:
+        first, second, third, *others = await kafka.send_in_order("cut", b"k", [b"v"] * 5, {}, 0)
+        assert [first, second, third] == [0, 1, 2]
+        assert [end.reason for end in others if isinstance(end, MarqueeError)] == ["OVERLOADED"] * 2
+        assert under_way() == 0
+    assert (counted("cut", "acknowledged"), counted("cut", "refused")) == (3, 2)
+
+
+async def test_portions_wait_for_one_another_and_leave_room_for_single_messages(brokers: str) -> None:
+    async with producing(brokers, max_in_flight=8, linger_ms=50) as kafka:
+        portions = [
+            asyncio.create_task(kafka.send_in_order("turns", b"k", [b"%d" % n] * 3, {}, 0)) for n in range(4)
+        ]
+        await asyncio.sleep(0)
+        assert under_way() == 3, "another one would take more than half of the room"
+        single = await kafka.send("turns", b"k", b"single", partition=1)
+        assert single == Sent(1, 0)
+        # Nothing is refused, and who came first goes first.
+        assert await asyncio.gather(*portions) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+        assert under_way() == 0
+    assert counted("turns", "refused") == 0
+
+
+async def test_a_portion_that_waits_in_vain_may_be_sent_again() -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap="127.0.0.1:1", timeout_s=0.5, max_in_flight=4))
+    async with asyncio.timeout(60):
+        ends = await asyncio.gather(*(kafka.send_in_order("vain", b"k", [b"v"] * 2, {}, 0) for _ in range(9)))
+        await kafka.close(0)
+    reasons = {end.reason for portion in ends for end in portion if isinstance(end, MarqueeError)}
+    assert reasons == {"QUEUE_UNAVAILABLE", "OVERLOADED"}
+    assert sum(map(len, ends)) == 18
+    assert counted("vain", "failed") + counted("vain", "refused") == 18
+
+
+async def test_values_that_no_broker_takes_may_be_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+    kafka = KafkaProducer(KafkaConfig(bootstrap="127.0.0.1:1", timeout_s=0.1))
+    async with asyncio.timeout(60):
+        ends = await kafka.send_in_order("lost", b"k", [b"v"] * 3, {}, 0)
+    await kafka.close(0)
+    assert [end.reason for end in ends if isinstance(end, MarqueeError)] == ["QUEUE_UNAVAILABLE"] * 3
+    assert counted("lost", "failed") == 3
+    assert caplog.text.count("lost did not acknowledge: KafkaError{code=_MSG_TIMED_OUT") == 1
+
+
+async def test_a_portion_whose_caller_has_left_frees_its_room(brokers: str) -> None:
+    async with producing(brokers, max_in_flight=4, linger_ms=50) as kafka:
+        sending = asyncio.create_task(kafka.send_in_order("gone", b"k", [b"v"] * 2, {}, 0))
+        await asyncio.sleep(0)
+        sending.cancel()
+        assert await kafka.send_in_order("gone", b"k", [b"w"] * 2, {}, 0) == [2, 3]
+        assert under_way() == 0
+
+
+async def test_where_a_place_is_not_known_the_portion_says_so() -> None:
+    ended: list[Portion] = []
+    portion = Portion(asyncio.get_running_loop().create_future(), 3, ended.append)
+    portion.report(2)(None, Delivered(0, 7))  # type: ignore[arg-type]
+    portion.report(0)(None, Delivered(0, None))  # type: ignore[arg-type]
+    assert (ended, portion.ends()) == ([], [PLACE_UNKNOWN, None, 7])
+    failed = KafkaError(KafkaError._MSG_TIMED_OUT)
+    portion.report(1)(failed, Delivered(0, None))  # type: ignore[arg-type]
+    assert (ended, portion.ends()) == ([portion], [PLACE_UNKNOWN, failed, 7])

@@ -15,7 +15,7 @@ from mesh.postgres import Postgres
 from rating_svc import submission_log
 from rating_svc.registry import Life, Registry
 from rating_svc.submission_log import SubmissionLog
-from rating_svc.submissions import Position, Submission, decode
+from rating_svc.submissions import Position, Submission, decode, encode, encode_all
 
 SUBMISSION = Submission("ann", 1, 9, uuid.uuid4(), 1_700_000_000_000_000)
 HEADERS = {"traceparent": "00-1-2-01"}
@@ -34,6 +34,11 @@ class Brokers:
         self._offsets = iter(offsets)
         self._refusing = refusing or {}
         self.taken: list[tuple[str, int, bytes, bytes, Mapping[str, str]]] = []
+        self._closes: dict[str, int] = {}
+
+    def closes_after(self, count: int, topic: str) -> None:
+        """Takes so many of the topic, and no more."""
+        self._closes[topic] = count
 
     async def send(
         self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str], partition: int
@@ -41,8 +46,21 @@ class Brokers:
         await asyncio.sleep(0)
         if (code := self._refusing.get(topic)) is not None:
             raise unavailable("QUEUE_UNAVAILABLE", "no", 2) from KafkaException(KafkaError(code))
+        if self._closes.get(topic) == sum(taken[0] == topic for taken in self.taken):
+            raise unavailable("QUEUE_UNAVAILABLE", "no", 2) from KafkaException(KafkaError(CLOSED))
         self.taken.append((topic, partition, key, value, headers))
         return Sent(partition, next(self._offsets))
+
+    async def send_in_order(
+        self, topic: str, key: bytes, values: Sequence[bytes], headers: Mapping[str, str], partition: int
+    ) -> list[int | MarqueeError]:
+        ends: list[int | MarqueeError] = []
+        for value in values:
+            try:
+                ends.append((await self.send(topic, key, value, headers, partition)).offset)
+            except MarqueeError as error:
+                ends.append(error)
+        return ends
 
     async def ping(self) -> None:
         if self._refusing:
@@ -167,3 +185,55 @@ async def test_what_comes_before_the_log_is_registered_may_be_tried_again() -> N
     with pytest.raises(MarqueeError) as caught:
         await log_of(Brokers(), lives=()).append(SUBMISSION, HEADERS)
     assert (caught.value.reason, caught.value.retry_after) == ("QUEUE_UNAVAILABLE", 1)
+
+
+MANY = [
+    Submission("ann", movie, score, uuid.uuid4(), 1_700_000_000_000_000)
+    for movie, score in ((1, 9), (2, None), (1, 3), (4, 10))
+]
+
+
+def test_submissions_encoded_together_are_what_they_are_alone() -> None:
+    assert [decode(value) for value in encode_all(MANY)] == MANY
+    assert encode_all(MANY) == [encode(submission) for submission in MANY]
+
+
+async def test_many_submissions_of_a_user_stand_in_their_order() -> None:
+    brokers = Brokers(5, 6, 7, 8)
+    assert await log_of(brokers).append_all("ann", MANY, HEADERS) == [
+        Position(7, offset) for offset in (5, 6, 7, 8)
+    ]
+    assert [decode(value) for _, _, _, value, _ in brokers.taken] == MANY
+    assert {taken[:3] for taken in brokers.taken} == {("log", OLD.partition_of("ann"), b"ann")}
+    assert all(taken[4] == HEADERS for taken in brokers.taken)
+
+
+async def test_of_many_only_those_without_a_place_are_written_again() -> None:
+    brokers = Brokers(5, UNKNOWN, 7, UNKNOWN, 9, UNKNOWN)
+    first, second, third, fourth = await log_of(brokers).append_all("ann", MANY, HEADERS)
+    assert [first, second, third] == [Position(7, 5), Position(7, 9), Position(7, 7)]
+    assert isinstance(fourth, MarqueeError)
+    assert (fourth.reason, fourth.retry_after) == ("QUEUE_UNAVAILABLE", 1)
+    assert [decode(value) for _, _, _, value, _ in brokers.taken[4:]] == [MANY[1], MANY[3]]
+
+
+async def test_what_a_closed_topic_refuses_of_many_goes_into_the_next_one() -> None:
+    brokers = Brokers(5, 6, 0, 1)
+    brokers.closes_after(2, "log")
+    places = await log_of(brokers, Database([OLD], [OLD, NEXT])).append_all("ann", MANY, HEADERS)
+    assert places == [Position(7, 5), Position(7, 6), Position(8, 0), Position(8, 1)]
+    assert [(taken[0], decode(taken[3])) for taken in brokers.taken[2:]] == [
+        ("log.g2", MANY[2]),
+        ("log.g2", MANY[3]),
+    ]
+
+
+async def test_of_many_that_fail_each_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission_log, "_NEXT_S", 0.05)
+    for code in (CLOSED, AWAY):
+        async with asyncio.timeout(60):
+            ends = await log_of(Brokers(refusing={"log": code})).append_all("ann", MANY, HEADERS)
+        assert [end.message for end in ends if isinstance(end, MarqueeError)] == ["no"] * 4
+    ends = await log_of(Brokers(), lives=[]).append_all("ann", MANY, HEADERS)
+    assert [end.reason for end in ends if isinstance(end, MarqueeError)] == ["QUEUE_UNAVAILABLE"] * 4
+    assert await log_of(Brokers()).append_all("ann", [], HEADERS) == []
