@@ -9,6 +9,7 @@ await server.run()
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterable
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S: Final = 0.2
 _MAX_BACKOFF_S: Final = 10.0
+_NEW_OBJECTS: Final = 20_000
 _EXIT_S: Final = 10
 
 
@@ -206,11 +208,22 @@ class Server:
             await asyncio.sleep(pause_s)
 
 
+def look_for_garbage_seldom() -> None:
+    """Has Python look for garbage in cycles after 20,000 new objects, and never among those of the modules.
+
+    By default it looks after 700: a batch of 500 messages is looked through several times while it lives, for
+    a tenth of all that a process does with it. Most garbage is in no cycle, and freed at once as ever.
+    """
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
+
+
 def main(name: str, entry: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs a process: logs, traces, an event loop, and one sentence where the configuration is wrong."""
     try:
         logs.init(name, load(logs.LogConfig))
         tracing.init(name, load(tracing.TraceConfig))
+        look_for_garbage_seldom()
         with (
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             contextlib.suppress(KeyboardInterrupt),

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException, Producer
 
 from mesh.errors import MarqueeError, unavailable
 from mesh.kafka.config import KafkaConfig
-from mesh.kafka.producer import header_of
+from mesh.kafka.portion import header_of
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class FencedProducer:
         self._producer.begin_transaction()
         try:
             for number, (key, value) in enumerate(messages):
-                self._producer.produce(topic, value, key, headers=[*header_of(traces, number).items()])
+                self._producer.produce(topic, value, key, headers=header_of(traces, number))
                 self._producer.poll(0)
             self._producer.commit_transaction(self._timeout_s * 2)
         except BufferError as error:

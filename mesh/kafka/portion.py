@@ -1,12 +1,18 @@
 """Messages that are sent together, and what becomes of each."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final, TypeAlias
 
 from confluent_kafka import KafkaError, Message
 
-PLACE_UNKNOWN = -1
+from mesh import identity
+
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+"""Headers of a message, as librdkafka takes them."""
+
+PLACE_UNKNOWN: Final = -1
 """In place of an offset: a retry found the message there already, and the broker does not say where."""
 
 
@@ -53,3 +59,8 @@ class Portion:
     def _look(self) -> None:
         if len(self._ended) >= self._sent:
             self._hand_over(self)
+
+
+def header_of(traces: Sequence[str], number: int) -> Headers:
+    """The headers of one of many messages, by their `traceparent`s."""
+    return [(identity.TRACEPARENT_HEADER, traces[number])] if traces and traces[number] else []

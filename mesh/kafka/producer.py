@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from mesh import identity, spans, tracing
 from mesh.errors import MarqueeError, exhausted, unavailable
 from mesh.kafka.config import KafkaConfig
-from mesh.kafka.portion import PLACE_UNKNOWN, Portion
+from mesh.kafka.portion import PLACE_UNKNOWN, Headers, Portion, header_of
 from mesh.metrics import Group
 from mesh.tasks import retrieved
 
@@ -106,18 +106,15 @@ class KafkaProducer:
         It costs less than as many calls of `send`. A message that is not known to be in the log may be there
         nevertheless.
         """
-        sent: list[asyncio.Future[Sent]] = []
-        with contextlib.suppress(MarqueeError):  # those that have no room may go the next time
-            for number, (key, value) in enumerate(messages):
-                sent.append(self._produce(topic, key, value, header_of(traces, number)))
-        if sent:
-            await asyncio.wait(sent, timeout=self._config.timeout_s + 1)
-        taken = [done.done() and done.exception() is None for done in sent]
+        wanted = [(key, value, header_of(traces, number)) for number, (key, value) in enumerate(messages)]
+        portion, _ = self._produce_portion(topic, wanted)  # those that have no room may go the next time
+        await self._wait_for(portion)
+        taken = [isinstance(end, int) for end in portion.ends()]
         PRODUCED.labels(topic, "acknowledged").inc(sum(taken))
         if not all(taken):
             PRODUCED.labels(topic, "failed").inc(len(taken) - sum(taken))
             log.warning("%s did not acknowledge %d of %d", topic, len(taken) - sum(taken), len(messages))
-        return taken + [False] * (len(messages) - len(sent))
+        return taken + [False] * (len(messages) - len(taken))
 
     async def send_in_order(
         self, topic: str, key: bytes, values: Sequence[bytes], headers: Mapping[str, str], partition: int
@@ -137,11 +134,13 @@ class KafkaProducer:
                     while not self._has_room_for(len(values)):
                         self._freed.clear()
                         await self._freed.wait()
-                    portion, error = self._produce_portion(topic, key, values, headers, partition)
+                    carried: Headers = [*(_traced(headers) or {}).items()]
+                    wanted = [(key, value, carried) for value in values]
+                    portion, error = self._produce_portion(topic, wanted, partition)
             except TimeoutError:
                 PRODUCED.labels(topic, "refused").inc(len(values))
                 return [_no_room()] * len(values)
-            await asyncio.wait((portion.done,), timeout=self._config.timeout_s + 1)
+            await self._wait_for(portion)
         ends = _told(topic, portion.ends())
         return ends if error is None else ends + [error] * (len(values) - len(ends))
 
@@ -149,23 +148,22 @@ class KafkaProducer:
         return self._in_portions == 0 or self._in_portions + count <= self._config.max_in_flight // 2
 
     def _produce_portion(
-        self, topic: str, key: bytes, values: Sequence[bytes], headers: Mapping[str, str], partition: int
+        self, topic: str, messages: Sequence[tuple[bytes, bytes, Headers]], partition: int = -1
     ) -> tuple[Portion, MarqueeError | None]:
-        """Hands messages to librdkafka; returns those, and why there are no more of them."""
-        portion = Portion(self._loop.create_future(), len(values), self._portion_ended)
-        carried: list[tuple[str, str | bytes | None]] = [*(_traced(headers) or {}).items()]
+        """Hands (key, value, headers)s to librdkafka; returns them, and why there are not all of them."""
+        portion = Portion(self._loop.create_future(), len(messages), self._portion_ended)
         error: MarqueeError | None = None
         produce, room = self._producer.produce, self._config.max_in_flight - self._in_flight
-        for number, value in enumerate(values):
+        for number, (key, value, headers) in enumerate(messages):
             try:
                 if number >= room:
                     raise BufferError
-                produce(topic, value, key, partition, on_delivery=portion.report(number), headers=carried)
+                produce(topic, value, key, partition, on_delivery=portion.report(number), headers=headers)
             except BufferError:
-                PRODUCED.labels(topic, "refused").inc(len(values) - number)
+                PRODUCED.labels(topic, "refused").inc(len(messages) - number)
                 error = _no_room()
             except KafkaException as cause:
-                error = _failed(topic, cause, len(values) - number)
+                error = _failed(topic, cause, len(messages) - number)
                 error.__cause__ = cause
             if error is not None:
                 portion.cut(number)
@@ -173,6 +171,10 @@ class KafkaProducer:
         self._in_portions += portion.sent
         self._count(portion.sent)
         return portion, error
+
+    async def _wait_for(self, portion: Portion) -> None:
+        if portion.sent:
+            await asyncio.wait((portion.done,), timeout=self._config.timeout_s + 1)
 
     def _produce(
         self,
@@ -285,13 +287,6 @@ class KafkaProducer:
     def _count(self, more: int) -> None:
         self._in_flight += more
         IN_FLIGHT.set(self._in_flight)
-
-
-def header_of(traces: Sequence[str], number: int) -> dict[str, str | bytes | None]:
-    """The headers of one of many messages, by their `traceparent`s."""
-    if not traces or not traces[number]:
-        return {}
-    return {identity.TRACEPARENT_HEADER: traces[number]}
 
 
 def _traced(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -234,3 +236,10 @@ async def test_probes_without_a_certificate_ask_for_readiness_and_life_on_a_port
                 pb.GetScoreRequest(name=NAME), timeout=30
             )
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_process_looks_for_garbage_seldom_and_not_among_its_modules() -> None:
+    told = "async def entry(): print(gc.get_threshold()[0] >= 10_000, gc.get_freeze_count() > 10_000)"
+    code = f"import gc\nfrom mesh import server\n{told}\nserver.main('test', entry)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
