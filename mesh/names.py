@@ -36,6 +36,7 @@ _USER_NAME: Final = _Form(rules_pb2.SHAPE_USER_NAME)
 _USER: Final = _Form(rules_pb2.SHAPE_USER_ID)
 _ID: Final = "imdb_id"
 _DIGITS: Final = len("tt")
+_BEFORE_NUMBER: Final = len("movies/tt")
 
 
 def imdb_id(number: int) -> str:
@@ -56,6 +57,11 @@ def movie_name(number: int) -> str:
 def movie_number(name: str, field: str = "name") -> int:
     """`movies/tt0111161` → `111161`; INVALID_ARGUMENT naming `field` otherwise."""
     return int(_MOVIE.parts(name, field)[_ID][_DIGITS:])
+
+
+def number_in(name: str) -> int:
+    """`movies/tt0111161` → `111161`, of a name that is known to be a movie's."""
+    return int(name[_BEFORE_NUMBER:])
 
 
 def score_number(name: str, field: str = "name") -> int:

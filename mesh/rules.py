@@ -155,7 +155,9 @@ def _field_check(field: FieldDescriptor) -> Check | None:
     if field.is_repeated:
         return _list_check(field, found, required)
     if nested:
-        return _nested_check(field, required)
+        # What comes with protobuf itself, such as times, has no rules.
+        foreign = field.message_type is not None and field.message_type.file.package == "google.protobuf"
+        return None if foreign and not required else _nested_check(field, required)
     return _value_check(field, value(found, field), required)
 
 

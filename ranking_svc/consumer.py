@@ -39,7 +39,7 @@ class Aggregates(Handler[Change, Taken]):
         self._nudges = nudges
 
     def read(self, record: Record) -> Change:
-        redriven = any(name.startswith(_REDRIVEN) for name in record.headers)
+        redriven = bool(record.headers) and any(name.startswith(_REDRIVEN) for name in record.headers)
         return rating_change(record.value, redriven=redriven)
 
     async def store(self, connection: Connection, entries: Sequence[DecodedRecord[Change]]) -> Taken:

@@ -30,8 +30,8 @@ _LEAST: Final = -1000.0
 def log_heat(times: Iterable[float], half_life_s: float) -> float:
     """log2 Σ 2^(t/H) of votes at `times` (seconds since the epoch); COLD for none."""
     exponents = [time / half_life_s for time in times]
-    if not exponents:
-        return COLD
+    if len(exponents) < 2:
+        return exponents[0] if exponents else COLD
     top = max(exponents)
     return top + math.log2(math.fsum(math.exp2(max(x - top, _LEAST)) for x in exponents))
 

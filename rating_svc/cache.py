@@ -21,75 +21,18 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import RedisError
 
 from mesh import clock
-from mesh.pipe import Pipe, RedisAway, Script
+from mesh.pipe import Pipe, RedisAway
+from rating_svc import pending_scripts
 from rating_svc.config import PendingConfig
 from rating_svc.metrics import PENDING_STALE, PENDING_UNSHARED
 from rating_svc.submissions import Position
 
 log = logging.getLogger(__name__)
 
-# KEYS: the user's pending writes, the index, then a key for each submission whose client named it.
-# ARGV: the user, seconds to keep such a key, then for each submission: movie, epoch, offset, value, index of
-# its key or 0.
-# A key holds its submission as movie and value. Answers for each: the value of the same submission if it
-# came before, else an empty text. A full Redis refuses the first of the writes, so all or none.
-_PUT: Final = Script("""
-local answers = {}
-local added = false
-for i = 3, #ARGV, 5 do
-    local key = tonumber(ARGV[i + 4])
-    local before = key > 0 and redis.call('GET', KEYS[key]) or ''
-    local movie, value = string.match(before or '', '^(%d+) (.+)$')
-    local same = movie == ARGV[i]
-        and string.match(value, '^%d+:%-?%d+:(%d+)') == string.match(ARGV[i + 3], '^%d+:%-?%d+:(%d+)')
-    answers[#answers + 1] = same and value or ''
-    if not same then
-        if key > 0 and not movie then
-            redis.call('SET', KEYS[key], ARGV[i] .. ' ' .. ARGV[i + 3], 'EX', ARGV[2])
-        end
-        local held = redis.call('HGET', KEYS[1], ARGV[i])
-        local epoch, offset = string.match(held or '0:-1', '^(%d+):(-?%d+)')
-        epoch, offset = tonumber(epoch), tonumber(offset)
-        local e, o = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-        if epoch < e or (epoch == e and offset < o) then
-            redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 3])
-            added = true
-        end
-    end
-end
-if added then
-    redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
-    redis.call('PERSIST', KEYS[1])
-end
-return answers""")
-
-# KEYS: the user's pending writes, the index.
-# ARGV: the user, then movie, epoch, offset of each that has been processed.
-_CLEAR: Final = Script("""
-for i = 2, #ARGV, 3 do
-    local held = redis.call('HGET', KEYS[1], ARGV[i])
-    if held then
-        local epoch, offset = string.match(held, '^(%d+):(-?%d+)')
-        epoch, offset = tonumber(epoch), tonumber(offset)
-        local e, o = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-        if epoch < e or (epoch == e and offset <= o) then redis.call('HDEL', KEYS[1], ARGV[i]) end
-    end
-end
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end""")
-
-# KEYS: the index. ARGV: what the keys of pending writes begin with, seconds to keep them, users at most.
-# Answers how many users' writes it deleted. Their keys are not among KEYS, which only a cluster would mind.
-_SWEEP: Final = Script("""
-local oldest = redis.call('TIME')[1] - ARGV[2]
-local users = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. oldest, 'LIMIT', 0, ARGV[3])
-for _, user in ipairs(users) do
-    redis.call('DEL', ARGV[1] .. '{' .. user .. '}')
-    redis.call('ZREM', KEYS[1], user)
-end
-return #users""")
-
 _PREFIX: Final = "rating:pending:"
 _INDEX: Final = "rating:pending:index"
+_AT_ONCE: Final = 1000
+"""Writes of a user in one step of Redis, at most: Lua has room for some thousand arguments."""
 _SWEPT_AT_ONCE: Final = 200
 """Users whose writes a sweep deletes in one step, at most: Redis does nothing else meanwhile."""
 _SWEEP_S: Final = 60.0
@@ -139,6 +82,12 @@ class PendingWrites:
         Never fails: while Redis is away or full, the other replicas don't see the
         writes until they are in the database.
         """
+        shown = []
+        for start in range(0, len(writes), _AT_ONCE):
+            shown += await self._put(user, writes[start : start + _AT_ONCE])
+        return shown
+
+    async def _put(self, user: str, writes: Sequence[PendingWrite]) -> list[PendingWrite]:
         keys = [_pending_key(user), _INDEX]
         args: list[Any] = [user, self._ttl_s]
         for write in writes:
@@ -148,7 +97,7 @@ class PendingWrites:
                 index = len(keys)
             args += (write.movie, write.position.epoch, write.position.offset, _packed(write), index)
         try:
-            before: list[bytes] = await self._pipe.run(_PUT, keys, args)
+            before: list[bytes] = await self._pipe.run(pending_scripts.PUT, keys, args)
         except (RedisAway, RedisError) as error:
             PENDING_UNSHARED.inc(len(writes))
             log.debug("pending writes not shared: %s", error)
@@ -207,8 +156,10 @@ class PendingWrites:
 
     async def clear(self, user: str, dealt_with: Mapping[int, Position]) -> None:
         """Forgets writes up to the given places in the log, by movie."""
-        args = [part for movie, position in dealt_with.items() for part in (movie, *position)]
-        await self._pipe.run(_CLEAR, [_pending_key(user), _INDEX], [user, *args])
+        every = list(dealt_with.items())
+        for start in range(0, len(every), _AT_ONCE):
+            args = [part for movie, place in every[start : start + _AT_ONCE] for part in (movie, *place)]
+            await self._pipe.run(pending_scripts.CLEAR, [_pending_key(user), _INDEX], [user, *args])
 
     async def expire(self) -> None:
         """Forgets all of users who wrote for the last time longer ago than writes are kept, forever.
@@ -230,7 +181,9 @@ class PendingWrites:
         """
         total = 0
         while True:
-            swept: int = await self._pipe.run(_SWEEP, [_INDEX], [_PREFIX, self._ttl_s, _SWEPT_AT_ONCE])
+            swept: int = await self._pipe.run(
+                pending_scripts.SWEEP, [_INDEX], [_PREFIX, self._ttl_s, _SWEPT_AT_ONCE]
+            )
             total += swept
             if swept < _SWEPT_AT_ONCE:
                 PENDING_STALE.inc(total)

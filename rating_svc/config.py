@@ -85,7 +85,7 @@ class MovieCheckConfig:
 class WorkerConfig:
     """How the log is brought into the database."""
 
-    batch: int = setting("MARQUEE_RATING_BATCH", 500, "submissions a transaction, at most", low=1, high=5000)
+    batch: int = setting("MARQUEE_RATING_BATCH", 1000, "submissions a transaction, at most", low=1, high=5000)
     dead_letter_count: int = setting(
         "MARQUEE_RATING_DEAD_LETTERS",
         100,

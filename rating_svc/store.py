@@ -292,13 +292,15 @@ async def remember_requests(
 
 async def apply(connection: Connection, steps: Sequence[Step]) -> Applied:
     """Takes those steps that are later in the log than what the rows have; queues what they changed."""
+    # A batch's submissions were taken at the same time.
+    times = {us: to_time(us) for step in steps for us in (step.submit_us, step.first_us) if us is not None}
     row = await connection.fetchrow(
         _APPLY,
         [s.user for s in steps],
         [s.movie for s in steps],
         [s.score for s in steps],
-        [None if s.first_us is None else to_time(s.first_us) for s in steps],
-        [to_time(s.submit_us) for s in steps],
+        [None if s.first_us is None else times[s.first_us] for s in steps],
+        [times[s.submit_us] for s in steps],
         [s.position.epoch for s in steps],
         [s.position.offset for s in steps],
         [s.event_id for s in steps],

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+# As uuid's own, in C: made of a text in an eighth of the time.
+from asyncpg.pgproto.pgproto import UUID
 from google.protobuf.message import DecodeError
 from marquee.ratings.v1.events_pb2 import RatingSubmitted
 
@@ -45,7 +47,7 @@ class Submission:
 
 def request_id_of(text: str) -> uuid.UUID | None:
     """The UUID of a request's `request_id`; None for an empty text."""
-    return uuid.UUID(text) if text else None
+    return UUID(text) if text else None
 
 
 def encode(submission: Submission) -> bytes:
@@ -98,12 +100,14 @@ def decode(value: bytes) -> Submission:
         rules.check(event)
     except MarqueeError as error:
         raise Poison(error.reason, error.message) from None
-    if not _EARLIEST_S <= event.submit_time.seconds < _LATEST_S:
-        raise Poison("INVALID_SUBMIT_TIME", f"submit_time is {event.submit_time.seconds} s since 1970")
+    time = event.submit_time
+    seconds = time.seconds
+    if not _EARLIEST_S <= seconds < _LATEST_S:
+        raise Poison("INVALID_SUBMIT_TIME", f"submit_time is {seconds} s since 1970")
     return Submission(
         event.user,
-        names.movie_number(event.movie),
+        names.number_in(event.movie),
         event.score if event.HasField("score") else None,
-        uuid.UUID(event.request_id),
-        event.submit_time.ToMicroseconds(),
+        UUID(event.request_id),
+        seconds * 1_000_000 + time.nanos // 1000,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 from marquee.ratings.v1 import ratings_pb2 as pb
@@ -109,6 +110,35 @@ async def test_pending_writes_are_compared_by_epoch_before_offset(stack: Stack) 
             await mine.put(user, [one])
         await mine.clear(user, {1: Position(2, 5)})
         assert await mine.get(user, 1) == (new, True)
+    finally:
+        await redis.aclose()
+
+
+async def test_of_many_pending_writes_each_is_kept_and_forgotten_by_itself(stack: Stack) -> None:
+    """More than one step of Redis takes: some movies twice, some named, some of them repeats."""
+    redis = redisdb.connect(RedisConfig(url=stores(stack, "rating_svc")["MARQUEE_REDIS_URL"], timeout_s=5))
+    user, at = f"user-{uuid.uuid4()}", time.time_ns() // 1000
+
+    def replica() -> PendingWrites:
+        return PendingWrites(Pipe(redis, 0.1), PendingConfig())
+
+    first = [PendingWrite(i, 1 + i % 10, Position(1, i), at, uuid.uuid4()) for i in range(1, 1501)]
+    # Its movie is rated again at once; then comes an earlier one late; then both again, by their names.
+    later = PendingWrite(7, 2, Position(1, 2000), at + 1, uuid.uuid4())
+    late = PendingWrite(8, 3, Position(1, 0), at - 1, uuid.uuid4())
+    repeats = [replace(first[0], position=Position(1, 2001)), replace(later, position=Position(1, 2002))]
+    try:
+        assert await replica().put(user, [*first, later, late]) == [*first, later, late]
+        assert await replica().put(user, [*repeats, *repeats]) == [first[0], later, first[0], later]
+        expected = {write.movie: write for write in [*first, later]}
+        assert await replica().all(user) == (expected, True)
+        await replica().clear(user, {movie: Position(1, 1400) for movie in range(1, 2001)})
+        assert await replica().all(user) == (
+            {movie: write for movie, write in expected.items() if write.position.offset > 1400},
+            True,
+        )
+        await replica().clear(user, {movie: Position(1, 2000) for movie in expected})
+        assert await replica().all(user) == ({}, True)
     finally:
         await redis.aclose()
 
