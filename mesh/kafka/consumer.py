@@ -19,6 +19,7 @@ Partition: TypeAlias = tuple[str, int]
 """A topic's name and the number of one of its partitions."""
 
 _COMMIT_INTERVAL_S: Final = 0.5
+_FETCH_PAUSE_MS: Final = 25
 _SEEK_S: Final = 10.0
 _COMMITTED_S: Final = 5.0
 
@@ -56,6 +57,11 @@ class BatchConsumer:
                 "max.poll.interval.ms": 45_000,
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 8192,
+                # What is here is read before more is fetched, and that waits until there may be several: else
+                # each message that comes is answered to a request of its own, for a third of what it costs
+                # the broker. One that comes after a while without any is fetched at once all the same.
+                "queued.min.messages": 1,
+                "fetch.queue.backoff.ms": _FETCH_PAUSE_MS,
                 "topic.metadata.refresh.interval.ms": 10_000,
                 # Else a broker that hangs is waited for for a minute.
                 "socket.timeout.ms": 5000,

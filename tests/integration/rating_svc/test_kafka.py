@@ -48,6 +48,11 @@ async def reading(config: KafkaConfig, topic: str) -> AsyncIterator[BatchConsume
         await consumer.close()
 
 
+def gathering(config: KafkaConfig) -> KafkaConfig:
+    """Of a consumer whose batches have time to grow: what it is given comes by several fetches."""
+    return dataclasses.replace(config, gather_ms=500)
+
+
 async def read(consumer: BatchConsumer, count: int) -> Seen:
     """Reads and commits until `count` different messages have come."""
     seen: Seen = set()
@@ -56,6 +61,15 @@ async def read(consumer: BatchConsumer, count: int) -> Seen:
             seen |= {(record.partition, record.offset) for record in await consumer.next_batch(1000, 0.2)}
             await consumer.commit()
     return seen
+
+
+async def read_of_each(consumer: BatchConsumer) -> Seen:
+    """A batch that has messages of every partition, however many of them a fetch brings."""
+    held: Seen = set()
+    async with asyncio.timeout(40):
+        while len({partition for partition, _ in held}) < PARTITIONS:
+            held = {(record.partition, record.offset) for record in await consumer.next_batch(1000, 1)}
+    return held
 
 
 async def test_what_was_not_committed_is_read_again_by_the_next_consumer(
@@ -82,12 +96,9 @@ async def test_a_batch_that_outlives_its_partitions_is_lost_to_nobody(
     config: KafkaConfig, topic: str
 ) -> None:
     """The database is away while a second consumer joins: part of the batch goes to it, part stays."""
-    async with reading(config, topic) as first, reading(config, topic) as second:
-        held: Seen = set()
+    async with reading(gathering(config), topic) as first, reading(config, topic) as second:
+        held = await read_of_each(first)
         async with asyncio.timeout(40):
-            while len({partition for partition, _ in held}) < PARTITIONS:
-                batch = await first.next_batch(1000, 1)
-                held = {(record.partition, record.offset) for record in batch}
             joining = asyncio.create_task(second.next_batch(1000, 25))
             while await first.wait(0.2):
                 pass
@@ -154,9 +165,10 @@ async def test_a_topic_that_was_made_anew_is_another_topic(config: KafkaConfig, 
 async def test_partitions_that_went_away_during_a_wait_and_came_back_are_read(
     config: KafkaConfig, topic: str
 ) -> None:
-    async with reading(config, topic) as first:
+    async with reading(gathering(config), topic) as first:
         async with asyncio.timeout(90), reading(config, topic) as second:
-            await first.next_batch(1000, 20)
+            # Else it would wait for partitions to go of which it holds nothing.
+            await read_of_each(first)
             joining = asyncio.create_task(second.next_batch(1000, 25))
             while await first.wait(0.2):
                 pass
