@@ -49,8 +49,15 @@ class EdgeClient:
         Raises:
             ConnectionError, TimeoutError: no whole answer came.
         """
-        body = b'{"score":%d}' % score
-        return await self._client.request("PUT", f"/v1/users/me/ratings/{movie}", self._as(user), body)
+        return await self.put(f"/v1/users/me/ratings/{movie}", user, b'{"score":%d}' % score)
+
+    async def put(self, path: str, user: str, body: bytes) -> Response:
+        """A PUT, as it comes.
+
+        Raises:
+            ConnectionError, TimeoutError: no whole answer came.
+        """
+        return await self._client.request("PUT", path, self._as(user), body)
 
     async def post(self, path: str, user: str, body: bytes) -> Response:
         """One POST, as it comes.

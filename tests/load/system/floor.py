@@ -1,44 +1,105 @@
 """The floor: a bare gRPC server of ready bytes behind a bare Envoy that makes JSON of them, over mTLS too.
 
-`python -m tests.load.system.floor PORT BYTES_FILE CERTIFICATE KEY AUTHORITY` is the server. What
+`python -m tests.load.system.floor PORT FOLDER CERTIFICATE KEY AUTHORITY` is the server: it answers the
+method of each file's name, `marquee.movies.v1.MovieService.GetMovie`, with the file's bytes. What
 `tests.load.system.bench` measures beside it is what Marquee adds: everything the two do, any mesh of these
 parts has to do.
 """
 
+import contextlib
 import sys
+import tempfile
+from asyncio import create_subprocess_exec
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
 import yaml
+from marquee.movies.v1 import movies_pb2
+from marquee.rankings.v1 import rankings_pb2
+from marquee.ratings.v1 import ratings_pb2
 
 from edge import contract, publish
+from local.commands.http1 import Client
 from local.stack import certificates
 from local.stack.layout import HOST, Stack
 from mesh import tls
 from mesh.tls import TlsConfig
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
-SERVICE = "marquee.movies.v1.MovieService"
+PROCESSES = ("floor: envoy", "floor: python")
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (movies_pb2, "MovieService"),
+        (ratings_pb2, "RatingService"),
+        (rankings_pb2, "RankingService"),
+    )
+)
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
-async def serve(port: int, answer: bytes, files: tls.Files) -> None:
-    async def get_movie(_request: Any, _context: Any) -> bytes:
-        return answer
+@contextlib.asynccontextmanager
+async def running(
+    stack: Stack, answers: Mapping[str, bytes]
+) -> AsyncIterator[tuple[Client, dict[str, list[int]]]]:
+    """Starts the floor, which answers these methods; yields a client of it, and its processes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        port, upstream = free_port(), free_port()
+        ready = folder / "answers"
+        ready.mkdir()
+        for method, answer in answers.items():
+            (ready / method).write_bytes(answer)
+        commands = [envoy_command(stack, folder, port, upstream), server_command(stack, upstream, ready)]
+        processes = [await create_subprocess_exec(*command) for command in commands]
+        client = Client(HOST, port)
+        try:
 
-    handler = grpc.unary_unary_rpc_method_handler(get_movie)
+            async def answering() -> bool:
+                with contextlib.suppress(ConnectionError):
+                    return (await client.request("GET", "/v1/movies/tt0000001")).status == 200
+                return False
+
+            await eventually(answering, what="the floor's first answer")
+            yield client, dict(zip(PROCESSES, ([process.pid] for process in processes), strict=True))
+        finally:
+            client.close()
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                await process.wait()
+
+
+async def serve(port: int, answers: Mapping[str, bytes], files: tls.Files) -> None:
+    services: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
+    for name, answer in answers.items():
+        service, _, method = name.rpartition(".")
+        services[service][method] = grpc.unary_unary_rpc_method_handler(_ready(answer))
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"GetMovie": handler}),))
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
+    )
     server.add_secure_port(f"{HOST}:{port}", tls.server_credentials(files))
     await server.start()
     await server.wait_for_termination()
 
 
-def server_command(stack: Stack, port: int, answer: Path) -> list[str]:
+def _ready(answer: bytes) -> Any:
+    async def handler(_request: Any, _context: Any) -> bytes:
+        return answer
+
+    return handler
+
+
+def server_command(stack: Stack, port: int, answers: Path) -> list[str]:
     of = certificates.of(stack.home, "movie_svc")
     files = [of.certificate, of.key, of.authority]
-    return [sys.executable, "-m", "tests.load.system.floor", str(port), str(answer), *files]
+    return [sys.executable, "-m", "tests.load.system.floor", str(port), str(answers), *files]
 
 
 def envoy_command(stack: Stack, folder: Path, port: int, upstream: int) -> list[str]:
@@ -58,7 +119,7 @@ def envoy_command(stack: Stack, folder: Path, port: int, upstream: int) -> list[
 
 
 def _manager(descriptors: Path) -> dict[str, Any]:
-    """All requests go to the one service, JSON made of its answers."""
+    """All requests go to the one server, JSON made of its answers."""
     http = f"{_EXTENSIONS}.filters.http"
     host = {
         "name": "floor",
@@ -68,7 +129,7 @@ def _manager(descriptors: Path) -> dict[str, Any]:
     transcoder = {
         "@type": f"{http}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         "proto_descriptor": str(descriptors),
-        "services": [SERVICE],
+        "services": list(SERVICES),
         "print_options": {"always_print_primitive_fields": True},
     }
     return {
@@ -83,7 +144,7 @@ def _manager(descriptors: Path) -> dict[str, Any]:
 
 
 def _cluster(files: TlsConfig, upstream: int) -> dict[str, Any]:
-    """The service: HTTP/2 over TLS 1.3, both with certificates."""
+    """The server: HTTP/2 over TLS 1.3, both with certificates."""
     context = {
         "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {
@@ -121,5 +182,6 @@ def _address(port: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    port, path, certificate, key, authority = sys.argv[1:]
-    uvloop.run(serve(int(port), Path(path).read_bytes(), tls.Files(TlsConfig(certificate, key, authority))))
+    port, folder, certificate, key, authority = sys.argv[1:]
+    answers = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    uvloop.run(serve(int(port), answers, tls.Files(TlsConfig(certificate, key, authority))))
