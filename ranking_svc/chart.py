@@ -5,10 +5,11 @@ docs/decisions/0031-charts-are-kept-in-memory.md for what that costs and saves.
 """
 
 import asyncio
-import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
+
+from sortedcontainers import SortedList
 
 from mesh import texts
 from ranking_svc.formula import Formula, Key, key, key_behind, movie_of
@@ -83,7 +84,7 @@ class Order:
 
     def __init__(self, value: Value) -> None:
         self.value = value
-        self._keys: list[Key] = []
+        self._keys: SortedList[Key] = SortedList()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -100,28 +101,29 @@ class Order:
         if gone == come:
             return
         if gone is not None:
-            del self._keys[bisect.bisect_left(self._keys, gone)]
+            self._keys.remove(gone)
         if come is not None:
-            bisect.insort(self._keys, come)
+            self._keys.add(come)
 
     def rank(self, entry: ChartEntry) -> int | None:
         """The place of an entry, from 1; None if it does not stand here."""
         found = self.key(entry)
-        return None if found is None else bisect.bisect_left(self._keys, found) + 1
+        return None if found is None else self._keys.bisect_left(found) + 1
 
     def after(self, cursor: Key | None) -> Iterator[int]:
-        """Movies in order, from the first behind `cursor`, or from the first of all."""
-        start = 0 if cursor is None else bisect.bisect_right(self._keys, cursor)
-        for position in range(start, len(self._keys)):
-            yield movie_of(self._keys[position])
+        """Movies in order, from the first behind `cursor`, or from the first of all.
+
+        The order must not change while they are read.
+        """
+        return map(movie_of, self._keys.irange(cursor, inclusive=(False, True)))
 
     def count(self, value: float) -> int:
         """How many movies have `value` or a better one."""
-        return bisect.bisect_left(self._keys, key_behind(value))
+        return int(self._keys.bisect_left(key_behind(value)))
 
     def first(self, count: int) -> list[int]:
         """The first `count` movies."""
-        return [movie_of(key) for key in self._keys[:count]]
+        return [movie_of(key) for key in self._keys.islice(0, count)]
 
     async def fill(self, entries: Collection[ChartEntry]) -> None:
         """Sorts all entries, giving way to calls between any two steps."""
@@ -136,7 +138,12 @@ class Order:
             merged.sort()
             runs.append(merged)
             await asyncio.sleep(0)
-        self._keys = runs[0] if runs else []
+        filled: SortedList[Key] = SortedList()
+        for start in range(0, len(runs[0]) if runs else 0, STEP):
+            # At once, a million keys would hold calls up.
+            filled.update(runs[0][start : start + STEP])
+            await asyncio.sleep(0)
+        self._keys = filled
 
 
 def steps(entries: Collection[ChartEntry]) -> Iterator[list[ChartEntry]]:
