@@ -11,7 +11,17 @@ from mesh.hedge import HedgedReads
 from mesh.postgres import Postgres
 from movie_svc import titles
 from movie_svc.storing.entries import Entry
-from movie_svc.storing.store import ENTRY, NAMED, entry
+from movie_svc.storing.store import ENTRY, entry
+
+# How well known titles are, by votes: each level has an index of its own for words, and some eight times
+# as many titles as the one above it. As in the migration that made these indexes.
+_LEVELS: Final = ((100_000, None), (10_000, 100_000), (500, 10_000), (None, 500))
+_NEAR: Final = 2000
+"""So many titles of the last level are looked at in the order of their votes, for who pages that far."""
+_EXACT: Final = """
+SELECT id FROM movies WHERE title_key = ANY ((SELECT {keys}::text[])::text[])
+UNION SELECT movie_id FROM names WHERE key = ANY ((SELECT {keys}::text[])::text[])"""
+_COLUMNS: Final = "id, movie, etag, source, fetch_time, fresh_until, votes"
 
 ORDERS: Final = {"title": "title_key", "year": "year", "imdb_votes": "votes"}
 
@@ -69,10 +79,11 @@ class Query:
 
     def match(self, text: str, before: datetime, *, negate: bool = False) -> None:
         """Only titles known before a time that matched a text then, or with `negate` did not."""
-        # Not to_tsquery, which finds words by rules of its own.
+        # Not to_tsquery, which finds words by rules of its own. Out of a subquery, so that no plan depends on
+        # the words: PostgreSQL keeps one then, and does not plan each search.
         words, at = f"{self.add(matching(text))}::text::tsquery", self.add(before)
         then = f"(named IS NULL OR named <= {at} OR words_before @@ {words})"
-        matched = (f"words @@ {words}", then)
+        matched = (f"words @@ (SELECT {words})", then)
         self.conditions += [f"NOT ({' AND '.join(matched)})"] if negate else matched
         self.conditions.append(f"create_time <= {at}")
 
@@ -119,26 +130,8 @@ class Listings:
         if not titles.words(text):
             return Page([], [], None)
         query = Query()
-        query.restrict(filters)
-        query.match(text, before)
-        exact = NAMED.format(keys=f"{query.add(_exact_keys(text))}::text[]")
-        parts = []
-        for group, condition in ((0, exact), (1, f"NOT {exact}")):
-            if cursor is not None and cursor[0] > group:
-                continue
-            after = ""
-            if cursor is not None and cursor[0] == group:
-                after = f"(votes, id) < ({query.add(cursor[1])}::int, {query.add(cursor[2])}::int)"
-            where = query.where(*filter(None, (condition, after)))
-            parts.append(
-                f"(SELECT {ENTRY}, votes, {group} AS place FROM movies {where} "
-                f"ORDER BY votes DESC, id DESC LIMIT {size + 1})"
-            )
-        rows = await self._reads.fetch(
-            f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS found "
-            f"ORDER BY place, votes DESC, id DESC LIMIT {size + 1}",
-            *query.parameters,
-        )
+        statement = _search(query, text, filters, before, size + 1, cursor)
+        rows = await self._reads.fetch(statement, *query.parameters)
         last = rows[size - 1] if len(rows) > size else None
         return Page(
             [entry(row) for row in rows[:size]],
@@ -212,6 +205,62 @@ class Listings:
                 list(result.numbers),
                 fresh_until,
             )
+
+
+def _search(
+    query: Query, text: str, filters: Filters, before: datetime, limit: int, cursor: Sequence[int] | None
+) -> str:
+    """The statement of a search, whose parameters are those of `query`.
+
+    Level by level of how well known titles are, and no further than the page needs: so a word that very many
+    titles hold costs no more in a large catalogue. Else all of them would be read and sorted, or, where the
+    planner takes a rare word for a frequent one, all titles be looked at in the order of their votes.
+    """
+    query.restrict(filters)
+    query.match(text, before)
+    exact = _EXACT.format(keys=query.add(_exact_keys(text)))
+    after = [f"(votes, id) < ({query.add(cursor[1])}::int, {query.add(cursor[2])}::int)"] if cursor else []
+    tables = {"exact": exact}
+    found = ""
+
+    def add(name: str, source: str, place: int, *conditions: str) -> None:
+        """A table of what was found before and, if that does not do, the best known titles of a source."""
+        nonlocal found
+        enough = [f"(SELECT count(*) FROM {found}) < {limit}"] if found else []
+        where = " AND ".join([*enough, *conditions])
+        best = (
+            f"SELECT {_COLUMNS}, {place} AS place FROM ({source}) AS known WHERE {where} "
+            f"ORDER BY votes DESC, id DESC LIMIT {limit}"
+        )
+        tables[name] = f"TABLE {found} UNION ALL ({best})" if found else best
+        found = name
+
+    def matched(*more: str) -> str:
+        # OFFSET 0: so that they are found by their words, and not by looking at all in the order of votes.
+        return f"SELECT {_COLUMNS} FROM movies {query.where(*more)} OFFSET 0"
+
+    others = "id <> ALL (ARRAY(TABLE exact))"
+    if cursor is None or cursor[0] == 0:
+        add("named", matched("id = ANY (ARRAY(TABLE exact))", *after), 0, "true")
+        after = []
+    for number, (least, below) in enumerate(_LEVELS):
+        if after and cursor is not None and least is not None and least > cursor[1]:
+            continue
+        level = [f"votes >= {least}"] if least is not None else []
+        level += [f"votes < {below}"] if below is not None else []
+        more = [others]
+        if cursor is not None and least is None:
+            # Whoever comes here page by page asks for a word that many hold: the next ones are near.
+            where = " AND ".join([*level, *after])
+            near = f"SELECT * FROM movies WHERE {where} ORDER BY votes DESC, id DESC LIMIT {_NEAR}"
+            add("near", near, 1, others, *query.conditions)
+            more.append("id <> ALL (ARRAY(SELECT id FROM near))")
+        add(f"level_{number}", matched(*level, *after), 1, *more)
+    listed = ", ".join(f"{name} AS MATERIALIZED ({table})" for name, table in tables.items())
+    return (
+        f"WITH {listed} SELECT {ENTRY}, votes, place FROM {found} "
+        f"ORDER BY place, votes DESC, id DESC LIMIT {limit}"
+    )
 
 
 def matching(text: str) -> str:
