@@ -93,7 +93,7 @@ def answers(movies: int) -> Iterator[dict[str, str]]:
 
     for number in range(1, movies + 1):
         yield {
-            "Title": some(1, 5).title(),
+            "Title": some(2, 5).title(),
             "Year": str(2025 - int(dice.expovariate(0.05)) % 120),
             "Rated": "PG-13",
             "Released": "N/A",
@@ -110,7 +110,8 @@ def answers(movies: int) -> Iterator[dict[str, str]]:
             "Ratings": [],  # type: ignore[dict-item]
             "Metascore": "N/A",
             "imdbRating": f"{dice.uniform(2, 9):.1f}",
-            "imdbVotes": f"{max(5, 3_000_000 // number):,}",
+            # Of a million titles, as IMDb's: one of seven has a hundred, one of 160 ten thousand.
+            "imdbVotes": f"{min(3_000_000, int(5 * (1_000_000 / number) ** 1.5)):,}",
             "imdbID": f"tt{number:07}",
             "Type": "movie",
             "DVD": "N/A",
