@@ -212,7 +212,7 @@ def look_for_garbage_seldom() -> None:
     """Has Python look for garbage in cycles after 20,000 new objects, and never among those of the modules.
 
     By default it looks after 700: a batch of 500 messages is looked through several times while it lives, for
-    a tenth of all that a process does with it. Most garbage is in no cycle, and freed at once as ever.
+    a tenth of all that a process does with it. Most garbage is in no cycle, and freed at once as always.
     """
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)

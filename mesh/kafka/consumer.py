@@ -59,7 +59,7 @@ class BatchConsumer:
                 "queued.max.messages.kbytes": 8192,
                 # What is here is read before more is fetched, and that waits until there may be several: else
                 # each message that comes is answered to a request of its own, for a third of what it costs
-                # the broker. One that comes after a while without any is fetched at once all the same.
+                # the broker. One that comes after a while without any is fetched at once nevertheless.
                 "queued.min.messages": 1,
                 "fetch.queue.backoff.ms": _FETCH_PAUSE_MS,
                 "topic.metadata.refresh.interval.ms": 10_000,
