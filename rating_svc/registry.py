@@ -70,6 +70,8 @@ class Registry:
         """Takes what the database says now."""
         self.lives = sorted(lives, key=lambda life: life.epoch)
         self._epochs: dict[Place, int] = {}
+        whole = [life for life in self.lives if life.partition is None]
+        self._newest = max(whole, key=lambda life: (generation(life.topic), life.epoch), default=None)
 
     def epoch(self, place: Place) -> int:
         """The epoch of what a partition holds.
@@ -96,10 +98,9 @@ class Registry:
         Raises:
             MarqueeError: UNAVAILABLE `QUEUE_UNAVAILABLE`, none is registered yet.
         """
-        whole = [life for life in self.lives if life.partition is None]
-        if not whole:
+        if self._newest is None:
             raise unavailable("QUEUE_UNAVAILABLE", "the log of submissions is not registered yet", 1)
-        return max(whole, key=lambda life: (generation(life.topic), life.epoch))
+        return self._newest
 
     def before(self, place: Place) -> set[str]:
         """The ids of the generations before a partition's own."""

@@ -52,14 +52,7 @@ def request_id_of(text: str) -> uuid.UUID | None:
 
 def encode(submission: Submission) -> bytes:
     """The event for the log."""
-    return RatingSubmitted(
-        schema_version=SCHEMA_VERSION,
-        request_id=str(submission.request_id),
-        user=submission.user,
-        movie=names.movie_name(submission.movie),
-        score=submission.score,
-        submit_time=clock.timestamp(submission.submit_us),
-    ).SerializeToString()
+    return encode_all((submission,))[0]
 
 
 def encode_all(submissions: Sequence[Submission]) -> list[bytes]:

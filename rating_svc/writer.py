@@ -1,8 +1,10 @@
 """The write path of the RPC front: into the log, then visible to its author."""
 
+import functools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mesh import clock, identity
 from mesh.errors import MarqueeError, invalid
@@ -10,6 +12,8 @@ from rating_svc.cache import PendingWrite, PendingWrites
 from rating_svc.metrics import REPEATED, SUBMITTED
 from rating_svc.submission_log import SubmissionLog
 from rating_svc.submissions import Position, Submission
+
+_submitted: Final = functools.cache(SUBMITTED.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,10 @@ class Writer:
 
     async def _show(self, user: str, writes: Sequence[PendingWrite], kind: str) -> list[PendingWrite]:
         """Lets the author see the writes, which the log has; the earlier one in place of each repeat."""
-        SUBMITTED.labels(kind).inc(len(writes))
+        _submitted(kind).inc(len(writes))
         shown = await self._pending.put(user, writes) if writes else []
-        REPEATED.inc(sum(one is not write for one, write in zip(shown, writes, strict=True)))
+        if repeated := sum(one is not write for one, write in zip(shown, writes, strict=True)):
+            REPEATED.inc(repeated)
         return shown
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 from collections import deque
@@ -34,6 +35,7 @@ PRODUCED: Final = Counter(
     ("topic", "outcome"),
     registry=_METRICS,
 )
+_produced: Final = functools.cache(PRODUCED.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,12 @@ class KafkaProducer:
         with spans.sending(topic):
             done = self._produce(topic, key, value, _traced(headers), partition)
             try:
-                # `done` must not be cancelled with the caller: the message is on its way nevertheless.
-                position = await asyncio.wait_for(asyncio.shield(done), self._config.timeout_s + 1)
+                # Cancelled with the caller, `done` says no more: the message is on its way nevertheless.
+                async with asyncio.timeout(self._config.timeout_s + 1):
+                    position = await done
             except (TimeoutError, KafkaException) as error:
                 raise _failed(topic, error) from error
-        PRODUCED.labels(topic, "acknowledged").inc()
+        _produced(topic, "acknowledged").inc()
         return position
 
     async def send_all(
@@ -194,14 +197,8 @@ class KafkaProducer:
             self._report(done, error, message)
 
         try:
-            self._producer.produce(
-                topic,
-                value,
-                key,
-                partition,
-                on_delivery=delivered,
-                headers=[*(headers or {}).items()],
-            )
+            given = [*(headers or {}).items()]
+            self._producer.produce(topic, value, key, partition, on_delivery=delivered, headers=given)
         except BufferError:
             PRODUCED.labels(topic, "refused").inc()
             raise _no_room() from None

@@ -1,6 +1,6 @@
 """What a message in the log costs broker and clients: `python -m tests.load.mesh.log [RATE] [SECONDS]`.
 
-A broker of its own takes RATE messages a second, at random moments, into 12 partitions, each acknowledged
+A broker of its own takes RATE messages a second, at random moments, into 12 partitions (LOAD_PARTITIONS), each acknowledged
 by itself as ratings are, and a consumer reads them in batches. CPU-µs a message of the broker and of the two
 clients, and the requests of each kind that they made a message; and how long a message was under way, to its
 acknowledgement and to the consumer. Settings are those of the environment (`MARQUEE_KAFKA_…`); LOAD_PRODUCER
@@ -28,7 +28,7 @@ from mesh.config import load
 from mesh.kafka import BatchConsumer, KafkaConfig, KafkaProducer, Topic, consumer, ensure_topics, producer
 from tests.support.stacks import running
 
-PARTITIONS: Final = 12
+PARTITIONS: Final = int(os.environ.get("LOAD_PARTITIONS", "12"))
 TOPIC: Final = "load"
 WARM_S: Final = 5.0
 VALUE: Final = bytes(110)
