@@ -1,10 +1,10 @@
 """What a message in the log costs broker and clients: `python -m tests.load.mesh.log [RATE] [SECONDS]`.
 
 A broker of its own takes RATE messages a second, at random moments, into 12 (LOAD_PARTITIONS) partitions,
-each acknowledged by itself as ratings are, and a consumer reads them in batches. CPU-µs a message of the broker
-and the two clients, and the requests of each kind that they made a message; and how long a message was under
-way, to its acknowledgement and to the consumer. Settings are those of the environment (`MARQUEE_KAFKA_…`);
-LOAD_PRODUCER and LOAD_CONSUMER may hold others of librdkafka's as JSON, to try them.
+each acknowledged by itself as ratings are, and a consumer reads them in batches. CPU-µs a message of the
+broker and of the two clients, and the requests of each kind that they made a message; and how long a message
+was under way, to its acknowledgement and to the consumer. Settings are those of the environment
+(`MARQUEE_KAFKA_…`); LOAD_PRODUCER and LOAD_CONSUMER may hold others of librdkafka's as JSON, to try them.
 """
 
 import asyncio
