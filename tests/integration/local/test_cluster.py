@@ -19,6 +19,11 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(600)
 
 WORDS = ("up", "--cluster", "--only", "postgres-proxy", "--only", "sentinel")
+ROLES = {
+    "postgres": ["leader", "replica", "sync standby"],
+    "etcd": ["follower", "follower", "leader"],
+    "redis": ["master", "replica", "replica"],
+}
 
 
 @pytest.fixture
@@ -39,13 +44,8 @@ def stack_of(marquee: Marquee) -> Stack:
     return found.stack(marquee.home)
 
 
-async def test_a_cluster_of_databases(marquee: Marquee) -> None:
-    # Who is what, at once: before a synchronous standby is named, a commit would stand on one server only.
-    expected = {
-        "postgres": ["leader", "replica", "sync standby"],
-        "etcd": ["follower", "follower", "leader"],
-        "redis": ["master", "replica", "replica"],
-    }
+async def settled_roles(marquee: Marquee) -> dict[str, str]:
+    """Who is what once all have answered, which must be as `ROLES` has it."""
 
     def of(found: dict[str, str], kind: str) -> list[str]:
         return sorted(role for name, role in found.items() if name.partition(".")[0] == kind)
@@ -53,10 +53,16 @@ async def test_a_cluster_of_databases(marquee: Marquee) -> None:
     def told() -> dict[str, str] | None:
         # On a busy machine an answer may come too late, and who does not answer has no role.
         found = roles(marquee)
-        return found if all(len(of(found, kind)) == 3 for kind in expected) else None
+        return found if all(len(of(found, kind)) == 3 for kind in ROLES) else None
 
     found = await eventually(told)
-    assert {kind: of(found, kind) for kind in expected} == expected
+    assert {kind: of(found, kind) for kind in ROLES} == ROLES
+    return found
+
+
+async def test_a_cluster_of_databases(marquee: Marquee) -> None:
+    # At once: before a synchronous standby is named, a commit would stand on one server only.
+    found = await settled_roles(marquee)
     stack = stack_of(marquee)
     connection = await asyncpg.connect(stack.dsn(SUPERUSER))
     await connection.execute("CREATE TABLE kept AS SELECT 1 AS x")

@@ -176,29 +176,41 @@ async def check(stack: Stack, seconds: float) -> None:
     client.close()
     used = by_kind({name: (after[name] - before[name]) / took * 1000 for name in pids})
     mixed, idling = measured.of_mix(assumed.mix), by_kind(idle)
-    answered = len(latencies)
     rows = [
         (name, mixed.get(name, 0) * rate / 1000 + idling[name] / 1000, used[name])
         for name in sorted(used, key=lambda name: -used[name])
         if used[name] >= 1
     ]
-    total = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))
-    latencies.sort()
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
+    made = {"made": conditions(stack, seconds), "rate": rate, "seconds": seconds}
+    write_check(made, sorted(latencies), failed, rows)
+
+
+def write_check(
+    made: dict[str, object], latencies: list[float], failed: int, rows: list[tuple[str, float, float]]
+) -> None:
+    """Writes and prints what a check found.
+
+    Args:
+        made: how it was made, and with which load.
+        latencies: of the requests that were answered rightly, in seconds, the shortest first.
+        failed: how many were not.
+        rows: of each kind of process, and of all: its name, the millicores predicted and those measured.
+    """
+    answered = len(latencies)
     write(
         FOLDER / "checked.json",
         {
-            "made": conditions(stack, seconds),
-            "rate": rate,
-            "seconds": seconds,
+            **made,
             "answered": answered,
             "failed": failed,
             "p50_ms": round(1000 * latencies[answered // 2], 2),
             "p99_ms": round(1000 * latencies[int(answered * 0.99)], 2),
-            "millicores": [(name, round(a, 1), round(b, 1)) for name, a, b in (*rows, total)],
+            "millicores": [(name, round(a, 1), round(b, 1)) for name, a, b in rows],
             "remark": REMARK,
         },
     )
-    for name, predicted, was in (*rows, total):
+    for name, predicted, was in rows:
         print(f"{name:24} predicted {predicted:6.0f} m, measured {was:6.0f} m")
 
 
