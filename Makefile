@@ -118,7 +118,7 @@ dashboards: install ## Renew k8s/observability/dashboards from k8s/dashboards
 
 rules: install ## Renew the rules of the objectives in k8s/observability/slos (needs Go)
 	scripts/rules.sh
-	$(PYTHON_BIN) -m k8s.workloads
+	$(PYTHON_BIN) -m k8s.writing
 
 docs: install ## Renew docs/configuration.md, the list of metrics, tables of drills and switches, the index of decisions
 	$(PYTHON_BIN) scripts/telemetry.py
@@ -131,7 +131,7 @@ docs-site: install ## Make the documentation a site in dist/site; a link that le
 	$(PYTHON_BIN) -m scripts.site.build
 
 manifests: install ## Renew what of k8s/ follows from the table of services and from the code
-	$(PYTHON_BIN) -m k8s.workloads
+	$(PYTHON_BIN) -m k8s.writing
 
 protos: install ## Rebuild the stubs from the protos
 	$(PYTHON_BIN) -m pip install -q --no-deps --no-build-isolation --force-reinstall ./protos

@@ -1,4 +1,4 @@
-"""What stages take from the table of services and the code, beside the base: `python -m k8s.workloads`.
+"""What stages take from the table of services and the code, beside the base; `k8s.writing` writes it.
 
 - `components/canaries`: a second workload of each server that clients reach, for a release on trial
 - `components/pooled-postgres`: the way to PostgreSQL through poolers

@@ -1,4 +1,4 @@
-"""Writes k8s/base/services.yaml from the table of services and k8s/templates: `python -m k8s.workloads`."""
+"""k8s/base/services.yaml, from the table of services and k8s/templates; `k8s.writing` writes it."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,15 +117,3 @@ def _egress(service: Service, role: Role) -> Iterator[str]:
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
     return Template((_TEMPLATES / f"{template}.yaml").read_text()).substitute(values)
-
-
-def main() -> None:
-    """Writes it, and what the stages make of the same table."""
-    from k8s import stages
-
-    for path, content in {PAGE: render(), **stages.pages()}.items():
-        path.write_text(content)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,13 +14,13 @@ from local.commands import (
     canaries,
     completion,
     dead_letters,
-    drill,
     edge_cli,
     looking,
     movies,
     ratings,
     starting,
 )
+from local.drills import command as drills
 from local.stack import state as states
 from local.stack.layout import MOST_SHARDS, Shape, StackError, default_home
 
@@ -31,7 +31,7 @@ app.add_typer(ratings.app, name="ratings")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(canaries.app, name="canary")
 app.add_typer(looking.app)
-app.command()(drill.drill)
+app.command()(drills.drill)
 
 
 _Cluster = Annotated[
@@ -100,7 +100,7 @@ def up(
     began = time.monotonic()
     state = progress.start(home, words)
     typer.echo(f"ready after {time.monotonic() - began:.1f} s{starting.where(state.stack(home))}")
-    starting.mend_drill(home)
+    drills.mend_left(home)
     if shards > 1 and not (infra or only):
         ratings.reshard()
     if observability:
@@ -131,7 +131,7 @@ def down(
 
     home = default_home()
     began = time.monotonic()
-    starting.mend_drill(home)
+    drills.mend_left(home)
     canaries.stop_all(home)
     stopped = progress.stop(home)
     typer.echo(f"stopped after {time.monotonic() - began:.1f} s" if stopped else "nothing is up")

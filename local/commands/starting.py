@@ -55,20 +55,6 @@ def use_recorded_answers() -> None:
         os.environ.setdefault("MARQUEE_OMDB_ANSWERS", str(recorded))
 
 
-def mend_drill(home: Home) -> None:
-    """Mends what a drill has left that was killed, and says so where that can't be."""
-    if not home.drill_file.exists():
-        return
-    import asyncio
-
-    from local.drills import running
-
-    try:
-        asyncio.run(running.mend_left(home, typer.echo))
-    except StackError as error:
-        typer.echo(f"a drill may have left something broken: {error}", err=True)
-
-
 def where(stack: Stack) -> str:
     """What `up` says of where the API listens; empty without an edge."""
     return f": {stack.edge_url}" if "envoy/edge" in stack.ports else ""

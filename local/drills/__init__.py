@@ -8,6 +8,7 @@
 | `services` | drills of OMDb, a worker, a release and a certificate |
 | `traffic` | calls that go on meanwhile, without which nobody would notice |
 | `alerts` | what Prometheus and Alertmanager say of an alert |
+| `command` | `marquee drill`, and the mending before `up` and `down` |
 | `running` | breaks, waits, mends, waits; and mends what a drill that was killed has left |
 
 `bad_release` is a release of movie_svc with a planted bug.

@@ -65,7 +65,7 @@ def added(checkout: Checkout) -> Checkout:
     others = (*OWN, "mesh/services.py")
     follow([step for step in STEPS if not step.file.startswith(others)], checkout.folder)
     checkout.says("scripts/configuration.py")
-    checkout.says("-m", "k8s.workloads")
+    checkout.says("-m", "k8s.writing")
     return checkout
 
 

@@ -84,3 +84,15 @@ def _mend(home: Home) -> None:
 
     if not asyncio.run(running.mend_left(home, typer.echo)):
         typer.echo("no drill has left anything broken")
+
+
+def mend_left(home: Home) -> None:
+    """Mends what a drill that was killed has left, before `up` and `down`; says so where that can't be."""
+    if not home.drill_file.exists():
+        return
+    from local.drills import running
+
+    try:
+        asyncio.run(running.mend_left(home, typer.echo))
+    except StackError as error:
+        typer.echo(f"a drill may have left something broken: {error}", err=True)
