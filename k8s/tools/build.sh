@@ -7,6 +7,8 @@
 #   build.sh runtime                     containerd, ctr, containerd-shim-runc-v2
 #   build.sh pods                        dns, pause: what runs in pods of the cluster's own
 #   build.sh policies                    kube-router, for `make test-k8s-full`: enforces network policies
+#   build.sh keda                        operator, adapter: KEDA, for the same; some 45 minutes of CPU time
+#   build.sh --look …                    builds nothing: fails where something is not built yet
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -24,8 +26,10 @@ minor=${version#v1.}; minor=${minor%%.*}
 v=k8s.io/component-base/version w=k8s.io/client-go/pkg/version
 flags="-s -w"
 module=kubernetes
+only_look=""
+if [ "${1:-}" = --look ]; then only_look=yes; shift; fi
 case ${1:-} in
-    kubernetes | runtime | pods | policies) module=$1; shift ;;
+    kubernetes | runtime | pods | policies | keda) module=$1; shift ;;
 esac
 programs=("$@")
 case $module in
@@ -44,9 +48,15 @@ case $module in
             runtime) programs=(containerd ctr containerd-shim-runc-v2) ;;
             pods) programs=(dns pause) ;;
             policies) programs=(kube-router) ;;
+            keda) programs=(operator adapter) ;;
         esac
         ;;
 esac
+if [ -n "$only_look" ]; then
+    for each in "${programs[@]}"; do [ -x "$out/$each" ] || exit 1; done
+    printf '%s\n' "$out"
+    exit
+fi
 mkdir -p "$out"
 for each in "${programs[@]}"; do
     [ -x "$out/$each" ] && continue
@@ -56,6 +66,7 @@ for each in "${programs[@]}"; do
         metrics-server) package=sigs.k8s.io/metrics-server/cmd/metrics-server ;;
         containerd | ctr | containerd-shim-runc-v2) package=github.com/containerd/containerd/v2/cmd/$each ;;
         kube-router) package=github.com/cloudnativelabs/kube-router/v2/cmd/kube-router ;;
+        operator | adapter) package=github.com/kedacore/keda/v2/cmd/$each ;;
         *) say "there is no program $each"; exit 2 ;;
     esac
     say "building $each"
