@@ -44,3 +44,11 @@ def test_every_target_and_script_that_a_workflow_runs_is_there(workflow: Path) -
             assert set(words.split()) <= targets
         for script in re.findall(r"(?<![\w/$])((?:k8s|scripts|\.ci)/[\w/.-]+)(?=[ \n]|$)", run):
             assert (ROOT / script).exists() or "$" in script, script
+
+
+def test_newer_versions_are_proposed_for_each_module_of_go() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    [go] = [each for each in updates if each["package-ecosystem"] == "gomod"]
+    places = ("k8s/tools/**/go.mod", "scripts/*/go.mod", "docs/examples/*/go.mod")
+    modules = {file.parent for place in places for file in ROOT.glob(place)}
+    assert {ROOT / each.lstrip("/") for each in go["directories"]} == modules
