@@ -44,7 +44,7 @@ LOG_KEY: Final = "log-key"
 
 _NAMES: Final = tuple(service.name for service in PUBLIC)
 
-_INNER_FILTERS: Final = ("errors", "tidy", "transcoder", "transcoder_partial", "grpc_stats", "router")
+_INNER_FILTERS: Final = ("errors", "tidy", "transcoder", "transcoder_partial", "late", "grpc_stats", "router")
 
 
 def render(settings: EdgeSettings, out: Path) -> Path:
@@ -82,6 +82,7 @@ def render(settings: EdgeSettings, out: Path) -> Path:
     values["who"] = envoy_module.filter_of(folder, "who", str(log_key))
     kept = f"{bounds.max_cache_bytes} {bounds.max_cache_entries}"
     values["cache"] = envoy_module.filter_of(folder, "cache", kept)
+    values["late"] = envoy_module.filter_of(folder, "late", "")
     values["fields"] = envoy_module.filter_of(folder, "fields", "")
     values["shedders"] = shedding.filters(table, bounds.calls_always_under_way)
     values["compressors"] = compression.filters()

@@ -106,7 +106,7 @@ def inner_route_configuration(methods: Iterable[Method], table: Mapping[str, Any
         for policy in policies.of(methods, table)
         for binding in policy.method.bindings
         if _is_cached(policy, binding)
-        for route in _with_partial(policy, _json_route(policy, binding, table, _TRANSCODING))
+        for route in _with_partial(policy, _json_route(policy, binding, table, (*_TRANSCODING, "late")))
     ]
     for route in routes:
         # What must not depend on who asks is not told who does.

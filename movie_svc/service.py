@@ -1,7 +1,7 @@
 """The handlers of MovieService. They answer with ready bytes; a message is built only to cut fields out."""
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from marquee.movies.v1 import movies_pb2
 
@@ -63,7 +63,7 @@ class MovieService:
         data, etag = self._ready(answer.entry), answer.entry.etag
         if request.full_plot:
             data, etag = await self._plots.add(number, data, answer.entry, self._time_left(context))
-        await self._describe(context, answer, etag)
+        self._describe(context, answer, etag)
         return cut(data) if cut else data
 
     async def BatchGetMovies(self, request: movies_pb2.BatchGetMoviesRequest, context: Context) -> bytes:
@@ -80,7 +80,8 @@ class MovieService:
                 missing.append(_missing(number, "MOVIE_NOT_FOUND"))
             else:
                 entries.append(answer.entry)
-        await self._describe_list(context, (a.layer for a in found.values() if isinstance(a, ReadResult)))
+        layers = (answer.layer for answer in found.values() if isinstance(answer, ReadResult))
+        await context.send_initial_metadata(_of_list(layers))
         return wire.batch(self._all_ready(entries, cut), missing)
 
     async def LookupMovie(self, request: movies_pb2.LookupMovieRequest, context: Context) -> bytes:
@@ -88,7 +89,7 @@ class MovieService:
         cut = requests.mask(request)
         title, kind = request.title.strip(), request.type
         answer = await self._finder.lookup(title, year, kind, self._time_left(context))
-        await self._describe(context, answer, answer.entry.etag)
+        self._describe(context, answer, answer.entry.etag)
         data = self._ready(answer.entry)
         return cut(data) if cut else data
 
@@ -101,7 +102,7 @@ class MovieService:
         cursor = self._tokens.decode(request.page_token, *binding)
         results = await self._finder.search(query, year, kind, size, cursor, self._time_left(context))
         layer = "omdb" if results.asked_omdb else "postgres"
-        await self._describe_list(context, [layer], empty=not results.entries)
+        self._describe_list(context, [layer], empty=not results.entries)
         token = self._tokens.encode(results.cursor, *binding) if results.cursor else ""
         return wire.page(self._all_ready(results.entries, cut), token)
 
@@ -116,7 +117,7 @@ class MovieService:
         cursor = self._tokens.decode(request.page_token, *binding)
         first, last = _years(decade, year)
         page = await self._listings.list(Filters(genre, first, last, kind), order, descending, size, cursor)
-        await self._describe_list(context, ["postgres"], empty=not page.entries)
+        self._describe_list(context, ["postgres"], empty=not page.entries)
         token = self._tokens.encode(page.cursor, *binding) if page.cursor else ""
         return wire.page(self._all_ready(page.entries, cut), token)
 
@@ -136,15 +137,15 @@ class MovieService:
         ready = map(self._ready, entries)
         return map(cut, ready) if cut else ready
 
-    async def _describe(self, context: Context, answer: ReadResult, etag: str) -> None:
-        """Says in headers where an answer comes from and how long it may be kept (RFC 9111: `max-age` counts
-        from when the source said it, as `age` does)."""
+    def _describe(self, context: Context, answer: ReadResult, etag: str) -> None:
+        """Says where an answer comes from and how long it may be kept (RFC 9111: `max-age` counts from when
+        the source said it, as `age` does). In trailers, of which the edge makes headers (decision 107)."""
         entry = answer.entry
         now = clock.now()
         age = max(0, int(now - entry.fetched_at))
         stale = self._is_stale(entry)
         keep = _KEEP_STALE_S if entry.fresh_until < now else min(_KEEP_S, int(entry.fresh_until - now))
-        await context.send_initial_metadata(
+        context.set_trailing_metadata(
             (
                 ("x-marquee-source", f"{answer.layer}; stale" if stale else answer.layer),
                 ("age", str(age)),
@@ -153,13 +154,15 @@ class MovieService:
             )
         )
 
-    async def _describe_list(self, context: Context, layers: Iterable[str], *, empty: bool = False) -> None:
-        source = ", ".join(dict.fromkeys(layers))
-        keep = _KEEP_EMPTY_S if empty else _KEEP_LIST_S
-        headers: list[tuple[str, Any]] = [("cache-control", f"public, max-age={keep}")]
-        if source:
-            headers.append(("x-marquee-source", source))
-        await context.send_initial_metadata(headers)
+    def _describe_list(self, context: Context, layers: Iterable[str], *, empty: bool) -> None:
+        context.set_trailing_metadata(_of_list(layers, _KEEP_EMPTY_S if empty else _KEEP_LIST_S))
+
+
+def _of_list(layers: Iterable[str], keep_s: int = _KEEP_LIST_S) -> Sequence[tuple[str, str]]:
+    """How long a list may be kept, and where it comes from."""
+    source = ", ".join(dict.fromkeys(layers))
+    age = ("cache-control", f"public, max-age={keep_s}")
+    return (age, ("x-marquee-source", source)) if source else (age,)
 
 
 def _missing(number: int, reason: str) -> movies_pb2.MissingMovie:

@@ -119,7 +119,7 @@ class RankingService:
         arm = experiment.arm()
         weighing = self._charts.chart.weighing(arm)
         made = self._answers.make(self._score(movie, weighing))
-        return await _send(made, context, experiment.exposed(arm, weighing))
+        return _send(made, context, experiment.exposed(arm, weighing))
 
     async def WatchScore(self, request: pb.WatchScoreRequest, _context: Context) -> AsyncIterator[bytes]:
         movie = names.score_number(request.name)
@@ -171,7 +171,7 @@ class RankingService:
         answer = self._answers.get(
             chart, asked, lambda: self._page(of, chart, weighing, query, size, request.page_token)
         )
-        return await _send(answer, context, experiment.exposed(arm, weighing) if of.has_formula else ())
+        return _send(answer, context, experiment.exposed(arm, weighing) if of.has_formula else ())
 
     def _page(
         self, of: _List, chart: Chart, weighing: Weighing, query: Query, size: int, token: str
@@ -232,8 +232,9 @@ def _check_streams() -> None:
         raise STREAMS.refusal("watching scores")
 
 
-async def _send(answer: Answer, context: Context, more: Headers = ()) -> bytes:
-    await context.send_initial_metadata((*answer.headers, *more))
+def _send(answer: Answer, context: Context, more: Headers = ()) -> bytes:
+    # The edge makes headers of them. Sent as headers, they would be a message of their own.
+    context.set_trailing_metadata((*answer.headers, *more))
     return answer.body
 
 

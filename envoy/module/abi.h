@@ -25,7 +25,7 @@ typedef struct {
 typedef void *EnvoyConfig;
 typedef void *EnvoyFilter;
 
-typedef enum { REQUEST_HEADERS = 0, RESPONSE_HEADERS = 2 } HeaderMap;
+typedef enum { REQUEST_HEADERS = 0, RESPONSE_HEADERS = 2, RESPONSE_TRAILERS = 3 } HeaderMap;
 typedef enum { RECEIVED_REQUEST_BODY = 0, BUFFERED_REQUEST_BODY = 1, RECEIVED_RESPONSE_BODY = 2 } BodyKind;
 typedef enum { GO_ON = 0, STOP = 1 } HeadersStatus;
 typedef enum { BODY_GOES_ON = 0, BUFFER_BODY = 1, STOP_BODY = 3 } BodyStatus;

@@ -5,7 +5,7 @@
 
 #include "rules.h"
 
-static const Kind *const kinds[] = {&cache_filter, &who_filter, &fields_filter};
+static const Kind *const kinds[] = {&cache_filter, &who_filter, &fields_filter, &late_filter};
 
 static const Kind *kind_of(Text name) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)

@@ -27,6 +27,7 @@ typedef struct {
 
 extern const Kind cache_filter;   // answers are kept and shared (cache.c)
 extern const Kind who_filter;     // the access log's hashed user (who.c)
+extern const Kind late_filter;    // headers of what comes behind an answer (late.c)
 extern const Kind fields_filter;  // JSON bodies with fields that the request does not have (fields.c)
 
 // Of a header that may stand there more than once, the first value; empty for none.

@@ -71,7 +71,9 @@ class Omdb:
 
 
 async def headers(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in await call.initial_metadata()}
+    return {
+        key: str(value) for key, value in (*await call.initial_metadata(), *await call.trailing_metadata())
+    }
 
 
 async def answers(call: Any) -> bool:

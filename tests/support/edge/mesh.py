@@ -73,6 +73,7 @@ class Instance:
         self.calls: list[Call] = []
         self.handlers: dict[str, Callable[..., Any]] = {}
         self.headers: list[tuple[str, str]] = []
+        self.trailers: list[tuple[str, str]] = []
         self.health = health.aio.HealthServicer()
         self.port = 0
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -114,6 +115,8 @@ class Instance:
                 instance._record(name, request, context)
                 if instance.headers:
                     await context.send_initial_metadata(instance.headers)
+                if instance.trailers:
+                    context.set_trailing_metadata(instance.trailers)
                 handler = instance.handlers.get(name)
                 return await handler(request, context) if handler else answer(request)
 

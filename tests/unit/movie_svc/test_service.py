@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from marquee.movies.v1 import movies_pb2
@@ -23,9 +23,9 @@ async def kept(method: str, request: Any, entries: list[Entry]) -> str:
     listings: Any = SimpleNamespace(list=AsyncMock(return_value=Page(entries, [], None)))
     nothing: Any = None
     service = MovieService(nothing, finder, listings, nothing, PageTokens("key"), grace_s=0)
-    context = SimpleNamespace(time_remaining=lambda: None, send_initial_metadata=AsyncMock())
+    context = SimpleNamespace(time_remaining=lambda: None, set_trailing_metadata=Mock())
     await getattr(service, method)(request, context)
-    return dict(context.send_initial_metadata.call_args.args[0])["cache-control"]
+    return dict(context.set_trailing_metadata.call_args.args[0])["cache-control"]
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,10 @@ async def test_a_caller_gets_the_variant_that_the_edge_says(
         page = await call
         assert page.formula.prior_votes == votes
         assert page.entries[0].movie == first
-        assert dict(await call.initial_metadata()).get("x-marquee-variant") == says
+        assert dict(await call.trailing_metadata()).get("x-marquee-variant") == says
         asked = stub.GetScore(pb.GetScoreRequest(name=f"{first}/score"), metadata=metadata)
         score = await asked
-        assert dict(await asked.initial_metadata()).get("x-marquee-variant") == says
+        assert dict(await asked.trailing_metadata()).get("x-marquee-variant") == says
         assert (score.rank, score.formula.prior_votes) == (1, votes)
         assert score.weighted == page.entries[0].weighted
 

@@ -203,7 +203,7 @@ async def test_answers_may_be_kept_until_they_change(
     async def etag() -> str:
         call = stub.ListTopRated(pb.ListTopRatedRequest())
         await call
-        headers = dict(await call.initial_metadata())
+        headers = dict(await call.trailing_metadata())
         assert headers["cache-control"] == "public, max-age=1"
         return str(headers["etag"])
 
