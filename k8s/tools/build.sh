@@ -9,6 +9,7 @@
 #   build.sh policies                    kube-router, for `make test-k8s-full`: enforces network policies
 #   build.sh keda                        operator, adapter: KEDA, for the same; some 45 minutes of CPU time
 #   build.sh --look …                    builds nothing: fails where something is not built yet
+#   build.sh karpenter                   karpenter, with its provider of kwok's nodes: makes nodes and takes them away
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -29,7 +30,7 @@ module=kubernetes
 only_look=""
 if [ "${1:-}" = --look ]; then only_look=yes; shift; fi
 case ${1:-} in
-    kubernetes | runtime | pods | policies | keda) module=$1; shift ;;
+    kubernetes | runtime | pods | policies | keda | karpenter) module=$1; shift ;;
 esac
 programs=("$@")
 case $module in
@@ -49,6 +50,7 @@ case $module in
             pods) programs=(dns pause) ;;
             policies) programs=(kube-router) ;;
             keda) programs=(operator adapter) ;;
+            karpenter) programs=(karpenter) ;;
         esac
         ;;
 esac
@@ -67,6 +69,7 @@ for each in "${programs[@]}"; do
         containerd | ctr | containerd-shim-runc-v2) package=github.com/containerd/containerd/v2/cmd/$each ;;
         kube-router) package=github.com/cloudnativelabs/kube-router/v2/cmd/kube-router ;;
         operator | adapter) package=github.com/kedacore/keda/v2/cmd/$each ;;
+        karpenter) package=sigs.k8s.io/karpenter/kwok ;;
         *) say "there is no program $each"; exit 2 ;;
     esac
     say "building $each"
