@@ -154,7 +154,7 @@ class MovieService:
             )
         )
 
-    def _describe_list(self, context: Context, layers: Iterable[str], *, empty: bool) -> None:
+    def _describe_list(self, context: Context, layers: Iterable[str], *, empty: bool = False) -> None:
         context.set_trailing_metadata(_of_list(layers, _KEEP_EMPTY_S if empty else _KEEP_LIST_S))
 
 

@@ -28,7 +28,7 @@ STABLE_KEEP = "public, max-age=30"
 CLIENTS = 12
 USERS = 2000
 # Where a changed build takes in what its change needs.
-_FIRST_IMPORT = "from collections.abc import Iterable\n"
+_FIRST_IMPORT = "from collections.abc import Iterable, Sequence\n"
 
 
 class Build:
