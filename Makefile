@@ -6,7 +6,7 @@ PYTHON_BIN := $(BIN)/python
 MARQUEE := $(BIN)/marquee
 PYTEST := $(PYTHON_BIN) -m pytest
 # WORKERS=N: in how many processes the tests run; two without it.
-run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadgroup)
+run_tests = $(PYTEST) $(if $(filter-out 1,$(1)),-n $(1) --dist loadfile)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down ci test test-unit test-integration test-page test-examples test-faults test-drills test-mutations test-k8s test-k8s-full test-compose k8s k8s-down images sbom audit test-oldest test-bare bench lint workflows format types dashboards rules docs docs-site manifests protos lock clean

@@ -1,6 +1,6 @@
 """Fixtures for all tests: the real parts that Marquee stands on, started once a session."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -30,21 +30,6 @@ _HASTE = {
     "MARQUEE_CANARY_BAKE_S": "1",
     "MARQUEE_CANARY_MIN_CALLS": "20",
 }
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Says which tests stay together where several processes run them, as in `make test`.
-
-    A file's tests share what its fixtures start. All that need the whole mesh run in the same process, so
-    that it is started once.
-    """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    of_the_mesh = {item.path for item in items if "mesh_stack" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "mesh" if item.path in of_the_mesh else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
