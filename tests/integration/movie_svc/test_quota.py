@@ -21,7 +21,7 @@ from movie_svc.omdb.calls import Calls
 from movie_svc.omdb.quota import Purpose, Quota
 from tests.support.clients import delete_keys
 from tests.support.clock import skewed
-from tests.support.movies import MovieProcess, Omdb
+from tests.support.movies import MovieProcess, Omdb, forget_everything
 from tests.support.proxy import proxied
 from tests.support.waiting import eventually
 
@@ -31,19 +31,12 @@ Start = Callable[..., MovieProcess]
 
 @pytest.fixture
 async def omdb(stack: Stack) -> AsyncIterator[Omdb]:
-    """OMDb as it should be, and a day on which it was not asked yet."""
+    """OMDb as it should be, a day on which it was not asked yet, and no title that it would be asked for."""
     found = Omdb(stack)
     await found.reset()
-    await _forget_calls(stack)
+    await forget_everything(stack)
     yield found
-    await _forget_calls(stack)
-
-
-async def _forget_calls(stack: Stack) -> None:
-    async with _movies(stack) as connection:
-        # movie_svc's processes of other tests may not have made the table yet.
-        if await connection.fetchval("SELECT to_regclass('omdb_calls')"):
-            await connection.execute("DELETE FROM omdb_calls")
+    await forget_everything(stack)
 
 
 @asynccontextmanager
