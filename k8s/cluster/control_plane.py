@@ -1,6 +1,7 @@
 """etcd, API server, controller manager and scheduler of one cluster."""
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -250,4 +251,23 @@ def built(*what: str) -> Path:
     done = subprocess.run([str(BUILD), *what], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise ClusterError("the programs of Kubernetes could not be built: see above")
+    return Path(done.stdout.strip())
+
+
+def module_folder(module: str, of: str = "") -> Path:
+    """Where a Go module's own files are, of the version that `k8s/tools/OF/go.mod` pins.
+
+    Raises:
+        ClusterError: it is not there.
+    """
+    done = subprocess.run(
+        ["go", "list", "-m", "-f", "{{.Dir}}", module],
+        cwd=BUILD.parent / of,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GOFLAGS": "-mod=readonly"},
+    )
+    if done.returncode or not done.stdout.strip():
+        raise ClusterError(f"the Go module {module} is not there: {done.stderr.strip()}")
     return Path(done.stdout.strip())

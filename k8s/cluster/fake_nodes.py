@@ -5,12 +5,9 @@ have something to follow. See https://kwok.sigs.k8s.io/.
 """
 
 import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any, Final
 
-from k8s.cluster.control_plane import BUILD, Cluster
+from k8s.cluster.control_plane import Cluster, module_folder
 from k8s.cluster.processes import ClusterError
 
 ZONES: Final = ("zone-a", "zone-b", "zone-c")
@@ -158,18 +155,4 @@ def _node(zone: str, number: int) -> dict[str, Any]:
 
 def _stage(cluster: Cluster, name: str) -> str:
     """How kwok lets nodes and pods behave: its own rules, from its module."""
-    return cluster.kubectl("kustomize", str(_kwok_module() / "kustomize" / name))
-
-
-def _kwok_module() -> Path:
-    found = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"],
-        cwd=BUILD.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "GOFLAGS": "-mod=readonly"},
-    )
-    if found.returncode or not found.stdout.strip():
-        raise ClusterError(f"kwok's module is not there: {found.stderr.strip()}")
-    return Path(found.stdout.strip())
+    return cluster.kubectl("kustomize", str(module_folder("sigs.k8s.io/kwok") / "kustomize" / name))

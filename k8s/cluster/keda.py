@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from k8s.cluster.control_plane import BUILD, built
+from k8s.cluster.control_plane import BUILD, built, module_folder
 from k8s.cluster.processes import ClusterError
 from k8s.cluster.real_node import RealNode
 from k8s.cluster.worker import DNS_ADDRESS
@@ -96,16 +96,7 @@ def stop(node: RealNode) -> None:
 
 def _kinds() -> list[Path]:
     """The files of its kinds, in the Go module."""
-    done = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", _MODULE],
-        cwd=BUILD.parent / "keda",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ClusterError(f"{_MODULE}: {done.stderr.strip()}")
-    return sorted((Path(done.stdout.strip()) / "config" / "crd" / "bases").glob("*.yaml"))
+    return sorted((module_folder(_MODULE, "keda") / "config" / "crd" / "bases").glob("*.yaml"))
 
 
 def _issue(node: RealNode, folder: Path) -> None:

@@ -4,13 +4,10 @@ See https://karpenter.sh/docs/concepts/nodepools/ and https://github.com/kuberne
 """
 
 import json
-import subprocess
-from pathlib import Path
 from typing import Any, Final
 
-from k8s.cluster.control_plane import BUILD, Cluster, built
+from k8s.cluster.control_plane import Cluster, built, module_folder
 from k8s.cluster.fake_nodes import ZONES
-from k8s.cluster.processes import ClusterError
 
 POOL: Final = "marquee"
 OF_POOL: Final = f"karpenter.sh/nodepool={POOL}"
@@ -24,7 +21,7 @@ _UNNEEDED_FOR: Final = "5s"
 
 def start(cluster: Cluster) -> None:
     """Starts it beside a cluster that has kwok's nodes, and waits until its pool is ready."""
-    module = _module()
+    module = module_folder(_MODULE, "karpenter")
     pages = [page for folder in _KINDS for page in sorted((module / folder).glob("*.yaml"))]
     for page in pages:
         cluster.apply(page.read_text())
@@ -106,17 +103,3 @@ def _pool() -> list[dict[str, Any]]:
             },
         },
     ]
-
-
-def _module() -> Path:
-    """Where the Go module's own files are."""
-    done = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", _MODULE],
-        cwd=BUILD.parent / "karpenter",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode or not done.stdout.strip():
-        raise ClusterError(f"{_MODULE}: {done.stderr.strip()}")
-    return Path(done.stdout.strip())

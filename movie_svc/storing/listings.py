@@ -227,7 +227,7 @@ def _search(
         """A table of what was found before and, if that does not do, the best known titles of a source."""
         nonlocal found
         enough = [f"(SELECT count(*) FROM {found}) < {limit}"] if found else []
-        where = " AND ".join([*enough, *conditions])
+        where = " AND ".join([*enough, *conditions]) or "true"
         best = (
             f"SELECT {_COLUMNS}, {place} AS place FROM ({source}) AS known WHERE {where} "
             f"ORDER BY votes DESC, id DESC LIMIT {limit}"
@@ -241,7 +241,7 @@ def _search(
 
     others = "id <> ALL (ARRAY(TABLE exact))"
     if cursor is None or cursor[0] == 0:
-        add("named", matched("id = ANY (ARRAY(TABLE exact))", *after), 0, "true")
+        add("named", matched("id = ANY (ARRAY(TABLE exact))", *after), 0)
         after = []
     for number, (least, below) in enumerate(_LEVELS):
         if after and cursor is not None and least is not None and least > cursor[1]:

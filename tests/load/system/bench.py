@@ -79,6 +79,10 @@ class Kind:
     open_ms: tuple[float, ...] = ()
     """p50, p99 and p99.9 there, each from when its request was due."""
 
+    @property
+    def writes(self) -> bool:
+        return bool(self.request(random.Random(0))[1])
+
     def of(self, client: EdgeClient) -> Ask:
         """Asks the mesh."""
 
@@ -154,7 +158,7 @@ class Bench:
         """Fills in what each kind costs."""
         await asyncio.gather(*(self._rate_some(movies, number) for number in range(self._users)))
         answers = {kind.method: await self._bytes_of(kind) for kind in chosen if kind.method}
-        answers[f"{floor.SERVICES[0]}.GetMovie"] = answers.get(f"{floor.SERVICES[0]}.GetMovie", b"")
+        answers.setdefault(floor.ASKED_FIRST, b"")
         async with floor.running(self._stack, answers) as (bare, own):
             self._pids |= own
             # What a process that has just started still does is not what it always does.
@@ -191,7 +195,7 @@ class Bench:
                 group.create_task(user(number))
         took = time.perf_counter() - began
         # What a write began goes on after its answer: that is a part of its cost.
-        await asyncio.sleep(SETTLING_S if kind.request(random.Random(0))[1] else 0)
+        await asyncio.sleep(SETTLING_S if kind.writes else 0)
         in_all, after = time.perf_counter() - began, loadtest.cpu(self._pids)
         used = {
             name: max(0.0, (after[name] - before[name]) * 1e6 - self._idle[name] * in_all) / len(latencies)

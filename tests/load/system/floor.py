@@ -40,6 +40,8 @@ SERVICES = tuple(
         (rankings_pb2, "RankingService"),
     )
 )
+ASKED_FIRST = f"{SERVICES[0]}.GetMovie"
+"""The method by which it is seen that the floor answers."""
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 

@@ -32,6 +32,7 @@ import uvloop
 from local.commands import loadtest
 from local.commands import movies as movies_command
 from local.stack.layout import Home, Stack
+from tests.load.ranking_svc.rig import GENRES
 from tests.load.system.bench import Bench, figures, kinds
 from tests.support.stacks import running
 
@@ -40,7 +41,7 @@ RATINGS_OF_A_USER = 100
 VOCABULARY = 20_000
 ASKED = 100_000
 """Of a larger catalogue, so many of the best known movies are asked for."""
-SYLLABLES = (
+SYLLABLES = [
     "ba",
     "con",
     "der",
@@ -57,8 +58,7 @@ SYLLABLES = (
     "or",
     "pra",
     "ten",
-)
-GENRES = ("Drama", "Comedy", "Thriller", "Action", "Romance", "Crime", "Horror", "Western", "Film-Noir")
+]
 CONSUMED_S = 3600
 _RATINGS = """
 INSERT INTO ratings (user_id, movie_id, score, create_time, update_time, log_epoch, log_offset)
